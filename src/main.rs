@@ -1,0 +1,6 @@
+//! Flags to gateway to exit code.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}

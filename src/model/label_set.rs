@@ -1,0 +1,78 @@
+//! A sorted set of label names and values in one run of text.
+//!
+//! Invariant: names are unique and in ascending byte order.
+
+use smallvec::SmallVec;
+
+/// Labels sorted by name, each name once. Values may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LabelSet {
+    /// name, value, name, value, … without separators.
+    text: String,
+    /// Where each name and each value ends in `text`.
+    ends: SmallVec<[u32; 8]>,
+}
+
+impl LabelSet {
+    /// Sorts `labels` by name; of a repeated name the last value wins, as in the URL of a push.
+    pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut sorted: SmallVec<[(&str, &str); 8]> = labels.into_iter().collect();
+        // Stable, so that of equal names the last one given stays last.
+        sorted.sort_by_key(|&(name, _)| name);
+        let mut set = Self::default();
+        for (i, &(name, value)) in sorted.iter().enumerate() {
+            if sorted.get(i + 1).is_some_and(|&(next, _)| next == name) {
+                continue;
+            }
+            for part in [name, value] {
+                set.text.push_str(part);
+                set.ends.push(u32::try_from(set.text.len()).expect("a label set is far below 4 GiB"));
+            }
+        }
+        set
+    }
+
+    /// How many labels there are.
+    pub fn len(&self) -> usize {
+        self.ends.len() / 2
+    }
+
+    /// Whether there is no label at all.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Names and values in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let mut start = 0;
+        self.ends.as_chunks::<2>().0.iter().map(move |&[name_end, value_end]| {
+            let pair = (&self.text[start..name_end as usize], &self.text[name_end as usize..value_end as usize]);
+            start = value_end as usize;
+            pair
+        })
+    }
+
+    /// The value of the label called `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find_map(|(n, v)| (n == name).then_some(v))
+    }
+}
+
+#[cfg(all(test, not(gateway_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_sorted_and_the_last_of_a_name_wins() {
+        let set = LabelSet::new([("job", "a"), ("b", "1"), ("job", "c"), ("a", "")]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [("a", ""), ("b", "1"), ("job", "c")]);
+        assert_eq!(set.get("job"), Some("c"));
+        assert_eq!(set.get("x"), None);
+    }
+
+    /// `{a="bc"}` and `{ab="c"}` are the same text.
+    #[test]
+    fn sets_with_the_same_text_are_told_apart() {
+        assert_ne!(LabelSet::new([("a", "bc")]), LabelSet::new([("ab", "c")]));
+    }
+}

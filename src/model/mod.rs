@@ -1,0 +1,13 @@
+//! Values: what a push is made of, without where it came from or where it is kept.
+
+mod grouping_key;
+mod label_set;
+mod metric_family;
+mod name_scheme;
+
+pub use grouping_key::{GroupingKey, InvalidKey};
+pub use label_set::LabelSet;
+pub use metric_family::{
+    Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType, Skeleton, TooLarge,
+};
+pub use name_scheme::{Escaping, NameScheme, escape_name, is_legacy_label_name, is_legacy_metric_name, unescape_name};

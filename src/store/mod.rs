@@ -1,0 +1,1 @@
+//! Pushes become groups.

@@ -1,0 +1,1 @@
+//! The seam between the lock-free protocols and the primitives they stand on.
