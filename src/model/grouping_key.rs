@@ -39,9 +39,9 @@ impl GroupingKey {
         if literal.get("job").is_none_or(str::is_empty) {
             return Err(InvalidKey::NoJob);
         }
-        let differs = literal.iter().any(|(name, value)| {
-            (name == "instance" && value.is_empty()) || escape_name(name, Escaping::Underscores) != name
-        });
+        let differs = literal
+            .iter()
+            .any(|(name, value)| (name == "instance" && value.is_empty()) || escape_name(name, Escaping::Underscores) != name);
         let canonical = differs.then(|| {
             let escaped: Vec<_> = literal
                 .iter()

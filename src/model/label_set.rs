@@ -58,6 +58,21 @@ impl LabelSet {
     }
 }
 
+/// Labels of a series as they are exposed, sorted by name.
+pub type ExposedLabels<'a> = SmallVec<[(&'a str, &'a str); 8]>;
+
+/// What a metric with the labels `own` (sorted by name) exposes in the group `key`: the key's labels are written over its own, and an
+/// `instance=""` is added where neither has one. Names that `own` holds twice stay twice.
+pub fn exposed_labels<'a>(own: impl Iterator<Item = (&'a str, &'a str)>, key: &'a LabelSet) -> ExposedLabels<'a> {
+    let mut labels: ExposedLabels<'a> = own.filter(|&(name, _)| key.get(name).is_none()).collect();
+    labels.extend(key.iter());
+    if !labels.iter().any(|&(name, _)| name == "instance") {
+        labels.push(("instance", ""));
+    }
+    labels.sort_by_key(|&(name, _)| name);
+    labels
+}
+
 #[cfg(all(test, not(gateway_loom)))]
 mod tests {
     use super::*;
@@ -68,6 +83,17 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [("a", ""), ("b", "1"), ("job", "c")]);
         assert_eq!(set.get("job"), Some("c"));
         assert_eq!(set.get("x"), None);
+    }
+
+    #[test]
+    fn the_key_is_written_over_own_labels() {
+        let key = LabelSet::new([("job", "j"), ("l", "key")]);
+        let own = [("a", "1"), ("l", "own"), ("z", "2")];
+        assert_eq!(
+            exposed_labels(own.into_iter(), &key).to_vec(),
+            [("a", "1"), ("instance", ""), ("job", "j"), ("l", "key"), ("z", "2")]
+        );
+        assert_eq!(exposed_labels([("instance", "i")].into_iter(), &key)[0], ("instance", "i"));
     }
 
     /// `{a="bc"}` and `{ab="c"}` are the same text.

@@ -152,6 +152,9 @@ struct LabelRecord {
 }
 
 /// What stays the same from push to push: equal skeletons have their numbers in the same places.
+///
+/// Equality is that of the memory: two skeletons that say the same in another order are different ones, see
+/// [`Family::same_layout`] for the meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skeleton {
     families: Vec<FamilyRecord>,
@@ -267,9 +270,10 @@ impl<'a> Family<'a> {
             && self.metric_type() == other.metric_type()
             && self.help() == other.help()
             && self.metrics().len() == other.metrics().len()
-            && self.metrics().zip(other.metrics()).all(|(a, b)| {
-                a.flags() == b.flags() && a.bounds_bits() == b.bounds_bits() && a.labels().eq(b.labels())
-            })
+            && self
+                .metrics()
+                .zip(other.metrics())
+                .all(|(a, b)| a.flags() == b.flags() && a.bounds_bits() == b.bounds_bits() && a.labels().eq(b.labels()))
     }
 }
 
@@ -566,7 +570,7 @@ mod tests {
 
     #[test]
     fn a_copied_family_equals_its_origin() {
-        let families = build(&[("b", "1"), ("a", "2")], 4.0);
+        let families = build(&[("a", "2"), ("b", "1")], 4.0);
         let mut builder = FamiliesBuilder::new();
         for family in families.skeleton.families() {
             builder.copy_family(&families, family);

@@ -69,9 +69,9 @@ pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     match escaping {
         Escaping::AllowUtf8 => Cow::Borrowed(name),
         Escaping::Underscores | Escaping::Values if is_legacy_metric_name(name) || name.is_empty() => Cow::Borrowed(name),
-        Escaping::Underscores => Cow::Owned(
-            name.chars().enumerate().map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' }).collect(),
-        ),
+        Escaping::Underscores => {
+            Cow::Owned(name.chars().enumerate().map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' }).collect())
+        }
         Escaping::Dots => {
             let mut out = String::with_capacity(name.len() + 8);
             for (i, c) in name.chars().enumerate() {
@@ -101,7 +101,9 @@ pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
 /// Undoes [`Escaping::Values`]; a name that is not such an escape is returned as it is, as the reference does for names in a
 /// push's path.
 pub fn unescape_name(name: &str) -> Cow<'_, str> {
-    let Some(escaped) = name.strip_prefix("U__") else { return Cow::Borrowed(name) };
+    let Some(escaped) = name.strip_prefix("U__") else {
+        return Cow::Borrowed(name);
+    };
     unescape(escaped).map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
