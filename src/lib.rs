@@ -18,6 +18,8 @@
 //! - A published snapshot is never written again. Readers never wait for writers.
 //! - Status codes are chosen in `http` alone.
 
+pub mod exposition;
 pub mod model;
+pub mod scrape;
 pub mod store;
 pub mod sync;

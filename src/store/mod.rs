@@ -1,1 +1,536 @@
-//! Pushes become groups.
+//! Pushes become groups: admission, slots, snapshots.
+//!
+//! A push is one synchronous call without await, I/O or clock. It ends as `Done`, `Refused` or `Busy`, and on `Busy` it holds nothing:
+//! the caller yields and calls again. A client that goes away can therefore never leave a claim behind.
+//!
+//! 1. Find the slot; `base` is its snapshot.
+//! 2. *Value-only*: the group has this layout already. Draw a version, swap base for next, mark. Nothing else is shared.
+//! 3. *Structural*: enter the job's door, claim the names that come, go or change, look for series that groups of other shapes have,
+//!    draw a version, swap, mark, settle, leave.
+//!
+//! The order at the end matters three times. The version is drawn after the last claim was granted: whoever made room for this push has
+//! a lower one and is in the queue. The slot is marked before the claims are settled, so that whoever is let in by that stands behind
+//! it in the queue. A consumer repeats its taking until it has seen nothing newer than its own start (`take_cut`): then it holds the
+//! state of all groups at one moment.
+//!
+//! A refusal rests on a firm claim or a published series, and counts only if the group is still at `base` after that was seen.
+
+mod admission;
+mod cell;
+mod job_door;
+mod layout;
+mod mark;
+mod push;
+mod refusal;
+mod slot;
+mod snapshot;
+
+pub use cell::{Cell, Mode, NotGranted};
+pub use job_door::{Entry, JobDoor, NotEntered};
+pub use layout::{Checked, ClaimedName, Flaw, Layout};
+pub use mark::Mark;
+pub use push::{Push, PushMode};
+pub use refusal::{Owner, Refusal};
+pub use slot::Slot;
+pub use snapshot::{Content, Snapshot};
+
+use crate::model::{Escaping, GroupingKey, LabelSet, MetricType, Skeleton, escape_name};
+use crate::sync::{Loaded, Queue, Registry, Word};
+use admission::{Claims, NotClaimed};
+use layout::{series_hash, series_labels};
+use refusal::show_metric;
+use std::sync::Arc;
+
+/// Who looks at what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The one that makes expositions.
+    Assembler,
+}
+
+/// A marked slot as a consumer found it.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The slot's number.
+    pub slot: u32,
+    /// The group.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// What became of a push.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is in effect: every scrape from now on shows it.
+    Done,
+    /// It is not, and the group's failure time says so.
+    Refused(Refusal),
+    /// Somebody else is about to decide what it depends on. It holds nothing: yield and try again.
+    Busy,
+}
+
+/// Limits and the names that are taken.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many sets of grouping label names the groups of one job may have.
+    pub shapes_per_job_max: usize,
+    /// The gateway's own families.
+    pub own_families: Vec<(String, MetricType)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { shapes_per_job_max: 64, own_families: Vec::new() }
+    }
+}
+
+/// All groups.
+pub struct Store {
+    config: Config,
+    slots: Registry<Slot>,
+    cells: Registry<Cell>,
+    doors: Registry<JobDoor>,
+    version: Word,
+    marked: Queue<Arc<Slot>>,
+    n_slot_ids: Word,
+    free_slot_ids: Queue<u32>,
+    empty: Arc<Layout>,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Done,
+    /// Somebody else was faster: look again.
+    Lost,
+    Busy,
+    Refused(Refusal),
+}
+
+/// Inside a door.
+struct Inside<'a> {
+    door: Arc<JobDoor>,
+    entry: Entry,
+    key: &'a GroupingKey,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(config: Config) -> Self {
+        let cells: Registry<Cell> = Registry::default();
+        let pin = |name: &str, mode| {
+            cells.get_or_insert(name, || Cell::pinned(name, mode));
+        };
+        for (name, metric_type) in &config.own_families {
+            pin(name, Mode::Family(*metric_type));
+            let suffixes: &[&str] = match metric_type {
+                MetricType::Summary => &["_count", "_sum"],
+                MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
+                MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
+            };
+            suffixes.iter().for_each(|suffix| pin(&format!("{name}{suffix}"), Mode::Derived));
+        }
+        for name in push::MARKERS {
+            pin(name, Mode::Family(MetricType::Gauge));
+        }
+        let any_key = GroupingKey::new([("job", "none")]).expect("it has a job");
+        let empty = Arc::new(Layout::new(Skeleton::default(), &any_key).expect("nothing contradicts nothing"));
+        Self {
+            config,
+            slots: Registry::default(),
+            cells,
+            doors: Registry::default(),
+            version: Word::new(0),
+            marked: Queue::default(),
+            n_slot_ids: Word::new(0),
+            free_slot_ids: Queue::default(),
+            empty,
+        }
+    }
+
+    /// Tries to bring `push` into effect. After [`Outcome::Busy`] call again with the same push.
+    pub fn push(&self, push: &mut Push) -> Outcome {
+        if let Some(Refusal::KeyNames { .. }) = push.refusal {
+            // Even the group's failure time would have the label twice.
+            return Outcome::Refused(push.refusal.take().expect("just seen"));
+        }
+        loop {
+            let slot = self.slot(&push.key);
+            let base = slot.current_for_update();
+            if base.is_dead() {
+                self.slots.remove(&slot);
+                continue;
+            }
+            if base.is_live() && base.key.labels() != push.key.labels() {
+                // No failure time for the refused group: its series would be those of the group that is there.
+                return Outcome::Refused(Refusal::OtherKey { exposed: Arc::clone(&base.key) });
+            }
+            let attempt = match push.refusal.take() {
+                Some(refusal) => match self.note_failure(&slot, &base, push) {
+                    Attempt::Done | Attempt::Refused(_) => Attempt::Refused(refusal),
+                    unfinished => {
+                        push.refusal = Some(refusal);
+                        unfinished
+                    }
+                },
+                None => match self.attempt(&slot, &base, push) {
+                    Attempt::Refused(refusal) => {
+                        push.refusal = Some(refusal);
+                        Attempt::Lost
+                    }
+                    attempt => attempt,
+                },
+            };
+            let outcome = match attempt {
+                Attempt::Lost => continue,
+                Attempt::Done => return Outcome::Done,
+                Attempt::Busy => Outcome::Busy,
+                Attempt::Refused(refusal) => Outcome::Refused(refusal),
+            };
+            if !base.is_live() {
+                // A slot that may stay without a group: the consumer that looks at it removes it.
+                self.mark(&slot);
+            }
+            return outcome;
+        }
+    }
+
+    fn attempt(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &mut Push) -> Attempt {
+        if base.is_live()
+            && let Some(content) = push.value_only(base)
+        {
+            let next = Snapshot::pushed(base, self.draw_version(), self.shared_key(base, push), content, push.received_at);
+            return self.publish_values(slot, base, next);
+        }
+        let door = self.doors.get(push.key.job());
+        let content = match push.content(base, door.as_deref()) {
+            Ok(content) => content,
+            // It contradicts what the group has, which must be the current state.
+            Err(refusal) if slot.is_still(base) => return Attempt::Refused(refusal),
+            Err(_) => return Attempt::Lost,
+        };
+        let layout = Arc::clone(&content.layout);
+        let key = self.shared_key(base, push);
+        let received_at = push.received_at;
+        let attempt = self.publish_structure(slot, base, &push.key, content, |version, content| {
+            Snapshot::pushed(base, version, key, content, received_at)
+        });
+        if let Attempt::Done = attempt
+            && let Some(door) = self.doors.get(push.key.job())
+        {
+            door.remember(&layout);
+        }
+        attempt
+    }
+
+    /// The failure time says that a push was refused.
+    fn note_failure(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &Push) -> Attempt {
+        let (key, received_at) = (self.shared_key(base, push), push.received_at);
+        if base.is_live() {
+            return self.publish_values(slot, base, Snapshot::failed(base, self.draw_version(), key, None, received_at));
+        }
+        let empty = Layout::new(Skeleton::default(), &push.key).expect("no family contradicts nothing");
+        self.publish_structure(slot, base, &push.key, Content::empty(Arc::new(empty)), |version, content| {
+            Snapshot::failed(base, version, key, Some(content.layout), received_at)
+        })
+    }
+
+    /// Deletes the group with exactly this key, if there is one. After [`Outcome::Busy`] call again.
+    pub fn delete(&self, key: &GroupingKey) -> Outcome {
+        self.delete_if(key, |_| true)
+    }
+
+    /// Deletes the group with exactly this key if there is one and `condition` holds of the state that is deleted.
+    pub fn delete_if(&self, key: &GroupingKey, condition: impl Fn(&Snapshot) -> bool) -> Outcome {
+        loop {
+            let Some(slot) = self.slots.get(key.canonical()) else { return Outcome::Done };
+            let base = slot.current_for_update();
+            if !base.is_live() || base.key.labels() != key.labels() || !condition(&base) {
+                return Outcome::Done;
+            }
+            let nothing = Content::empty(Arc::clone(&self.empty));
+            match self.publish_structure(&slot, &base, &base.key, nothing, |version, _| base.tombstone(version)) {
+                Attempt::Done => return Outcome::Done,
+                Attempt::Lost => {}
+                Attempt::Busy => return Outcome::Busy,
+                Attempt::Refused(_) => unreachable!("a deletion contradicts nothing"),
+            }
+        }
+    }
+
+    /// The group with this key in any way to write it.
+    pub fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
+        let snapshot = Arc::clone(&self.slots.get(key.canonical())?.current());
+        snapshot.is_live().then_some(snapshot)
+    }
+
+    /// The groups that are there all the while, in no order, each as it is when it is come to.
+    pub fn groups(&self) -> Vec<Arc<Snapshot>> {
+        let mut groups = Vec::new();
+        self.slots.for_each(|slot| {
+            let snapshot = slot.current();
+            if snapshot.is_live() {
+                groups.push(Arc::clone(&snapshot));
+            }
+        });
+        groups
+    }
+
+    /// Takes the marked slots, again and again, until none of them is newer than the beginning of this pass: together with what was taken
+    /// before, that is the state of all groups at one moment. A slot may stand in `taken` more than once; the last one is the newest.
+    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<Taken>) {
+        loop {
+            let start = self.version.load();
+            let n_marked = self.marked.len();
+            let mut is_cut = true;
+            for _ in 0..n_marked {
+                let Some(slot) = self.marked.pop() else { break };
+                slot.mark.begin_look();
+                let snapshot = slot.current();
+                // The consumer has passed the tombstone, and the number may belong to another slot by now.
+                if snapshot.is_dead() {
+                    continue;
+                }
+                is_cut &= snapshot.version <= start;
+                taken.push(Taken { slot: slot.id, snapshot: Arc::clone(&snapshot) });
+            }
+            if is_cut {
+                return;
+            }
+        }
+    }
+
+    /// Whether a slot is marked, or may be.
+    pub fn has_marked(&self, _: Consumer) -> bool {
+        !self.marked.is_empty()
+    }
+
+    /// The consumer has passed this snapshot of a group that is no more: its slot goes, if no push has come meanwhile.
+    pub fn retire(&self, _: Consumer, passed: &Arc<Snapshot>) {
+        let Some(slot) = self.slots.get(passed.key.canonical()) else { return };
+        let current = slot.current_for_update();
+        if !current.is_live() && Arc::ptr_eq(&current, passed) && slot.replace(&current, Arc::new(current.dead())) {
+            self.slots.remove(&slot);
+            self.free_slot_ids.push(slot.id);
+        }
+    }
+
+    fn slot(&self, key: &Arc<GroupingKey>) -> Arc<Slot> {
+        let mut id = None;
+        let (slot, is_new) = self.slots.get_or_insert(key.canonical(), || {
+            let new = self
+                .free_slot_ids
+                .pop()
+                .unwrap_or_else(|| u32::try_from(self.n_slot_ids.add(1)).expect("fewer than 2^32 groups fit into memory"));
+            id = Some(new);
+            Slot::new(new, key, Arc::new(Snapshot::absent(0, Arc::clone(key), Arc::clone(&self.empty))))
+        });
+        if let (Some(id), false) = (id, is_new) {
+            self.free_slot_ids.push(id);
+        }
+        slot
+    }
+
+    /// The key of a group that is there is kept, rather than one copy a push.
+    fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
+        Arc::clone(if base.key.labels() == push.key.labels() { &base.key } else { &push.key })
+    }
+
+    fn draw_version(&self) -> u64 {
+        self.version.add(1) + 1
+    }
+
+    fn mark(&self, slot: &Arc<Slot>) {
+        slot.mark.mark(|| self.marked.push(Arc::clone(slot)));
+    }
+
+    /// Publishes a state that exposes the same series as `base`.
+    fn publish_values(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, next: Snapshot) -> Attempt {
+        if !slot.replace(base, Arc::new(next)) {
+            return Attempt::Lost;
+        }
+        self.mark(slot);
+        Attempt::Done
+    }
+
+    /// Publishes a state that may expose other series or types than `base`: those of `content`.
+    fn publish_structure(
+        &self,
+        slot: &Arc<Slot>,
+        base: &Loaded<Snapshot>,
+        key: &Arc<GroupingKey>,
+        content: Content,
+        next: impl FnOnce(u64, Content) -> Snapshot,
+    ) -> Attempt {
+        let Some(inside) = self.enter(key) else { return Attempt::Busy };
+        let mut claims = Claims::new(&self.cells, key);
+        let admitted = self.admit(&inside, base, &content, &mut claims);
+        let attempt = match admitted {
+            Ok(()) => {
+                // Drawn after the last claim was granted, see above.
+                let next = Arc::new(next(self.draw_version(), content));
+                let n_groups = i64::from(next.is_live()) - i64::from(base.is_live());
+                if slot.replace(base, next) {
+                    self.mark(slot);
+                    claims.settle();
+                    self.leave(inside, n_groups);
+                    return Attempt::Done;
+                }
+                Attempt::Lost
+            }
+            // What it contradicts may have been our own group, by then another one.
+            Err(_) if !slot.is_still(base) => Attempt::Lost,
+            Err(None) => Attempt::Busy,
+            Err(Some(refusal)) => Attempt::Refused(refusal),
+        };
+        claims.undo();
+        self.leave(inside, 0);
+        attempt
+    }
+
+    fn enter<'a>(&self, key: &'a GroupingKey) -> Option<Inside<'a>> {
+        loop {
+            let (door, is_mine) = self.doors.get_or_insert(key.job(), || JobDoor::entered(key));
+            let entered = if is_mine { Ok(Entry::Shared) } else { door.try_enter(key) };
+            match entered {
+                Ok(entry) => return Some(Inside { door, entry, key }),
+                Err(NotEntered::Busy) => return None,
+                Err(NotEntered::Dead) => self.doors.remove(&door),
+            }
+        }
+    }
+
+    fn leave(&self, inside: Inside<'_>, n_groups: i64) {
+        inside.door.leave(inside.entry, inside.key, n_groups);
+        if inside.door.is_dead() {
+            self.doors.remove(&inside.door);
+        }
+    }
+
+    /// Whether a state may follow `base`; the error is a refusal, or none for busy.
+    fn admit(
+        &self,
+        inside: &Inside<'_>,
+        base: &Snapshot,
+        content: &Content,
+        claims: &mut Claims<'_>,
+    ) -> Result<(), Option<Refusal>> {
+        let (layout, values) = (&*content.layout, content.values.as_slice());
+        let base_layout = if base.is_live() { &base.layout } else { &self.empty };
+        claims.claim(base_layout, layout).map_err(|denied| match denied {
+            NotClaimed::Busy => None,
+            NotClaimed::Conflict { name, mode, raw, owner } => {
+                Some(self.conflict(&layout.claims()[name], mode, &raw, owner, layout, values, inside.key))
+            }
+        })?;
+        if inside.entry == Entry::Exclusive {
+            let shapes_max = self.config.shapes_per_job_max;
+            if !inside.door.add_shape_while_alone(inside.key, shapes_max) {
+                return Err(Some(Refusal::TooManyShapes { shapes_max }));
+            }
+            self.check_series(inside, base, layout, values).map_err(Some)?;
+        }
+        Ok(())
+    }
+
+    /// A series of one group can be that of a group of the same job with another shape, and then of exactly one: the one whose key has
+    /// the values that the series has.
+    fn check_series(&self, inside: &Inside<'_>, base: &Snapshot, layout: &Layout, values: &[u64]) -> Result<(), Refusal> {
+        let (shapes, key) = (inside.door.shapes_while_alone(), inside.key);
+        let own_names = || key.canonical().iter().map(|(name, _)| name);
+        let others: Vec<_> = shapes.iter().filter(|shape| shape.is_live() && !shape.names().eq(own_names())).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        // The series of a metric mostly lead to the same group as those of the one before.
+        let mut found: Vec<Option<(LabelSet, Option<Arc<Snapshot>>)>> = vec![None; others.len()];
+        for family in layout.skeleton().families() {
+            let before = base.is_live().then(|| base.layout.family_by_name(family.name())).flatten();
+            for metric in family.metrics() {
+                let labels = series_labels(metric, key.labels());
+                let is_key = |name: &str| key.canonical().get(name).is_some();
+                let own = |is_key: &dyn Fn(&str) -> bool| -> layout::SeriesLabels<'_> {
+                    labels.iter().filter(|(name, _)| !is_key(name)).cloned().collect()
+                };
+                if let Some(before) = before
+                    && base
+                        .layout
+                        .find_series(before, series_hash(&own(&is_key)), |m| series_labels(m, key.labels())[..] == labels[..])
+                {
+                    continue;
+                }
+                for (shape, found) in others.iter().zip(&mut found) {
+                    let value = |name| labels.iter().find(|(label, _)| *label == name).map(|&(_, value)| value);
+                    let Some(wanted) = shape.names().map(|name| Some((name, value(name)?))).collect::<Option<Vec<_>>>() else {
+                        continue;
+                    };
+                    let wanted = LabelSet::new(wanted);
+                    if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
+                        let slot = self.slots.get(&wanted);
+                        *found = Some((wanted, slot.map(|slot| Arc::clone(&slot.current())).filter(|other| other.is_live())));
+                    }
+                    let Some((_, Some(other))) = found else { continue };
+                    let Some(theirs) = other.layout.family_by_name(family.name()) else { continue };
+                    let hash = series_hash(&own(&|name| shape.names().any(|in_shape| in_shape == name)));
+                    if other.layout.find_series(theirs, hash, |m| series_labels(m, other.key.labels())[..] == labels[..]) {
+                        let metric = show_metric(layout.skeleton(), values, metric, key.labels());
+                        return Err(Refusal::Series { metric, owner: Arc::clone(&other.key) });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The words for a name that is exposed as something else.
+    #[expect(clippy::too_many_arguments, reason = "one place calls it, with what it has at hand")]
+    fn conflict(
+        &self,
+        name: &ClaimedName,
+        exposed: Mode,
+        exposed_raw: &str,
+        owner: Owner,
+        layout: &Layout,
+        values: &[u64],
+        key: &GroupingKey,
+    ) -> Refusal {
+        let owner = self.verified(owner, name, exposed, key);
+        let family = layout.skeleton().family(name.family as usize);
+        if exposed_raw != &*name.raw {
+            return Refusal::EscapedName { pushed: name.raw.to_string(), exposed: exposed_raw.to_owned(), owner: Some(owner) };
+        }
+        match (name.mode, exposed) {
+            (Mode::Family(pushed), Mode::Family(exposed)) => {
+                let metric = family.metrics().next().expect("a name is claimed for a metric");
+                let metric = show_metric(layout.skeleton(), values, metric, key.labels());
+                Refusal::FamilyType { metric, family: family.name().to_owned(), pushed, exposed, owner }
+            }
+            (Mode::Derived, _) => {
+                let of = Some((family.metric_type(), family.name().to_owned()));
+                Refusal::Suffix { name: name.raw.to_string(), of, owner: Some(owner) }
+            }
+            (Mode::Family(_), Mode::Derived) => {
+                Refusal::Suffix { name: name.raw.to_string(), of: self.suffix_owner(&name.raw), owner: Some(owner) }
+            }
+        }
+    }
+
+    /// Hints get old: a group is only named if it exposes the name in that way, and is not the one that was pushed to.
+    fn verified(&self, owner: Owner, name: &ClaimedName, mode: Mode, pushed_to: &GroupingKey) -> Owner {
+        let Owner::Group(key) = owner else { return owner };
+        let exposes = self.group(&key).is_some_and(|group| {
+            let claims = group.layout.claims();
+            let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
+            place.is_ok_and(|place| claims[place].mode == mode)
+        });
+        if exposes && *key != *pushed_to { Owner::Group(key) } else { Owner::Unknown }
+    }
+
+    /// The summary or histogram that exposes a name as a suffix of its own.
+    fn suffix_owner(&self, raw: &str) -> Option<(MetricType, String)> {
+        let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| raw.strip_suffix(suffix))?;
+        let cell = self.cells.get(&*escape_name(base, Escaping::Underscores))?;
+        match cell.counts().0 {
+            Mode::Family(metric_type) => Some((metric_type, base.to_owned())),
+            Mode::Derived => None,
+        }
+    }
+}

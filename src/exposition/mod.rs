@@ -1,0 +1,5 @@
+//! Bytes to families and back: the text format, delimited protobuf.
+
+pub mod go_quote;
+pub mod protobuf;
+pub mod text;

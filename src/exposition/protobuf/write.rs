@@ -1,0 +1,295 @@
+//! Families to delimited messages, in two steps: once for a layout, then for each group.
+//!
+//! A message is its length, a header (name, help, type) and the `metric` fields one after the other, so those of many groups can be
+//! put together under one header. A [`FamilyTemplate`] has the labels of a family's metrics encoded, with holes for the fields of
+//! the grouping key, which are encoded once in [`KeyFields`].
+
+use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
+use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_name};
+
+/// The labels of a grouping key, each as the whole `label` field of a metric.
+#[derive(Debug)]
+pub struct KeyFields {
+    fields: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl KeyFields {
+    /// The fields of `labels` in the order of their names.
+    pub fn new(labels: &LabelSet, escaping: Escaping) -> Self {
+        let mut this = Self { fields: Vec::new(), ends: Vec::with_capacity(labels.len()) };
+        for (name, value) in labels.iter() {
+            write_label(&escape_name(name, escaping), value, &mut this.fields);
+            this.ends.push(offset(this.fields.len()));
+        }
+        this
+    }
+
+    fn field(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        &self.fields[start..self.ends[index] as usize]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Label {
+    /// Own labels up to this place.
+    Own(u32),
+    /// This label of the key.
+    Key(u32),
+}
+
+#[derive(Debug)]
+struct MetricTemplate {
+    labels_end: u32,
+    bounds_end: u32,
+    flags: MetricFlags,
+}
+
+/// The `metric` fields of one family of one layout.
+#[derive(Debug)]
+pub struct FamilyTemplate {
+    metric_type: MetricType,
+    own: Box<[u8]>,
+    labels: Box<[Label]>,
+    bounds: Box<[u64]>,
+    metrics: Box<[MetricTemplate]>,
+}
+
+impl FamilyTemplate {
+    /// A template of `family` for keys with the sorted label names `key_names`, which are written over those of the metrics; with
+    /// `instance=""` where neither has one, if `add_instance`.
+    pub fn new(family: Family<'_>, key_names: &[&str], add_instance: bool, escaping: Escaping) -> Self {
+        let (mut own, mut labels, mut bounds, mut metrics) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for metric in family.metrics() {
+            let own_labels = metric.labels().filter(|(name, _)| key_names.binary_search(name).is_err());
+            let mut all: Vec<(&str, Result<&str, u32>)> = own_labels.map(|(name, value)| (name, Ok(value))).collect();
+            all.extend((0..).zip(key_names).map(|(index, &name)| (name, Err(index))));
+            if add_instance && !all.iter().any(|(name, _)| *name == "instance") {
+                all.push(("instance", Ok("")));
+            }
+            all.sort_by_key(|&(name, _)| name);
+            for (name, value) in all {
+                match value {
+                    Ok(value) => {
+                        write_label(&escape_name(name, escaping), value, &mut own);
+                        labels.push(Label::Own(offset(own.len())));
+                    }
+                    Err(index) => labels.push(Label::Key(index)),
+                }
+            }
+            bounds.extend_from_slice(metric.bounds_bits());
+            let (labels_end, bounds_end) = (offset(labels.len()), offset(bounds.len()));
+            metrics.push(MetricTemplate { labels_end, bounds_end, flags: metric.flags() });
+        }
+        let metric_type = family.metric_type();
+        Self { metric_type, own: own.into(), labels: labels.into(), bounds: bounds.into(), metrics: metrics.into() }
+    }
+
+    /// Writes the `metric` fields of the group `key`. `values` are the family's numbers there, `extras` those of its metrics, the first
+    /// of which has the index `first_metric` among those of the layout.
+    pub fn render(&self, key: &KeyFields, values: &[u64], extras: &[MetricExtra], first_metric: usize, out: &mut Vec<u8>) {
+        let (mut labels_at, mut own_at, mut bounds_at, mut values_at) = (0, 0, 0, 0);
+        let mut extras = extras.iter().peekable();
+        let mut body = Vec::new();
+        for (index, metric) in (first_metric..).zip(&self.metrics) {
+            let labels = &self.labels[labels_at..metric.labels_end as usize];
+            let bounds = &self.bounds[bounds_at..metric.bounds_end as usize];
+            let n_values = self.metric_type.n_fixed_values() + bounds.len();
+            body.clear();
+            match extras.next_if(|extra| extra.metric as usize == index) {
+                Some(extra) => body.extend_from_slice(&extra.body),
+                None => self.write_value(metric.flags, bounds, &values[values_at..values_at + n_values], &mut body),
+            }
+            let first_own = own_at;
+            let labels_len: usize = labels
+                .iter()
+                .map(|label| match *label {
+                    Label::Own(end) => end as usize - std::mem::replace(&mut own_at, end as usize),
+                    Label::Key(index) => key.field(index as usize).len(),
+                })
+                .sum();
+            let len = labels_len + 1 + varint_len(body.len() as u64) + body.len();
+            out.push(4 << 3 | 2);
+            write_varint(len as u64, out);
+            let mut own_from = first_own;
+            for label in labels {
+                match *label {
+                    Label::Own(end) => {
+                        out.extend_from_slice(&self.own[own_from..end as usize]);
+                        own_from = end as usize;
+                    }
+                    Label::Key(index) => out.extend_from_slice(key.field(index as usize)),
+                }
+            }
+            let field = match self.metric_type {
+                MetricType::Gauge => 2,
+                MetricType::Counter => 3,
+                MetricType::Summary => 4,
+                MetricType::Untyped => 5,
+                MetricType::Histogram | MetricType::GaugeHistogram => 7,
+            };
+            write_bytes(field, &body, out);
+            labels_at = metric.labels_end as usize;
+            bounds_at = metric.bounds_end as usize;
+            values_at += n_values;
+        }
+    }
+
+    fn write_value(&self, flags: MetricFlags, bounds: &[u64], values: &[u64], out: &mut Vec<u8>) {
+        let count = |(integer, float): (u8, u8), bits: u64, out: &mut Vec<u8>| {
+            let as_float = f64::from_bits(bits);
+            let is_integer = as_float.trunc() == as_float && as_float.abs() < 9e15;
+            match flags.has(MetricFlags::FLOAT_COUNTS) {
+                true if !is_integer => write_double(float, bits, out),
+                true => write_varint_field(integer, as_float as u64, out),
+                false => write_varint_field(integer, bits, out),
+            }
+        };
+        let mut part = Vec::new();
+        match self.metric_type {
+            MetricType::Counter | MetricType::Gauge | MetricType::Untyped => write_double(1, values[0], out),
+            MetricType::Summary => {
+                if flags.has(MetricFlags::HAS_COUNT) {
+                    write_varint_field(1, values[0], out);
+                }
+                if flags.has(MetricFlags::HAS_SUM) {
+                    write_double(2, values[1], out);
+                }
+                for (&rank, &value) in bounds.iter().zip(&values[2..]) {
+                    part.clear();
+                    write_double(1, rank, &mut part);
+                    write_double(2, value, &mut part);
+                    write_bytes(3, &part, out);
+                }
+            }
+            MetricType::Histogram | MetricType::GaugeHistogram => {
+                if flags.has(MetricFlags::HAS_COUNT) {
+                    count((1, 4), values[0], out);
+                }
+                if flags.has(MetricFlags::HAS_SUM) {
+                    write_double(2, values[1], out);
+                }
+                for (&bound, &value) in bounds.iter().zip(&values[2..]) {
+                    part.clear();
+                    count((1, 4), value, &mut part);
+                    write_double(2, bound, &mut part);
+                    write_bytes(3, &part, out);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the length and the header of a family whose `metric` fields take `metrics_len` bytes.
+pub fn write_header(
+    name: &str,
+    help: Option<&str>,
+    metric_type: MetricType,
+    escaping: Escaping,
+    metrics_len: usize,
+    out: &mut Vec<u8>,
+) {
+    let mut header = Vec::with_capacity(name.len() + 32);
+    write_bytes(1, escape_name(name, escaping).as_bytes(), &mut header);
+    if let Some(help) = help {
+        write_bytes(2, help.as_bytes(), &mut header);
+    }
+    write_varint_field(3, metric_type as u64, &mut header);
+    write_varint((header.len() + metrics_len) as u64, out);
+    out.extend_from_slice(&header);
+}
+
+fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
+    let mut pair = Vec::with_capacity(name.len() + value.len() + 8);
+    write_bytes(1, name.as_bytes(), &mut pair);
+    write_bytes(2, value.as_bytes(), &mut pair);
+    write_bytes(1, &pair, out);
+}
+
+fn offset(offset: usize) -> u32 {
+    u32::try_from(offset).expect("a layout has 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+    use crate::exposition::text;
+    use crate::model::{Families, NameScheme};
+
+    fn exposed(families: &Families, key: &LabelSet, escaping: Escaping) -> Vec<u8> {
+        let names: Vec<&str> = key.iter().map(|(name, _)| name).collect();
+        let mut out = Vec::new();
+        for family in families.skeleton.families() {
+            let template = FamilyTemplate::new(family, &names, true, escaping);
+            let (mut metrics, metric_range) = (Vec::new(), family.metric_range());
+            let of_family = |extra: &&MetricExtra| metric_range.contains(&(extra.metric as usize));
+            let extras: Vec<MetricExtra> = families.extras.iter().filter(of_family).cloned().collect();
+            let values = &families.values[family.value_range()];
+            template.render(&KeyFields::new(key, escaping), values, &extras, metric_range.start, &mut metrics);
+            write_header(family.name(), family.help(), family.metric_type(), escaping, metrics.len(), &mut out);
+            out.extend_from_slice(&metrics);
+        }
+        out
+    }
+
+    #[test]
+    fn what_is_written_parses_back_with_the_labels_of_the_group() {
+        let body = "# HELP h help\n# TYPE h histogram\nh_bucket{a=\"1\",le=\"1\"} 2\nh_count{a=\"1\"} 3\nh_sum{a=\"1\"} 4.5\nh_count{a=\"2\"} 1.5\n\
+                    # TYPE s summary\ns{quantile=\"0.5\",job=\"own\"} 2\n# TYPE g gauge\ng{z=\"v\"} 7.3\ng{a=\"b\"} -0.5\nu 1\n# TYPE c counter\nc 2\n";
+        let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
+        let key = LabelSet::new([("job", "j"), ("k", "\"")]);
+        let back = parse(&exposed(&families, &key, Escaping::Underscores)).unwrap();
+        let values = |families: &Families| families.values.clone();
+        assert_eq!(values(&back), values(&families));
+        for (back, family) in back.skeleton.families().zip(families.skeleton.families()) {
+            assert_eq!(back.metric_type(), family.metric_type());
+            assert_eq!((back.name(), back.help()), (family.name(), family.help()));
+            for (back, metric) in back.metrics().zip(family.metrics()) {
+                let expected = crate::model::exposed_labels(metric.labels(), &key);
+                assert_eq!(back.labels().collect::<Vec<_>>(), expected.to_vec());
+                assert_eq!(back.bounds_bits(), metric.bounds_bits());
+            }
+        }
+        assert_eq!(back.skeleton.n_metrics(), families.skeleton.n_metrics());
+    }
+
+    #[test]
+    fn what_text_cannot_carry_is_written_as_it_came() {
+        // A gauge with an unknown field 9, and a plain one.
+        let (with_extra, plain) = ([9, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x48, 7], [9, 0, 0, 0, 0, 0, 0, 0, 0x40]);
+        let mut family = Vec::new();
+        write_bytes(1, b"g", &mut family);
+        write_varint_field(3, 1, &mut family);
+        for body in [&plain[..], &with_extra] {
+            let mut metric = Vec::new();
+            let mut pair = Vec::new();
+            write_bytes(1, b"n", &mut pair);
+            write_bytes(2, body.len().to_string().as_bytes(), &mut pair);
+            write_bytes(1, &pair, &mut metric);
+            write_bytes(2, body, &mut metric);
+            write_bytes(4, &metric, &mut family);
+        }
+        let mut body = Vec::new();
+        write_varint(family.len() as u64, &mut body);
+        body.extend_from_slice(&family);
+        let families = parse(&body).unwrap();
+        let back = parse(&exposed(&families, &LabelSet::new([("job", "j")]), Escaping::Underscores)).unwrap();
+        assert_eq!((back.extras.len(), &*back.extras[0].body), (1, &with_extra[..]));
+        assert_eq!(back.extras, families.extras);
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let families = text::parse(b"{\"a.b\",\"l.m\"=\"v\"} 1\n", NameScheme::Utf8).unwrap();
+        let key = LabelSet::new([("g.h", "x"), ("instance", "i"), ("job", "j")]);
+        let names = |escaping| {
+            let back = parse(&exposed(&families, &key, escaping)).unwrap();
+            let labels: Vec<String> = back.skeleton.metric(0).labels().map(|(name, _)| name.to_owned()).collect();
+            format!("{} {}", back.skeleton.family(0).name(), labels.join(" "))
+        };
+        assert_eq!(names(Escaping::Underscores), "a_b g_h instance job l_m");
+        assert_eq!(names(Escaping::AllowUtf8), "a.b g.h instance job l.m");
+    }
+}

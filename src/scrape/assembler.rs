@@ -1,0 +1,572 @@
+//! Rounds: from the snapshots that changed to the next exposition.
+//!
+//! One assembler owns the bookkeeping. It takes the marked slots (a cut, see `store`), finds for each what it was and what it is,
+//! and tells each view, family by family, which groups have new lines. Cost: proportional to what changed and to the pages that
+//! hold it, never to the store; only the list of pages is copied as a whole.
+//!
+//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape can see: the exposition is
+//! published when all views are done.
+
+use super::assembly::{Assembly, WantedViews};
+use super::catalog::{Catalog, HelpConflict, PlanId};
+use super::format::Format;
+use super::page::FamilyId;
+use super::view::{Change, Input, Item, Sizes, Stretch, View};
+use crate::store::{Consumer, Snapshot, Store, Taken};
+use std::sync::Arc;
+
+/// All groups at one moment, in every format that is asked for.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    pub(super) views: Vec<ViewPages>,
+    /// How many groups are exposed.
+    pub n_groups: u64,
+    /// How many samples they have, the push times included.
+    pub n_samples: u64,
+    /// How many families, the push times included and the gateway's own not.
+    pub n_families: u64,
+}
+
+/// One format of an exposition.
+#[derive(Debug)]
+pub(super) struct ViewPages {
+    pub format: Format,
+    pub gzip: bool,
+    pub stretches: Box<[Arc<Stretch>]>,
+}
+
+impl Exposition {
+    /// Bytes of the pushed families in a format, where it is kept.
+    pub fn len_of(&self, format: Format) -> Option<u64> {
+        let view = self.views.iter().find(|view| view.format == format)?;
+        Some(view.stretches.iter().map(|stretch| stretch.len).sum())
+    }
+
+    pub(super) fn view(&self, format: Format, gzip: bool) -> Option<&ViewPages> {
+        self.views.iter().find(|view| view.format == format && (view.gzip || !gzip))
+    }
+}
+
+/// What a round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoundReport {
+    /// Groups that were looked at because a push or delete marked them.
+    pub n_marked: usize,
+    /// Pages that were built anew, over all formats.
+    pub n_pages: usize,
+    /// Families pushed with another help than the one exposed, told once each.
+    pub help_conflicts: Vec<HelpConflict>,
+}
+
+struct Group {
+    snapshot: Arc<Snapshot>,
+    plan: PlanId,
+}
+
+/// Makes expositions. There is one; it belongs to the thread that runs the rounds.
+pub struct Assembler {
+    sizes: Sizes,
+    n_own: usize,
+    catalog: Catalog,
+    /// By slot: what the views show.
+    groups: Vec<Option<Group>>,
+    n_groups: u64,
+    n_samples: u64,
+    views: Vec<View>,
+    /// By family id; kept for their memory.
+    items: Vec<Vec<Item>>,
+}
+
+impl Assembler {
+    /// One that has seen nothing. `own_families` are the names of the gateway's own families in ascending order.
+    pub fn new<'a>(own_families: impl IntoIterator<Item = &'a str>, sizes: Sizes) -> Self {
+        let own: Vec<&str> = own_families.into_iter().collect();
+        Self {
+            sizes,
+            n_own: own.len(),
+            views: vec![View::new(Format::PLAIN, own.len())],
+            catalog: Catalog::new(own),
+            groups: Vec::new(),
+            n_groups: 0,
+            n_samples: 0,
+            items: Vec::new(),
+        }
+    }
+
+    /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.
+    /// `now_ms` tells which formats are still wanted.
+    pub fn run_round(&mut self, store: &Store, assembly: &Assembly, now_ms: u64) -> RoundReport {
+        let round = assembly.rounds.begin();
+        let wanted = assembly.wanted(now_ms);
+        let mut taken = Vec::new();
+        store.take_cut(Consumer::Assembler, &mut taken);
+        let report = self.apply(taken, &wanted, |passed| store.retire(Consumer::Assembler, passed));
+        assembly.publish(self.exposition());
+        assembly.rounds.end(round);
+        report
+    }
+
+    /// `retire` is told of each group whose deletion the views show by now.
+    fn apply(&mut self, mut taken: Vec<Taken>, wanted: &WantedViews, mut retire: impl FnMut(&Arc<Snapshot>)) -> RoundReport {
+        let mut report = RoundReport { n_marked: taken.len(), ..RoundReport::default() };
+        // Stable: of a slot that was taken several times the last one is the newest.
+        taken.sort_by_key(|taken| taken.slot);
+        let mut deleted = Vec::new();
+        let mut changes = Vec::with_capacity(taken.len());
+        let mut touched = Vec::new();
+        for of_slot in taken.chunk_by(|a, b| a.slot == b.slot) {
+            let newest = of_slot.last().expect("a chunk is not empty");
+            if !newest.snapshot.is_live() {
+                deleted.push(Arc::clone(&newest.snapshot));
+            }
+            self.note_change(newest, &mut changes, &mut touched);
+        }
+        drop(taken);
+        report.help_conflicts = self.catalog.settle_headers();
+        let catalog = &self.catalog;
+        touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
+        let input = Input { catalog, changes: &changes, items: &self.items, touched: &touched };
+        self.views.retain_mut(|view| view.format == Format::PLAIN || wanted.has(view.format));
+        for view in &mut self.views {
+            match (view.gzip, wanted.has_gzip(view.format)) {
+                (true, false) => view.drop_gzip(),
+                (_, gzip) => view.gzip = gzip,
+            }
+            report.n_pages += view.apply(&input, self.sizes);
+        }
+        for &family in &touched {
+            let items = &mut self.items[family as usize];
+            // The items of a whole fleet are megabytes that the next round does not need.
+            if items.capacity() > 1024 { *items = Vec::new() } else { items.clear() }
+        }
+        drop(changes);
+        let gone = self.catalog.end_round();
+        self.views.iter_mut().for_each(|view| view.forget_plans(&gone));
+        report.n_pages += self.add_views(wanted);
+        deleted.iter().for_each(&mut retire);
+        report
+    }
+
+    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them.
+    fn note_change(&mut self, taken: &Taken, changes: &mut Vec<Change>, touched: &mut Vec<FamilyId>) {
+        let index = taken.slot as usize;
+        if self.groups.len() <= index {
+            self.groups.resize_with(index + 1, || None);
+        }
+        let old = self.groups[index].take();
+        let new = taken.snapshot.is_live().then_some(&taken.snapshot);
+        if let (Some(old), Some(new)) = (&old, new)
+            && Arc::ptr_eq(&old.snapshot, new)
+        {
+            self.groups[index] = Some(Group { snapshot: Arc::clone(new), plan: old.plan });
+            return;
+        }
+        let new = new.map(|snapshot| (snapshot, self.catalog.use_plan(snapshot)));
+        let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
+        self.items.resize_with(self.catalog.n_family_ids(), Vec::new);
+        let items = &mut self.items;
+        let mut add = |family: FamilyId, source: u32| {
+            let items = &mut items[family as usize];
+            if items.is_empty() {
+                touched.push(family);
+            }
+            items.push(Item { change, source });
+        };
+        let old_plan = old.as_ref().map(|old| self.catalog.plan(old.plan));
+        let new_plan = new.map(|(_, plan)| self.catalog.plan(plan));
+        if let Some(old_plan) = old_plan {
+            for (family, _) in &old_plan.sources {
+                if new_plan.is_none_or(|new_plan| !new_plan.has(*family)) {
+                    add(*family, Item::REMOVED);
+                }
+            }
+            self.n_groups -= 1;
+            self.n_samples -= old_plan.n_samples;
+        }
+        if let (Some((snapshot, plan)), Some(new_plan)) = (new, new_plan) {
+            let same_plan = old.as_ref().filter(|old| old.plan == plan);
+            for (position, (family, source)) in (0..).zip(&new_plan.sources) {
+                if same_plan.is_none_or(|old| !source.is_same(&old.snapshot, snapshot)) {
+                    add(*family, position);
+                }
+            }
+            self.n_groups += 1;
+            self.n_samples += new_plan.n_samples;
+        }
+        if let Some(old) = old {
+            self.catalog.release_plan(old.plan);
+        }
+        if let Some((snapshot, plan)) = new {
+            self.groups[index] = Some(Group { snapshot: Arc::clone(snapshot), plan });
+        }
+        changes.push(Change { slot: taken.slot, now: new.map(|(snapshot, plan)| (Arc::clone(snapshot), plan)) });
+    }
+
+    /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages that took.
+    fn add_views(&mut self, wanted: &WantedViews) -> usize {
+        let missing: Vec<Format> =
+            Format::all().filter(|&f| wanted.has(f) && self.views.iter().all(|view| view.format != f)).collect();
+        if missing.is_empty() {
+            return 0;
+        }
+        let mut items: Vec<Vec<Item>> = vec![Vec::new(); self.catalog.n_family_ids()];
+        let mut changes = Vec::new();
+        let mut touched = Vec::new();
+        for (slot, group) in (0..).zip(&self.groups) {
+            let Some(group) = group else { continue };
+            let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
+            for (source, (family, _)) in (0..).zip(&self.catalog.plan(group.plan).sources) {
+                let items = &mut items[*family as usize];
+                if items.is_empty() {
+                    touched.push(*family);
+                }
+                items.push(Item { change, source });
+            }
+            changes.push(Change { slot, now: Some((Arc::clone(&group.snapshot), group.plan)) });
+        }
+        touched.sort_unstable_by(|&a, &b| self.catalog.compare(a, b));
+        let input = Input { catalog: &self.catalog, changes: &changes, items: &items, touched: &touched };
+        let mut n_pages = 0;
+        for format in missing {
+            let mut view = View::new(format, self.n_own);
+            view.gzip = wanted.has_gzip(format);
+            n_pages += view.apply(&input, self.sizes);
+            self.views.push(view);
+        }
+        n_pages
+    }
+
+    fn exposition(&self) -> Exposition {
+        let views = self.views.iter().map(|view| ViewPages {
+            format: view.format,
+            gzip: view.gzip,
+            stretches: view.stretches().cloned().collect(),
+        });
+        Exposition {
+            views: views.collect(),
+            n_groups: self.n_groups,
+            n_samples: self.n_samples,
+            n_families: self.catalog.n_families(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
+    use crate::scrape::Document;
+    use bytes::Buf;
+    use std::collections::BTreeMap;
+    use std::io::Read;
+
+    const OWN: &[(&str, MetricType)] = &[("m_own", MetricType::Counter), ("x_own", MetricType::Gauge)];
+
+    fn sizes(target: usize) -> Sizes {
+        Sizes { target, n_threads: 2 }
+    }
+
+    /// Families as name, help and values of as many metrics.
+    type Pushed = Vec<(String, Option<String>, Vec<f64>)>;
+
+    fn families(pushed: &Pushed) -> Families {
+        let mut builder = FamiliesBuilder::new();
+        for (name, help, values) in pushed {
+            builder.family(name, MetricType::Gauge, help.as_deref());
+            for (i, value) in values.iter().enumerate() {
+                builder.label("i", &i.to_string());
+                builder.value(value.to_bits());
+                builder.end_metric(MetricFlags::default());
+            }
+        }
+        builder.finish().unwrap()
+    }
+
+    /// Snapshots with layouts shared as the store shares them.
+    #[derive(Default)]
+    struct Snapshots {
+        layouts: Vec<Arc<crate::store::Layout>>,
+        version: u64,
+    }
+
+    impl Snapshots {
+        fn live(&mut self, slot: u32, pushed: &Pushed) -> Taken {
+            let families = families(pushed);
+            let key = key(slot);
+            let known = self.layouts.iter().find(|layout| *layout.skeleton() == families.skeleton).cloned();
+            let layout = known.unwrap_or_else(|| {
+                let layout = Arc::new(crate::store::Layout::new(families.skeleton.clone(), &key).unwrap());
+                self.layouts.push(Arc::clone(&layout));
+                layout
+            });
+            self.version += 1;
+            let push_time = i64::try_from(self.version).unwrap() * 1_000_000_000;
+            let snapshot = Snapshot::for_test(self.version, key, layout, families.values, push_time);
+            Taken { slot, snapshot: Arc::new(snapshot) }
+        }
+
+        fn deleted(&mut self, of: &Taken) -> Taken {
+            self.version += 1;
+            Taken { slot: of.slot, snapshot: Arc::new(of.snapshot.tombstone(self.version)) }
+        }
+    }
+
+    fn key(slot: u32) -> Arc<GroupingKey> {
+        Arc::new(GroupingKey::new([("job", "j"), ("instance", slot.to_string().as_str())]).unwrap())
+    }
+
+    fn own() -> Families {
+        let mut builder = FamiliesBuilder::new();
+        for (name, metric_type) in OWN {
+            builder.family(name, *metric_type, Some("own"));
+            builder.value(7f64.to_bits());
+            builder.end_metric(MetricFlags::default());
+        }
+        builder.finish().unwrap()
+    }
+
+    fn document(assembler: &Assembler, format: Format, gzip: bool) -> Vec<u8> {
+        let exposition = Arc::new(assembler.exposition());
+        let mut document = Document::new(exposition, format, gzip, &own(), OWN).expect("the view is kept");
+        let len = document.remaining();
+        let mut bytes = Vec::new();
+        // In uneven steps over slice borders.
+        let mut random = fastrand::Rng::with_seed(3);
+        while document.has_remaining() {
+            let step = random.usize(1..=document.chunk().len().min(997));
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            assert!(document.chunks_vectored(&mut slices) > 0);
+            assert_eq!(&*slices[0], document.chunk());
+            bytes.extend_from_slice(&document.chunk()[..step]);
+            document.advance(step);
+        }
+        assert_eq!(bytes.len(), len);
+        bytes
+    }
+
+    fn gunzip(bytes: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).expect("one valid member");
+        plain
+    }
+
+    /// The exposition, made the plain way: all families of all groups, sorted.
+    fn naive(groups: &BTreeMap<u32, (Pushed, u64)>, helps: &BTreeMap<String, String>) -> String {
+        let mut all: BTreeMap<String, (Option<String>, String)> = BTreeMap::new();
+        let mut add = |name: &str, help: Option<String>, line: String| {
+            let entry = all.entry(name.to_owned()).or_default();
+            entry.0 = help;
+            entry.1 += &line;
+        };
+        for (name, _) in OWN {
+            add(name, Some("own".to_owned()), format!("{name} 7\n"));
+        }
+        for (slot, (pushed, version)) in groups {
+            for (name, _, values) in pushed {
+                for (i, value) in values.iter().enumerate() {
+                    let help = if name.ends_with("_own") { Some("own".to_owned()) } else { helps.get(name).cloned() };
+                    add(name, help, format!("{name}{{i=\"{i}\",instance=\"{slot}\",job=\"j\"}} {value}\n"));
+                }
+            }
+            let labels = format!("{{instance=\"{slot}\",job=\"j\"}}");
+            let help = |verb| Some(format!("Last Unix time when changing this group in the Pushgateway {verb}."));
+            add("push_failure_time_seconds", help("failed"), format!("push_failure_time_seconds{labels} 0\n"));
+            add("push_time_seconds", help("succeeded"), format!("push_time_seconds{labels} {version}\n"));
+        }
+        let mut text = String::new();
+        for (name, (help, lines)) in all {
+            if let Some(help) = help {
+                text += &format!("# HELP {name} {help}\n");
+            }
+            let metric_type = if name == "m_own" { "counter" } else { "gauge" };
+            text += &format!("# TYPE {name} {metric_type}\n{lines}");
+        }
+        text
+    }
+
+    fn wanted(formats: &[(Format, bool)]) -> WantedViews {
+        let assembly = Assembly::new();
+        for (format, gzip) in formats {
+            assembly.ask(*format, *gzip, 1);
+        }
+        assembly.wanted(1)
+    }
+
+    /// Random histories: after every round the document equals what rendering everything gives, plain, compressed, and in a view
+    /// that was built from the groups rather than kept up to date.
+    #[test]
+    fn every_round_equals_rendering_everything() {
+        for seed in 0..12 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let target = [64, 300, 2000][random.usize(..3)];
+            let n_slots = [3, 40, 200][random.usize(..3)];
+            let names: Vec<String> = (0..random.usize(2..30)).map(|i| format!("f{i:02}_{}", "x".repeat(i % 5))).collect();
+            let names: Vec<String> = names.into_iter().chain(["m_own".to_owned(), "zz".to_owned(), "a".to_owned()]).collect();
+            let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(target));
+            let mut snapshots = Snapshots::default();
+            let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
+            let mut last: BTreeMap<u32, Taken> = BTreeMap::new();
+            let helps: BTreeMap<String, String> = names.iter().map(|name| (name.clone(), format!("help of {name}"))).collect();
+            for round in 0..25 {
+                let mut taken = Vec::new();
+                for _ in 0..random.usize(0..n_slots as usize) {
+                    let slot = random.u32(..n_slots);
+                    if random.u8(..10) < 3 {
+                        if let Some(of) = last.remove(&slot) {
+                            taken.push(snapshots.deleted(&of));
+                            groups.remove(&slot);
+                        }
+                        continue;
+                    }
+                    let mut pushed: Pushed = Vec::new();
+                    let (from, n) = (random.usize(..names.len()), random.usize(1..5));
+                    for name in names.iter().cycle().skip(from).take(n.min(names.len())) {
+                        let values = (0..random.usize(1..4)).map(|_| f64::from(random.u32(..5))).collect();
+                        let metric = if name == "m_own" { continue } else { (name.clone(), helps.get(name).cloned(), values) };
+                        pushed.push(metric);
+                    }
+                    let push = snapshots.live(slot, &pushed);
+                    groups.insert(slot, (pushed, snapshots.version));
+                    last.insert(slot, Taken { slot, snapshot: Arc::clone(&push.snapshot) });
+                    taken.push(push);
+                }
+                let gzip = round % 7 > 2;
+                let formats = [(Format::PLAIN, gzip)];
+                assembler.apply(taken, &wanted(&formats), |_| ());
+                let expected = naive(&groups, &helps);
+                let plain = String::from_utf8(document(&assembler, Format::PLAIN, false)).unwrap();
+                assert_eq!(plain, expected, "seed {seed}, round {round}");
+                if gzip {
+                    let unpacked = gunzip(&document(&assembler, Format::PLAIN, true));
+                    assert_eq!(unpacked, expected.as_bytes(), "seed {seed}, round {round}");
+                }
+                assert_eq!(assembler.n_groups as usize, groups.len());
+                let n_lines = expected.lines().filter(|line| !line.starts_with('#')).count();
+                assert_eq!(assembler.n_samples as usize, n_lines - OWN.len());
+            }
+        }
+    }
+
+    /// Large families: built by several threads, appended to, thinned out, gone.
+    #[test]
+    fn a_fleet_comes_and_goes() {
+        let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(1 << 10));
+        let mut snapshots = Snapshots::default();
+        let mut groups = BTreeMap::new();
+        let helps: BTreeMap<String, String> = [("load".to_owned(), "h".to_owned()), ("up".to_owned(), "h".to_owned())].into();
+        let pushed = |i: u32| -> Pushed {
+            let names = if i.is_multiple_of(3) { vec!["load", "up"] } else { vec!["up"] };
+            names.into_iter().map(|name| (name.to_owned(), Some("h".to_owned()), vec![f64::from(i)])).collect()
+        };
+        let check = |assembler: &mut Assembler, groups: &BTreeMap<u32, (Pushed, u64)>, taken: Vec<Taken>| {
+            assembler.apply(taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+            let expected = naive(groups, &helps);
+            assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
+            assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
+        };
+        let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>, slots: &mut dyn Iterator<Item = u32>, shift: u32| {
+            let mut taken = Vec::new();
+            for slot in slots {
+                taken.push(snapshots.live(slot, &pushed(slot * 3 + shift)));
+                groups.insert(slot, (pushed(slot * 3 + shift), snapshots.version));
+            }
+            taken
+        };
+        // One group first, so that the fleet grows out of a shared page.
+        let taken = push_all(&mut groups, &mut [7].into_iter(), 0);
+        check(&mut assembler, &groups, taken);
+        let taken = push_all(&mut groups, &mut (0..5000), 0);
+        check(&mut assembler, &groups, taken);
+        let taken = push_all(&mut groups, &mut (4000..9000).step_by(7), 1);
+        check(&mut assembler, &groups, taken);
+        let n_pages: usize = assembler.exposition().views[0].stretches.iter().map(|stretch| stretch.pages.len()).sum();
+        assert!(n_pages > 100);
+        let mut taken: Vec<Taken> = Vec::new();
+        for slot in groups.keys().copied().filter(|slot| slot % 100 != 7).collect::<Vec<_>>() {
+            groups.remove(&slot);
+            let snapshot = Arc::new(assembler.groups[slot as usize].as_ref().unwrap().snapshot.tombstone(99_999));
+            taken.push(Taken { slot, snapshot });
+        }
+        check(&mut assembler, &groups, taken);
+        let taken = groups.keys().map(|slot| {
+            let snapshot = Arc::new(assembler.groups[*slot as usize].as_ref().unwrap().snapshot.tombstone(99_999));
+            Taken { slot: *slot, snapshot }
+        });
+        let taken = taken.collect();
+        groups.clear();
+        check(&mut assembler, &groups, taken);
+        assert_eq!(assembler.exposition().n_families, 0);
+    }
+
+    /// A fleet that is pushed again with a few new numbers rebuilds few pages.
+    #[test]
+    fn an_unchanged_family_keeps_its_pages() {
+        let mut assembler = Assembler::new([], sizes(1 << 10));
+        let mut snapshots = Snapshots::default();
+        let push = |value: f64| -> Pushed {
+            vec![("changes".to_owned(), None, vec![value]), ("constant".to_owned(), None, vec![1.0; 3])]
+        };
+        let taken = (0..500).map(|slot| snapshots.live(slot, &push(0.0))).collect();
+        let all = assembler.apply(taken, &wanted(&[]), |_| ()).n_pages;
+        let again = assembler.apply(vec![snapshots.live(250, &push(1.0))], &wanted(&[]), |_| ()).n_pages;
+        assert!(all > 100, "{all}");
+        // One page of `changes`, one of `push_time_seconds`.
+        assert_eq!(again, 2);
+    }
+
+    #[test]
+    fn the_first_help_stays_and_another_is_told_once() {
+        let mut assembler = Assembler::new([], sizes(1 << 10));
+        let mut snapshots = Snapshots::default();
+        let push = |help: Option<&str>| -> Pushed { vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])] };
+        let text = |assembler: &Assembler| {
+            let exposition = Arc::new(assembler.exposition());
+            let mut document = Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).unwrap();
+            let text = document.copy_to_bytes(document.remaining());
+            String::from_utf8(text.to_vec()).unwrap().lines().find(|l| l.contains(" up ")).unwrap().to_owned()
+        };
+        assembler.apply(vec![snapshots.live(0, &push(None))], &wanted(&[]), |_| ());
+        assert_eq!(text(&assembler), "# TYPE up gauge");
+        // Of two in one round the older push counts, wherever its slot is.
+        let (older, newer) = (snapshots.live(9, &push(Some("first"))), snapshots.live(1, &push(Some("second"))));
+        let report = assembler.apply(vec![newer, older], &wanted(&[]), |_| ());
+        assert_eq!(text(&assembler), "# HELP up first");
+        assert_eq!(report.help_conflicts.len(), 1);
+        assert_eq!(report.help_conflicts[0].pushed, "second");
+        let report = assembler.apply(vec![snapshots.live(2, &push(Some("third")))], &wanted(&[]), |_| ());
+        assert_eq!(report.help_conflicts, []);
+        assert_eq!(text(&assembler), "# HELP up first");
+    }
+
+    #[test]
+    fn a_format_nobody_asks_for_is_dropped_and_built_again() {
+        let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(1 << 10));
+        let mut snapshots = Snapshots::default();
+        let dots = Format::Text(crate::model::Escaping::Dots);
+        let push: Pushed = vec![("up".to_owned(), None, vec![1.0])];
+        assembler.apply(vec![snapshots.live(0, &push)], &wanted(&[(dots, true)]), |_| ());
+        assert_eq!(assembler.views.len(), 2);
+        assert!(assembler.exposition().view(dots, true).is_some());
+        assembler.apply(vec![snapshots.live(1, &push)], &wanted(&[]), |_| ());
+        assert!(assembler.exposition().view(dots, false).is_none());
+        assembler.apply(vec![snapshots.live(2, &push)], &wanted(&[(dots, false)]), |_| ());
+        assert!(assembler.exposition().view(dots, true).is_none());
+        let both = [document(&assembler, dots, false), document(&assembler, Format::PLAIN, false)];
+        let lines = both.map(|text| String::from_utf8(text).unwrap().lines().filter(|l| l.contains("up{")).count());
+        assert_eq!(lines, [3, 3]);
+    }
+
+    #[test]
+    fn deletions_are_retired_once_they_show() {
+        let mut assembler = Assembler::new([], sizes(1 << 10));
+        let mut snapshots = Snapshots::default();
+        let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
+        let deleted = snapshots.deleted(&live);
+        let mut retired = Vec::new();
+        assembler.apply(vec![live], &wanted(&[]), |passed| retired.push(passed.version));
+        assert_eq!(retired, []);
+        assembler.apply(vec![deleted], &wanted(&[]), |passed| retired.push(passed.version));
+        assert_eq!(retired, [2]);
+        assert_eq!(assembler.exposition().n_groups, 0);
+    }
+}

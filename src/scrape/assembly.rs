@@ -1,0 +1,115 @@
+//! Where scrapes and the assembler meet: the current exposition, whether it is complete, and which formats are asked for.
+//!
+//! | field     | written by                    | read by                          | what it carries                        |
+//! |-----------|-------------------------------|----------------------------------|----------------------------------------|
+//! | `current` | the assembler, before `end`   | scrapes                          | the exposition                         |
+//! | `rounds`  | the assembler                 | scrapes                          | whether `current` can be complete      |
+//! | `asked`   | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
+
+use super::assembler::Exposition;
+use super::format::Format;
+use super::round::Rounds;
+use crate::store::{Consumer, Store};
+use crate::sync::Published;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+
+/// A format is kept as long as somebody asks for it at least this often, in milliseconds.
+const KEPT_MS: u64 = 10 * 60 * 1000;
+
+/// What scrapes share with the assembler.
+pub struct Assembly {
+    pub(super) rounds: Rounds,
+    current: Published<Exposition>,
+    /// By format, plain and compressed: milliseconds of the caller's clock, 0 for never.
+    asked: [[AtomicU64; 2]; Format::COUNT],
+}
+
+/// The formats that somebody asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WantedViews {
+    plain: [bool; Format::COUNT],
+    gzip: [bool; Format::COUNT],
+}
+
+impl WantedViews {
+    pub fn has(&self, format: Format) -> bool {
+        self.plain[format.index()] || self.gzip[format.index()]
+    }
+
+    pub fn has_gzip(&self, format: Format) -> bool {
+        self.gzip[format.index()]
+    }
+}
+
+impl Assembly {
+    /// With an empty exposition, which nobody may send before a round was run.
+    pub fn new() -> Self {
+        Self {
+            rounds: Rounds::new(),
+            current: Published::new(Arc::new(Exposition::default())),
+            asked: std::array::from_fn(|_| [AtomicU64::new(0), AtomicU64::new(0)]),
+        }
+    }
+
+    /// The exposition, if it shows everything that was answered before this call and has the format asked for.
+    ///
+    /// # Errors
+    ///
+    /// Else the round to wait for: wake the assembler, and when [`Assembly::has_run`] says that it has run, [`Assembly::current`]
+    /// is it.
+    pub fn try_current(&self, store: &Store, format: Format, gzip: bool, now_ms: u64) -> Result<Arc<Exposition>, u64> {
+        self.ask(format, gzip, now_ms);
+        // SeqCst fence: "it is asked for" is visible before the rounds are looked at; `Rounds::begin` has the twin, behind which the
+        // assembler looks at what is asked for.
+        fence(SeqCst);
+        let complete = self.rounds.try_complete(|| !store.has_marked(Consumer::Assembler));
+        match complete {
+            Err(round) => Err(round),
+            Ok(next_round) => {
+                let current = self.current();
+                if current.view(format, gzip).is_some() { Ok(current) } else { Err(next_round) }
+            }
+        }
+    }
+
+    /// Has a format kept for the time being, from the next round on.
+    pub fn ask(&self, format: Format, gzip: bool, now_ms: u64) {
+        // Relaxed: whoever needs the next round to see it has a fence behind it.
+        self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
+    }
+
+    /// Whether the round that [`Assembly::try_current`] named has run.
+    pub fn has_run(&self, round: u64) -> bool {
+        self.rounds.has_run(round)
+    }
+
+    /// The exposition of the last round.
+    pub fn current(&self) -> Arc<Exposition> {
+        Arc::clone(&self.current.load())
+    }
+
+    pub(super) fn publish(&self, exposition: Exposition) {
+        self.current.store(Arc::new(exposition));
+    }
+
+    pub(super) fn wanted(&self, now_ms: u64) -> WantedViews {
+        let mut wanted = WantedViews::default();
+        for (index, [plain, gzip]) in self.asked.iter().enumerate() {
+            // Relaxed: the caller is behind the fence of `Rounds::begin`.
+            let is_wanted = |asked: &AtomicU64| match asked.load(Relaxed) {
+                0 => false,
+                asked => now_ms.saturating_sub(asked) < KEPT_MS,
+            };
+            wanted.plain[index] = is_wanted(plain);
+            wanted.gzip[index] = is_wanted(gzip);
+        }
+        wanted
+    }
+}
+
+impl Default for Assembly {
+    fn default() -> Self {
+        Self::new()
+    }
+}

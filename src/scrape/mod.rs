@@ -1,0 +1,25 @@
+//! Many snapshots become one exposition.
+//!
+//! Pushes mark slots and go on. The [`Assembler`] turns what is marked into pages, in rounds; a scrape finds whether the last
+//! exposition is complete ([`Assembly::try_current`]), else has a round run and waits for it, and then sends a [`Document`], a copy
+//! of bytes.
+
+mod assembler;
+mod assembly;
+mod catalog;
+mod document;
+mod format;
+mod gzip;
+mod page;
+mod round;
+mod view;
+
+pub use assembler::{Assembler, Exposition, RoundReport};
+pub use assembly::Assembly;
+pub use catalog::HelpConflict;
+pub use document::Document;
+pub use format::Format;
+pub use gzip::{Crc, Deflated};
+pub use page::Page;
+pub use round::Rounds;
+pub use view::{Sizes, Stretch};

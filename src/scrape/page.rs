@@ -1,0 +1,321 @@
+//! A page: a stretch of the exposition that is rendered, compressed and freed as one.
+//!
+//! The exposition is family-major, the format demands it: a family's header, then the lines of every group that has it. So what one
+//! push changes lies scattered over as many places as it has families, and each place is a page. A page is never written again; a
+//! change makes a new one out of the old one's untouched runs and what was rendered anew.
+//!
+//! Invariants: the parts of a page are in the order of family names, each family once; the entries of a part are in ascending order
+//! of slots; ends ascend and the last one is the page's length.
+
+use super::gzip::Deflated;
+use bytes::Bytes;
+use std::sync::OnceLock;
+
+/// The assembler's number of a family.
+pub(super) type FamilyId = u32;
+
+/// Where the lines of one group end in a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub slot: u32,
+    pub end: u32,
+}
+
+/// One family's share of a page: a header, which may be empty, then its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub family: FamilyId,
+    pub header_end: u32,
+    /// How many entries of the page come before the end of this part.
+    pub entries_end: u32,
+}
+
+/// An immutable stretch of the exposition.
+#[derive(Debug, Default)]
+pub struct Page {
+    bytes: Bytes,
+    parts: Box<[Part]>,
+    entries: Box<[Entry]>,
+    deflated: OnceLock<Deflated>,
+}
+
+impl Page {
+    /// A header that stands alone before the pages of a large family.
+    pub(super) fn header(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), ..Self::default() }
+    }
+
+    /// What a scrape sends.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The compressed form, if it was made.
+    pub fn deflated(&self) -> Option<&Deflated> {
+        self.deflated.get()
+    }
+
+    pub(super) fn deflate_with(&self, deflate: impl FnOnce(&[u8]) -> Deflated) {
+        self.deflated.get_or_init(|| deflate(&self.bytes));
+    }
+
+    /// The same page without its compressed form.
+    pub(super) fn without_deflated(&self) -> Self {
+        Self { bytes: self.bytes.clone(), parts: self.parts.clone(), entries: self.entries.clone(), deflated: OnceLock::new() }
+    }
+
+    pub(super) fn first_family(&self) -> Option<FamilyId> {
+        self.parts.first().map(|part| part.family)
+    }
+
+    pub(super) fn last_slot(&self) -> Option<u32> {
+        self.entries.last().map(|entry| entry.slot)
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = PartRef<'_>> {
+        (0..self.parts.len()).map(|index| {
+            let (start, entries_start) = match index.checked_sub(1).map(|before| self.parts[before]) {
+                None => (0, 0),
+                Some(before) => (self.end_of(before), before.entries_end as usize),
+            };
+            let part = self.parts[index];
+            PartRef {
+                family: part.family,
+                body_start: part.header_end,
+                header_start: start,
+                entries: &self.entries[entries_start..part.entries_end as usize],
+                bytes: &self.bytes,
+            }
+        })
+    }
+
+    fn end_of(&self, part: Part) -> u32 {
+        let last = (part.entries_end as usize).checked_sub(1).map(|last| self.entries[last].end);
+        last.unwrap_or(0).max(part.header_end)
+    }
+
+    /// This page and the next one of the same large family as one.
+    pub(super) fn joined_with(&self, next: &Self) -> Self {
+        debug_assert!(self.parts.len() == 1 && next.parts.len() == 1);
+        let shift = u32_len(self.len());
+        let mut bytes = Vec::with_capacity(self.len() + next.len());
+        bytes.extend_from_slice(&self.bytes);
+        bytes.extend_from_slice(&next.bytes);
+        let entries: Box<[Entry]> = self
+            .entries
+            .iter()
+            .copied()
+            .chain(next.entries.iter().map(|entry| Entry { slot: entry.slot, end: entry.end + shift }))
+            .collect();
+        let part = Part { entries_end: u32_len(entries.len()), ..self.parts[0] };
+        Self { bytes: bytes.into(), parts: [part].into(), entries, deflated: OnceLock::new() }
+    }
+}
+
+/// A part of a page with its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct PartRef<'a> {
+    pub family: FamilyId,
+    header_start: u32,
+    body_start: u32,
+    pub entries: &'a [Entry],
+    bytes: &'a [u8],
+}
+
+impl<'a> PartRef<'a> {
+    /// An empty part of a family that the page does not have yet.
+    pub fn none(family: FamilyId) -> PartRef<'static> {
+        PartRef { family, header_start: 0, body_start: 0, entries: &[], bytes: &[] }
+    }
+
+    /// The bytes of the entries `from..to`.
+    pub fn run(&self, from: usize, to: usize) -> &'a [u8] {
+        &self.bytes[self.start_of(from) as usize..self.start_of(to) as usize]
+    }
+
+    /// Where entry `index` begins in the page.
+    pub fn start_of(&self, index: usize) -> u32 {
+        if index == 0 { self.body_start } else { self.entries[index - 1].end }
+    }
+
+    /// Header and entries as they lie in the page.
+    pub fn whole(&self) -> &'a [u8] {
+        &self.bytes[self.header_start as usize..self.start_of(self.entries.len()) as usize]
+    }
+
+    pub fn header_len(&self) -> u32 {
+        self.body_start - self.header_start
+    }
+
+    pub fn header_start(&self) -> u32 {
+        self.header_start
+    }
+}
+
+/// Builds the bytes, entries and parts of pages.
+#[derive(Default)]
+pub(super) struct PageBuilder {
+    pub bytes: Vec<u8>,
+    parts: Vec<Part>,
+    entries: Vec<Entry>,
+}
+
+impl PageBuilder {
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds the lines of a group that `render` writes; a group that writes none gets no entry.
+    pub fn entry(&mut self, slot: u32, render: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.bytes.len();
+        render(&mut self.bytes);
+        if self.bytes.len() > before {
+            self.entries.push(Entry { slot, end: u32_len(self.bytes.len()) });
+        }
+    }
+
+    /// Copies the entries `from..to` of an old part.
+    pub fn copy_run(&mut self, old: &PartRef<'_>, from: usize, to: usize) {
+        let (start, here) = (old.start_of(from), u32_len(self.bytes.len()));
+        self.bytes.extend_from_slice(old.run(from, to));
+        self.entries.extend(old.entries[from..to].iter().map(|e| Entry { slot: e.slot, end: e.end - start + here }));
+    }
+
+    /// Copies a whole part, header included.
+    pub fn copy_part(&mut self, old: &PartRef<'_>) {
+        let (start, here) = (old.header_start(), u32_len(self.bytes.len()));
+        self.bytes.extend_from_slice(old.whole());
+        self.entries.extend(old.entries.iter().map(|e| Entry { slot: e.slot, end: e.end - start + here }));
+        self.end_part(old.family, here + old.header_len());
+    }
+
+    /// Ends a part whose header ends at `header_end`, unless it has no entry.
+    pub fn end_part(&mut self, family: FamilyId, header_end: u32) {
+        self.parts.push(Part { family, header_end, entries_end: u32_len(self.entries.len()) });
+    }
+
+    /// Appends a part that was built apart, `header` before it.
+    pub fn append_part(&mut self, family: FamilyId, header: &[u8], body: &PageBuilder) {
+        self.bytes.extend_from_slice(header);
+        let shift = u32_len(self.bytes.len());
+        self.bytes.extend_from_slice(&body.bytes);
+        self.entries.extend(body.entries.iter().map(|e| Entry { slot: e.slot, end: e.end + shift }));
+        self.end_part(family, shift);
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.parts.clear();
+        self.entries.clear();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The page built; the builder is empty and keeps its memory.
+    pub fn take_page(&mut self) -> Page {
+        let page = Page {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            parts: self.parts.as_slice().into(),
+            entries: self.entries.as_slice().into(),
+            deflated: OnceLock::new(),
+        };
+        self.clear();
+        page
+    }
+
+    /// The entries built so far, of one family and without a header, as pages of about `target` bytes each.
+    pub fn take_pages_of(&mut self, family: FamilyId, target: usize) -> Vec<Page> {
+        let n_pages = (self.bytes.len() / target).max(1);
+        let share = self.bytes.len().div_ceil(n_pages);
+        let mut pages = Vec::with_capacity(n_pages);
+        let (mut first, mut start) = (0, 0);
+        for index in 0..self.entries.len() {
+            let end = self.entries[index].end as usize;
+            if end - start < share && index + 1 < self.entries.len() {
+                continue;
+            }
+            let shift = u32_len(start);
+            let entries: Box<[Entry]> =
+                self.entries[first..=index].iter().map(|e| Entry { slot: e.slot, end: e.end - shift }).collect();
+            pages.push(Page {
+                bytes: Bytes::copy_from_slice(&self.bytes[start..end]),
+                parts: [Part { family, header_end: 0, entries_end: u32_len(entries.len()) }].into(),
+                entries,
+                deflated: OnceLock::new(),
+            });
+            (first, start) = (index + 1, end);
+        }
+        self.clear();
+        pages
+    }
+}
+
+/// A page is far below 4 GiB unless one group's share of a family is not, and a push is limited.
+pub(super) fn u32_len(len: usize) -> u32 {
+    u32::try_from(len).expect("a page is below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(entries: &[(u32, &str)]) -> PageBuilder {
+        let mut builder = PageBuilder::default();
+        for &(slot, lines) in entries {
+            builder.entry(slot, |out| out.extend_from_slice(lines.as_bytes()));
+        }
+        builder
+    }
+
+    fn slots_and_lines(page: &Page) -> Vec<(u32, String)> {
+        let mut all = Vec::new();
+        for part in page.parts() {
+            for (i, entry) in part.entries.iter().enumerate() {
+                all.push((entry.slot, String::from_utf8(part.run(i, i + 1).to_vec()).unwrap()));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_page_knows_where_each_group_ends() {
+        let mut builder = PageBuilder::default();
+        builder.append_part(7, b"# a\n", &built(&[(1, "a 1\n"), (4, "a 22\n")]));
+        builder.append_part(9, b"# bb\n", &built(&[(1, "b 1\n"), (2, "")]));
+        let page = builder.take_page();
+        assert_eq!(&page.bytes()[..], b"# a\na 1\na 22\n# bb\nb 1\n");
+        assert_eq!(slots_and_lines(&page), [(1, "a 1\n".to_owned()), (4, "a 22\n".to_owned()), (1, "b 1\n".to_owned())]);
+        let second = page.parts().nth(1).unwrap();
+        assert_eq!((second.family, second.whole()), (9, b"# bb\nb 1\n".as_slice()));
+
+        let mut copy = PageBuilder::default();
+        copy.copy_part(&second);
+        let copied = copy.take_page();
+        assert_eq!(slots_and_lines(&copied), [(1, "b 1\n".to_owned())]);
+        assert_eq!(copied.bytes(), second.whole());
+    }
+
+    #[test]
+    fn pages_of_a_large_family_split_and_join() {
+        let lines: Vec<String> = (0..100).map(|i| format!("a {i}\n")).collect();
+        let entries: Vec<(u32, &str)> = lines.iter().enumerate().map(|(i, line)| (i as u32, line.as_str())).collect();
+        let pages = built(&entries).take_pages_of(3, 64);
+        assert!(pages.len() > 5 && pages.iter().all(|page| page.len() >= 32 && page.len() <= 128));
+        let whole = pages.into_iter().reduce(|a, b| a.joined_with(&b)).unwrap();
+        assert_eq!(whole.bytes(), lines.concat().as_bytes());
+        assert_eq!(slots_and_lines(&whole).len(), 100);
+        assert_eq!(whole.last_slot(), Some(99));
+    }
+}

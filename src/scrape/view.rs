@@ -1,0 +1,702 @@
+//! The pages of one format, and how a round changes them.
+//!
+//! A view is cut into *stretches* by the gateway's own families, whose numbers change with every scrape and which are spliced in
+//! between. A stretch is a row of *blocks* in the order of family names: a shared page of whole small families, or a large family
+//! with a page for its header and as many as it needs for its groups.
+//!
+//! Sizes: a page is about [`Sizes::target`] bytes. Above double it is split; neighbours that are together below it, one of them
+//! below half, become one.
+
+use super::catalog::{Catalog, Plan, PlanId, Source};
+use super::format::{Format, KeyForm, Template};
+use super::gzip::{self, Crc};
+use super::page::{FamilyId, Page, PageBuilder, PartRef};
+use crate::store::Snapshot;
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// How big pages get, and how many threads build them.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of a page, about.
+    pub target: usize,
+    /// Threads that build and compress pages when much changed.
+    pub n_threads: usize,
+}
+
+/// Groups of a family in one piece of work where a family is built from nothing.
+const RUN_GROUPS: usize = 1024;
+/// Below this many bytes, about, a second thread costs more than it saves.
+const PARALLEL_BYTES: usize = 512 << 10;
+
+/// A group that changed: what is exposed of it from now on.
+pub(super) struct Change {
+    pub slot: u32,
+    pub now: Option<(Arc<Snapshot>, PlanId)>,
+}
+
+/// What a change means for one family: the place in the plan's sources to render from, or that the lines go.
+#[derive(Clone, Copy)]
+pub(super) struct Item {
+    pub change: u32,
+    pub source: u32,
+}
+
+impl Item {
+    pub const REMOVED: u32 = u32::MAX;
+}
+
+/// What a round brings to a view. Items of a family are in ascending order of slots.
+pub(super) struct Input<'a> {
+    pub catalog: &'a Catalog,
+    pub changes: &'a [Change],
+    /// By family id.
+    pub items: &'a [Vec<Item>],
+    /// Families that have items, by name.
+    pub touched: &'a [FamilyId],
+}
+
+#[derive(Clone)]
+enum Block {
+    Shared(Arc<Page>),
+    Large { family: FamilyId, header: Arc<Page>, pages: Vec<Arc<Page>> },
+}
+
+impl Block {
+    fn n_pages(&self) -> usize {
+        match self {
+            Self::Shared(_) => 1,
+            Self::Large { pages, .. } => pages.len(),
+        }
+    }
+
+    fn first_family(&self) -> FamilyId {
+        match self {
+            Self::Shared(page) => page.first_family().expect("a shared page has a family"),
+            Self::Large { family, .. } => *family,
+        }
+    }
+}
+
+/// What lies between two of the gateway's own families, as scrapes see it.
+#[derive(Debug, Default)]
+pub struct Stretch {
+    /// In the order of the exposition.
+    pub pages: Box<[Arc<Page>]>,
+    /// Bytes of all pages.
+    pub len: u64,
+    /// Bytes of all pages compressed, 0 if they are not.
+    pub deflated_len: u64,
+    /// CRC of all pages; only where they are compressed.
+    pub crc: Crc,
+    /// Bytes of pushed metrics that belong to the own family before this stretch.
+    pub joined_len: u64,
+}
+
+#[derive(Default)]
+struct StretchState {
+    blocks: Vec<Block>,
+    published: Arc<Stretch>,
+}
+
+/// The pages of one format.
+pub(super) struct View {
+    pub format: Format,
+    /// Whether pages are kept compressed as well.
+    pub gzip: bool,
+    /// By plan.
+    templates: Vec<Option<Box<[Template]>>>,
+    stretches: Vec<StretchState>,
+}
+
+enum Job<'a> {
+    Shared { old: Option<Arc<Page>>, touched: Vec<FamilyId> },
+    Run { family: FamilyId, old: Option<Arc<Page>>, items: &'a [Item] },
+}
+
+enum Built {
+    Blocks(Vec<Block>),
+    Pages(Vec<Arc<Page>>),
+}
+
+/// A block as it will be, some of it still to be built.
+enum Next {
+    Keep(Block),
+    Shared { job: usize },
+    Large { family: FamilyId, header: Option<Arc<Page>>, pages: Vec<NextPages> },
+}
+
+enum NextPages {
+    Keep(Arc<Page>),
+    Build { job: usize },
+}
+
+impl View {
+    pub fn new(format: Format, n_own: usize) -> Self {
+        let stretches = (0..=n_own).map(|_| StretchState::default()).collect();
+        Self { format, gzip: false, templates: Vec::new(), stretches }
+    }
+
+    pub fn stretches(&self) -> impl ExactSizeIterator<Item = &Arc<Stretch>> {
+        self.stretches.iter().map(|stretch| &stretch.published)
+    }
+
+    /// Forgets templates of layouts that are in use no more.
+    pub fn forget_plans(&mut self, gone: &[PlanId]) {
+        for &id in gone {
+            if let Some(template) = self.templates.get_mut(id as usize) {
+                *template = None;
+            }
+        }
+    }
+
+    /// Stops keeping pages compressed.
+    pub fn drop_gzip(&mut self) {
+        self.gzip = false;
+        let strip = |page: &mut Arc<Page>| *page = Arc::new(page.without_deflated());
+        for stretch in &mut self.stretches {
+            for block in &mut stretch.blocks {
+                match block {
+                    Block::Shared(page) => strip(page),
+                    Block::Large { header, pages, .. } => {
+                        strip(header);
+                        pages.iter_mut().for_each(strip);
+                    }
+                }
+            }
+        }
+        let format = self.format;
+        for stretch in &mut self.stretches {
+            stretch.publish(format, false, None);
+        }
+    }
+
+    /// Brings the pages up to date; returns how many were built.
+    pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes) -> usize {
+        self.make_templates(input);
+        let context = Context {
+            input,
+            sizes,
+            format: self.format,
+            templates: &self.templates,
+            keys: input
+                .changes
+                .iter()
+                .map(|c| c.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.key.labels())))
+                .collect(),
+        };
+        let mut jobs = Vec::new();
+        let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
+        for touched in input.touched.chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch) {
+            let stretch = input.catalog.family(touched[0]).stretch;
+            let blocks = std::mem::take(&mut self.stretches[stretch].blocks);
+            next.push((stretch, context.plan_stretch(blocks, touched, &mut jobs)));
+        }
+        let weight = jobs.iter().map(|job| context.weight(job)).sum();
+        let mut built: Vec<Option<Built>> =
+            parallel(&jobs, sizes.n_threads, weight, |job| context.run(job)).into_iter().map(Some).collect();
+        drop(jobs);
+        let mut n_built = 0;
+        for (stretch, next) in next {
+            let blocks = context.finish_stretch(next, &mut built);
+            n_built += blocks.n_built;
+            self.stretches[stretch].blocks = blocks.blocks;
+        }
+        if self.gzip {
+            self.deflate(sizes);
+        }
+        let (format, gzip) = (self.format, self.gzip);
+        for (index, stretch) in self.stretches.iter_mut().enumerate() {
+            if stretch.is_stale(gzip) || input.touched.iter().any(|&id| input.catalog.family(id).stretch == index) {
+                stretch.publish(format, gzip, Some(input.catalog));
+            }
+        }
+        n_built
+    }
+
+    fn make_templates(&mut self, input: &Input<'_>) {
+        self.templates.resize_with(input.catalog.n_plan_ids(), || None);
+        for (_, plan_id) in input.changes.iter().filter_map(|change| change.now.as_ref()) {
+            let template = &mut self.templates[*plan_id as usize];
+            if template.is_some() {
+                continue;
+            }
+            let plan = input.catalog.plan(*plan_id);
+            let names: Vec<&str> = plan.layout.key_names().iter().map(|name| &**name).collect();
+            *template = Some(
+                plan.sources
+                    .iter()
+                    .map(|(_, source)| self.format.template(input.catalog.source_family(plan, source), &names, true))
+                    .collect(),
+            );
+        }
+    }
+
+    fn deflate(&self, sizes: Sizes) {
+        let pages: Vec<&Arc<Page>> = self
+            .stretches
+            .iter()
+            .flat_map(|stretch| stretch.pages())
+            .filter(|page| page.deflated().is_none() && !page.is_empty())
+            .collect();
+        let weight = pages.iter().map(|page| page.len() * 3).sum();
+        parallel(&pages, sizes.n_threads, weight, |page| page.deflate_with(gzip::deflate));
+    }
+}
+
+impl StretchState {
+    fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
+        self.blocks.iter().flat_map(|block| match block {
+            Block::Shared(page) => std::slice::from_ref(page).iter().chain([].iter()),
+            Block::Large { header, pages, .. } => std::slice::from_ref(header).iter().chain(pages.iter()),
+        })
+    }
+
+    /// What is published lacks the compressed form that the view has by now.
+    fn is_stale(&self, gzip: bool) -> bool {
+        gzip && self.published.len > 0 && self.published.deflated_len == 0
+    }
+
+    fn publish(&mut self, format: Format, gzip: bool, catalog: Option<&Catalog>) {
+        let pages: Box<[Arc<Page>]> = self.pages().filter(|page| !page.is_empty()).cloned().collect();
+        let joined_len = match catalog {
+            Some(catalog) => self.joined_len(catalog),
+            None => self.published.joined_len,
+        };
+        let mut stretch = Stretch { len: pages.iter().map(|page| page.len() as u64).sum(), joined_len, ..Stretch::default() };
+        if gzip {
+            for page in &pages {
+                let deflated = page.deflated().unwrap_or_else(|| panic!("a page of {format:?} was not compressed"));
+                stretch.deflated_len += deflated.bytes.len() as u64;
+                stretch.crc = stretch.crc.then(deflated.crc);
+            }
+        }
+        stretch.pages = pages;
+        self.published = Arc::new(stretch);
+    }
+
+    fn joined_len(&self, catalog: &Catalog) -> u64 {
+        let Some(block) = self.blocks.first().filter(|block| catalog.family(block.first_family()).is_own) else { return 0 };
+        match block {
+            Block::Shared(page) => page.parts().next().map_or(0, |part| part.whole().len() as u64),
+            Block::Large { pages, .. } => pages.iter().map(|page| page.len() as u64).sum(),
+        }
+    }
+}
+
+struct Finished {
+    blocks: Vec<Block>,
+    n_built: usize,
+}
+
+struct Context<'a> {
+    input: &'a Input<'a>,
+    sizes: Sizes,
+    format: Format,
+    templates: &'a [Option<Box<[Template]>>],
+    /// By change.
+    keys: Vec<Option<KeyForm>>,
+}
+
+impl<'a> Context<'a> {
+    fn items(&self, family: FamilyId) -> &'a [Item] {
+        &self.input.items[family as usize]
+    }
+
+    fn slot(&self, item: Item) -> u32 {
+        self.input.changes[item.change as usize].slot
+    }
+
+    /// Tells which blocks stay and which are to be built, and notes the work.
+    fn plan_stretch(&self, blocks: Vec<Block>, touched: &[FamilyId], jobs: &mut Vec<Job<'a>>) -> Vec<Next> {
+        let mut next = Vec::with_capacity(blocks.len() + 1);
+        let mut touched = touched.iter().copied().peekable();
+        let mut blocks = blocks.into_iter().peekable();
+        loop {
+            // Families before the next block that is theirs alone, or behind the last one.
+            let before = match blocks.peek() {
+                Some(Block::Large { family, .. }) => self.families_before(&mut touched, Some(*family)),
+                Some(Block::Shared(_)) => Vec::new(),
+                None => self.families_before(&mut touched, None),
+            };
+            self.plan_new(before, jobs, &mut next);
+            let Some(block) = blocks.next() else { break };
+            match block {
+                Block::Large { family, header, pages } => {
+                    if touched.next_if_eq(&family).is_some() {
+                        next.push(self.plan_large(family, header, pages, jobs));
+                    } else {
+                        next.push(Next::Keep(Block::Large { family, header, pages }));
+                    }
+                }
+                Block::Shared(page) => {
+                    let limit = blocks.peek().map(Block::first_family);
+                    let mine = self.families_before(&mut touched, limit);
+                    if mine.is_empty() {
+                        next.push(Next::Keep(Block::Shared(page)));
+                    } else if mine.iter().any(|&family| self.items(family).len() > RUN_GROUPS) {
+                        self.plan_apart(&page, mine, jobs, &mut next);
+                    } else {
+                        jobs.push(Job::Shared { old: Some(page), touched: mine });
+                        next.push(Next::Shared { job: jobs.len() - 1 });
+                    }
+                }
+            }
+        }
+        next
+    }
+
+    /// A shared page in which a family grows large: it is taken apart, so that many threads can build the large ones.
+    fn plan_apart(&self, page: &Page, touched: Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>) {
+        let mut touched = touched.into_iter().peekable();
+        for part in page.parts() {
+            let before = self.families_before(&mut touched, Some(part.family));
+            self.plan_new(before, jobs, next);
+            let mine: Vec<FamilyId> = touched.next_if_eq(&part.family).into_iter().collect();
+            let mut builder = PageBuilder::default();
+            if mine.iter().any(|&family| self.items(family).len() > RUN_GROUPS) {
+                builder.copy_run(&part, 0, part.entries.len());
+                let pages = self.cut(part.family, &mut builder);
+                next.push(self.plan_large(part.family, Arc::default(), pages, jobs));
+                continue;
+            }
+            builder.copy_part(&part);
+            let old = Arc::new(builder.take_page());
+            if mine.is_empty() {
+                next.push(Next::Keep(Block::Shared(old)));
+            } else {
+                jobs.push(Job::Shared { old: Some(old), touched: mine });
+                next.push(Next::Shared { job: jobs.len() - 1 });
+            }
+        }
+        self.plan_new(touched.collect(), jobs, next);
+    }
+
+    fn families_before(
+        &self,
+        touched: &mut std::iter::Peekable<impl Iterator<Item = FamilyId>>,
+        limit: Option<FamilyId>,
+    ) -> Vec<FamilyId> {
+        let is_before = |id: &FamilyId| limit.is_none_or(|limit| self.input.catalog.compare(*id, limit) == Ordering::Less);
+        std::iter::from_fn(|| touched.next_if(is_before)).collect()
+    }
+
+    /// Families that have no block yet: large ones get one of their own at once, so that many threads can build it.
+    fn plan_new(&self, families: Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>) {
+        let mut small: Vec<FamilyId> = Vec::new();
+        let flush = |small: &mut Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>| {
+            if !small.is_empty() {
+                jobs.push(Job::Shared { old: None, touched: std::mem::take(small) });
+                next.push(Next::Shared { job: jobs.len() - 1 });
+            }
+        };
+        let mut n_items = 0;
+        for family in families {
+            let items = self.items(family);
+            if items.len() > RUN_GROUPS {
+                flush(&mut small, jobs, next);
+                let pages = self.plan_runs(family, items, jobs);
+                next.push(Next::Large { family, header: None, pages });
+                continue;
+            }
+            n_items += items.len();
+            small.push(family);
+            // Some 64 KiB of lines: many small families are many pieces of work.
+            if n_items > 1000 {
+                flush(&mut small, jobs, next);
+                n_items = 0;
+            }
+        }
+        flush(&mut small, jobs, next);
+    }
+
+    fn plan_runs(&self, family: FamilyId, items: &'a [Item], jobs: &mut Vec<Job<'a>>) -> Vec<NextPages> {
+        let run = |items| {
+            jobs.push(Job::Run { family, old: None, items });
+            NextPages::Build { job: jobs.len() - 1 }
+        };
+        items.chunks(RUN_GROUPS).map(run).collect()
+    }
+
+    fn plan_large(&self, family: FamilyId, header: Arc<Page>, pages: Vec<Arc<Page>>, jobs: &mut Vec<Job<'a>>) -> Next {
+        let mut items = self.items(family);
+        let mut next = Vec::with_capacity(pages.len());
+        let n_pages = pages.len();
+        for (index, page) in pages.into_iter().enumerate() {
+            let last_slot = page.last_slot().expect("a page of a large family has entries");
+            let mut mine = items.partition_point(|&item| self.slot(item) <= last_slot);
+            // New groups behind the last page: a few go into it, many get pages of their own.
+            if index + 1 == n_pages && items.len() - mine <= RUN_GROUPS {
+                mine = items.len();
+            }
+            let (here, rest) = items.split_at(mine);
+            items = rest;
+            if here.is_empty() {
+                next.push(NextPages::Keep(page));
+            } else {
+                jobs.push(Job::Run { family, old: Some(page), items: here });
+                next.push(NextPages::Build { job: jobs.len() - 1 });
+            }
+        }
+        next.extend(self.plan_runs(family, items, jobs));
+        Next::Large { family, header: Some(header), pages: next }
+    }
+
+    /// Bytes that a job reads and writes, roughly.
+    fn weight(&self, job: &Job<'_>) -> usize {
+        const LINE: usize = 100;
+        match job {
+            Job::Shared { old, touched } => {
+                old.as_ref().map_or(0, |page| page.len()) + touched.iter().map(|&id| self.items(id).len() * LINE).sum::<usize>()
+            }
+            Job::Run { old, items, .. } => old.as_ref().map_or(0, |page| page.len()) + items.len() * LINE,
+        }
+    }
+
+    fn run(&self, job: &Job<'_>) -> Built {
+        match job {
+            Job::Shared { old, touched } => Built::Blocks(self.build_shared(old.as_deref(), touched)),
+            Job::Run { family, old, items } => {
+                let mut builder = PageBuilder::default();
+                let none = PartRef::none(*family);
+                let part = old.as_ref().and_then(|page| page.parts().next()).unwrap_or(none);
+                self.merge(&part, items, &mut builder);
+                Built::Pages(self.cut(*family, &mut builder))
+            }
+        }
+    }
+
+    /// Entries of a large family as pages: one unless it is above double the target.
+    fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Arc<Page>> {
+        if builder.is_empty() {
+            return Vec::new();
+        }
+        let target = if builder.len() > 2 * self.sizes.target { self.sizes.target } else { usize::MAX };
+        builder.take_pages_of(family, target).into_iter().map(Arc::new).collect()
+    }
+
+    /// Takes the untouched runs of `old` and renders the items between them.
+    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder) {
+        let entries = old.entries;
+        let (mut copied, mut at) = (0, 0);
+        for &item in items {
+            let slot = self.slot(item);
+            while at < entries.len() && entries[at].slot < slot {
+                at += 1;
+            }
+            if copied < at {
+                builder.copy_run(old, copied, at);
+            }
+            if at < entries.len() && entries[at].slot == slot {
+                at += 1;
+            }
+            copied = at;
+            if item.source != Item::REMOVED {
+                builder.entry(slot, |out| self.render(item, out));
+            }
+        }
+        if copied < entries.len() {
+            builder.copy_run(old, copied, entries.len());
+        }
+    }
+
+    fn render(&self, item: Item, out: &mut Vec<u8>) {
+        let change = &self.input.changes[item.change as usize];
+        let (snapshot, plan_id) = change.now.as_ref().expect("an item that is not removed has a snapshot");
+        let key = self.keys[item.change as usize].as_ref().expect("made for every snapshot");
+        let plan = self.input.catalog.plan(*plan_id);
+        let template = &self.templates[*plan_id as usize].as_ref().expect("made before")[item.source as usize];
+        render_source(plan, item.source, template, snapshot, key, out);
+    }
+
+    fn build_shared(&self, old: Option<&Page>, touched: &[FamilyId]) -> Vec<Block> {
+        let mut builder = PageBuilder::default();
+        let (mut body, mut header) = (PageBuilder::default(), Vec::new());
+        let mut touched = touched.iter().copied().peekable();
+        let mut build = |builder: &mut PageBuilder, part: &PartRef<'_>| {
+            self.merge(part, self.items(part.family), &mut body);
+            if !body.is_empty() {
+                self.write_header(part.family, body.len(), &mut header);
+                builder.append_part(part.family, &header, &body);
+            }
+            body.clear();
+        };
+        for part in old.into_iter().flat_map(Page::parts) {
+            for family in self.families_before(&mut touched, Some(part.family)) {
+                build(&mut builder, &PartRef::none(family));
+            }
+            if touched.next_if_eq(&part.family).is_some() {
+                build(&mut builder, &part);
+            } else {
+                builder.copy_part(&part);
+            }
+        }
+        for family in touched {
+            build(&mut builder, &PartRef::none(family));
+        }
+        if builder.is_empty() {
+            return Vec::new();
+        }
+        let page = builder.take_page();
+        if page.len() <= 2 * self.sizes.target { vec![Block::Shared(page.into())] } else { self.split(&page) }
+    }
+
+    /// Parts of an overgrown page as blocks of their own.
+    fn split(&self, page: &Page) -> Vec<Block> {
+        let target = self.sizes.target;
+        let mut blocks = Vec::new();
+        let mut shared = PageBuilder::default();
+        let flush = |shared: &mut PageBuilder, blocks: &mut Vec<Block>| {
+            if !shared.is_empty() {
+                blocks.push(Block::Shared(shared.take_page().into()));
+            }
+        };
+        for part in page.parts() {
+            let len = part.whole().len();
+            if shared.len() + len > target {
+                flush(&mut shared, &mut blocks);
+            }
+            if len <= target || part.entries.len() == 1 {
+                shared.copy_part(&part);
+                continue;
+            }
+            let mut run = PageBuilder::default();
+            run.copy_run(&part, 0, part.entries.len());
+            let header = self.header_page(part.family, run.len());
+            let pages = run.take_pages_of(part.family, target).into_iter().map(Arc::new).collect();
+            blocks.push(Block::Large { family: part.family, header, pages });
+        }
+        flush(&mut shared, &mut blocks);
+        blocks
+    }
+
+    fn write_header(&self, family: FamilyId, metrics_len: usize, out: &mut Vec<u8>) {
+        out.clear();
+        let info = self.input.catalog.family(family);
+        if !info.is_own {
+            self.format.write_header(&info.name, info.help.as_deref(), info.metric_type, metrics_len, out);
+        }
+    }
+
+    fn header_page(&self, family: FamilyId, metrics_len: usize) -> Arc<Page> {
+        let mut header = Vec::new();
+        self.write_header(family, metrics_len, &mut header);
+        Arc::new(Page::header(header))
+    }
+
+    /// Puts what was built into its places and joins neighbours that have become small.
+    fn finish_stretch(&self, next: Vec<Next>, built: &mut [Option<Built>]) -> Finished {
+        let mut finished = Finished { blocks: Vec::with_capacity(next.len()), n_built: 0 };
+        for next in next {
+            match next {
+                Next::Keep(block) => self.add_block(&mut finished.blocks, block),
+                Next::Shared { job } => {
+                    let Some(Built::Blocks(blocks)) = built[job].take() else { unreachable!("a job builds its kind, once") };
+                    finished.n_built += blocks.iter().map(Block::n_pages).sum::<usize>();
+                    blocks.into_iter().for_each(|block| self.add_block(&mut finished.blocks, block));
+                }
+                Next::Large { family, header, pages } => {
+                    let (pages, n_built) = self.finish_pages(pages, built);
+                    finished.n_built += n_built;
+                    if let Some(block) = self.finish_large(family, header, pages) {
+                        self.add_block(&mut finished.blocks, block);
+                    }
+                }
+            }
+        }
+        finished
+    }
+
+    fn add_block(&self, blocks: &mut Vec<Block>, block: Block) {
+        if let (Some(Block::Shared(last)), Block::Shared(page)) = (blocks.last_mut(), &block)
+            && self.should_join(last.len(), page.len())
+        {
+            let mut both = PageBuilder::default();
+            last.parts().chain(page.parts()).for_each(|part| both.copy_part(&part));
+            *last = both.take_page().into();
+        } else {
+            blocks.push(block);
+        }
+    }
+
+    fn should_join(&self, a: usize, b: usize) -> bool {
+        a + b <= self.sizes.target && a.min(b) < self.sizes.target / 2
+    }
+
+    fn finish_pages(&self, next: Vec<NextPages>, built: &mut [Option<Built>]) -> (Vec<Arc<Page>>, usize) {
+        let (mut pages, mut n_built): (Vec<Arc<Page>>, usize) = (Vec::with_capacity(next.len()), 0);
+        let mut add = |page: Arc<Page>| match pages.last_mut() {
+            Some(last) if self.should_join(last.len(), page.len()) => *last = last.joined_with(&page).into(),
+            _ => pages.push(page),
+        };
+        for next in next {
+            match next {
+                NextPages::Keep(page) => add(page),
+                NextPages::Build { job } => {
+                    let Some(Built::Pages(new)) = built[job].take() else { unreachable!("a job builds its kind, once") };
+                    n_built += new.len();
+                    new.into_iter().for_each(&mut add);
+                }
+            }
+        }
+        (pages, n_built)
+    }
+
+    /// A large family with these pages: nothing without any, a shared page if it has become small.
+    fn finish_large(&self, family: FamilyId, header: Option<Arc<Page>>, pages: Vec<Arc<Page>>) -> Option<Block> {
+        if pages.is_empty() {
+            return None;
+        }
+        let len: usize = pages.iter().map(|page| page.len()).sum();
+        let fresh = self.header_page(family, len);
+        if pages.len() == 1 && len < self.sizes.target / 2 {
+            let mut builder = PageBuilder::default();
+            let mut body = PageBuilder::default();
+            let part = pages[0].parts().next().expect("a page of a large family has one part");
+            body.copy_run(&part, 0, part.entries.len());
+            builder.append_part(family, fresh.bytes(), &body);
+            return Some(Block::Shared(builder.take_page().into()));
+        }
+        // An unchanged header keeps its compressed form.
+        let header = header.filter(|old| old.bytes() == fresh.bytes()).unwrap_or(fresh);
+        Some(Block::Large { family, header, pages })
+    }
+}
+
+fn render_source(plan: &Plan, source: u32, template: &Template, snapshot: &Snapshot, key: &KeyForm, out: &mut Vec<u8>) {
+    // As the reference computes it: nanoseconds to seconds in one division.
+    let seconds = |time: i64| [(time as f64 / 1e9).to_bits()];
+    match &plan.sources[source as usize].1 {
+        Source::FailureTime => template.render(key, &seconds(snapshot.failure_time), &[], 0, out),
+        Source::PushTime => template.render(key, &seconds(snapshot.push_time), &[], 0, out),
+        Source::Pushed { values, metrics, .. } => {
+            let extras = &snapshot.extras;
+            let from = extras.partition_point(|extra| (extra.metric as usize) < metrics.start);
+            let to = extras.partition_point(|extra| (extra.metric as usize) < metrics.end);
+            template.render(key, &snapshot.values[values.clone()], &extras[from..to], metrics.start, out);
+        }
+    }
+}
+
+/// `f` of every item, in order, on up to `n_threads` threads if `weight` (bytes of work) is worth it.
+fn parallel<T: Sync, R: Send>(items: &[T], n_threads: usize, weight: usize, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let n_threads = n_threads.min(items.len());
+    if n_threads <= 1 || weight < PARALLEL_BYTES {
+        return items.iter().map(f).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        // Relaxed: only hands out each index once; the results travel by joining the threads.
+        let mine = std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|&index| index < items.len()));
+        mine.map(|index| (index, f(&items[index]))).collect::<Vec<_>>()
+    };
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+        let mut put = |done: Vec<(usize, R)>| done.into_iter().for_each(|(index, result)| results[index] = Some(result));
+        put(work());
+        helpers.into_iter().for_each(|helper| put(helper.join().expect("a page builder panicked")));
+    });
+    results.into_iter().map(|result| result.expect("every index was handed out")).collect()
+}

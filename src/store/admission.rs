@@ -1,0 +1,150 @@
+//! Claims of one push: what it may expose, decided name by name.
+//!
+//! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything is given back, so `Busy` never
+//! cycles and somebody always proceeds.
+
+use super::cell::{Cell, Mode, NotGranted};
+use super::layout::{ClaimedName, Layout};
+use super::refusal::Owner;
+use crate::model::GroupingKey;
+use crate::sync::Registry;
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+enum Claim {
+    Take(Arc<Cell>),
+    Drop(Arc<Cell>),
+    Change { cell: Arc<Cell>, to: Mode, raw: Box<str> },
+}
+
+/// The claims that a push holds. They are settled or undone before they are dropped.
+pub(super) struct Claims<'a> {
+    cells: &'a Registry<Cell>,
+    by: &'a Arc<GroupingKey>,
+    held: SmallVec<[Claim; 8]>,
+}
+
+/// Why a push does not get all its claims.
+pub(super) enum NotClaimed {
+    Busy,
+    /// The name is exposed with this mode and raw name.
+    Conflict {
+        name: ClaimedIndex,
+        mode: Mode,
+        raw: Arc<Box<str>>,
+        owner: Owner,
+    },
+}
+
+/// Index of a name among the claims of the layout that asks.
+pub(super) type ClaimedIndex = usize;
+
+impl<'a> Claims<'a> {
+    pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
+        Self { cells, by, held: SmallVec::new() }
+    }
+
+    /// Claims the difference between the names of `base` and those of `next`.
+    pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), NotClaimed> {
+        let mut base = base.claims().iter().peekable();
+        let mut next = next.claims().iter().enumerate().peekable();
+        loop {
+            let order = match (base.peek(), next.peek()) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(base), Some((_, next))) => base.escaped.cmp(&next.escaped),
+            };
+            match order {
+                Ordering::Less => self.drop_name(base.next().expect("peeked"))?,
+                Ordering::Greater => {
+                    let (index, name) = next.next().expect("peeked");
+                    self.take(index, name)?;
+                }
+                Ordering::Equal => {
+                    let (base, (index, next)) = (base.next().expect("peeked"), next.next().expect("peeked"));
+                    if base.mode != next.mode || base.raw != next.raw {
+                        self.change(base, index, next)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, index: ClaimedIndex, name: &ClaimedName) -> Result<(), NotClaimed> {
+        loop {
+            let make = || Cell::taken(&name.escaped, &name.raw, name.mode, self.by);
+            let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
+            let granted = if is_mine { Ok(()) } else { cell.try_take(name.mode, &name.raw, self.by) };
+            match granted {
+                Ok(()) => {
+                    self.held.push(Claim::Take(cell));
+                    return Ok(());
+                }
+                Err(NotGranted::Dead) => self.cells.remove(&cell),
+                Err(NotGranted::Busy) => return Err(NotClaimed::Busy),
+                Err(NotGranted::Conflict(mode)) => return Err(conflict(&cell, index, mode)),
+            }
+        }
+    }
+
+    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), NotClaimed> {
+        // No cell: our view of the group is old, somebody else of it has dropped the name.
+        let Some(cell) = self.cells.get(&name.escaped) else { return Err(NotClaimed::Busy) };
+        cell.try_drop().map_err(|_| NotClaimed::Busy)?;
+        self.held.push(Claim::Drop(cell));
+        Ok(())
+    }
+
+    fn change(&mut self, base: &ClaimedName, index: ClaimedIndex, next: &ClaimedName) -> Result<(), NotClaimed> {
+        let Some(cell) = self.cells.get(&base.escaped) else { return Err(NotClaimed::Busy) };
+        match cell.try_change(base.mode) {
+            Ok(()) => {
+                self.held.push(Claim::Change { cell, to: next.mode, raw: next.raw.clone() });
+                Ok(())
+            }
+            Err(NotGranted::Conflict(mode)) => Err(conflict(&cell, index, mode)),
+            Err(NotGranted::Busy | NotGranted::Dead) => Err(NotClaimed::Busy),
+        }
+    }
+
+    /// The snapshot is published and marked.
+    pub fn settle(self) {
+        for claim in self.held {
+            match claim {
+                Claim::Take(cell) => cell.settle_take(),
+                Claim::Drop(cell) => {
+                    cell.settle_drop(self.by);
+                    remove_dead(self.cells, &cell);
+                }
+                Claim::Change { cell, to, raw } => cell.settle_change(to, &raw),
+            }
+        }
+    }
+
+    /// Nothing was published.
+    pub fn undo(self) {
+        for claim in self.held.into_iter().rev() {
+            match claim {
+                Claim::Take(cell) => {
+                    cell.undo_take();
+                    remove_dead(self.cells, &cell);
+                }
+                Claim::Drop(cell) => cell.undo_drop(),
+                Claim::Change { cell, .. } => cell.undo_change(),
+            }
+        }
+    }
+}
+
+fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
+    if cell.is_dead() {
+        cells.remove(cell);
+    }
+}
+
+fn conflict(cell: &Cell, name: ClaimedIndex, mode: Mode) -> NotClaimed {
+    let owner = if cell.is_own() { Owner::Gateway } else { cell.hint().map_or(Owner::Unknown, Owner::Group) };
+    NotClaimed::Conflict { name, mode, raw: cell.raw(), owner }
+}

@@ -1,0 +1,275 @@
+//! The door of a job: whether its groups can share a series, and who may change which series they have.
+//!
+//! Grouping labels overwrite a series' own, so two groups can only share a series if they have the same `job` and label names that
+//! differ, another *shape*. While all groups of a job have one shape, pushes go through the door side by side. The first push of a
+//! second shape makes it *mixed*: from then on pushes that change which series exist go through one at a time, and look.
+//!
+//! | field    | written by                               | read by                | what it carries                            |
+//! |----------|------------------------------------------|------------------------|--------------------------------------------|
+//! | `word`   | `try_enter`, `leave`, AcqRel             | both, Acquire          | state, busy, in flight, groups             |
+//! | `shapes` | who is inside alone                      | who is inside alone    | the shapes of the job, counted             |
+//! | `recent` | whoever made a layout                    | everybody              | nothing but chances to share a layout      |
+//!
+//! A door without groups and without anybody inside is dead, for good: whoever finds it dead removes it and looks the job up again.
+
+use super::layout::Layout;
+use crate::model::{GroupingKey, LabelSet, Skeleton};
+use crate::sync::{Keyed, Published, Tally, Word};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not empty.
+#[derive(Debug)]
+pub struct Shape {
+    names: Box<[Box<str>]>,
+    /// Written by those who are inside; read by who is inside alone.
+    n_groups: Tally,
+}
+
+impl Shape {
+    fn new(key: &LabelSet) -> Self {
+        Self { names: key.iter().map(|(name, _)| name.into()).collect(), n_groups: Tally::default() }
+    }
+
+    fn is_of(&self, key: &LabelSet) -> bool {
+        self.names.iter().map(|name| &**name).eq(key.iter().map(|(name, _)| name))
+    }
+
+    /// Its names, sorted.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
+        self.names.iter().map(|name| &**name)
+    }
+
+    /// Whether groups of this shape exist.
+    pub fn is_live(&self) -> bool {
+        self.n_groups.get() > 0
+    }
+}
+
+const STATE: u64 = 3;
+const SINGLE: u64 = 0;
+/// A push of another shape waits for those in flight; no new ones come in.
+const MIXING: u64 = 1;
+const MIXED: u64 = 2;
+const DEAD: u64 = 3;
+const BUSY: u64 = 1 << 2;
+const IN_FLIGHT: u64 = 1 << 3;
+const GROUPS: u64 = 1 << 32;
+const IN_FLIGHT_MASK: u64 = (1 << 29) - 1;
+
+fn n_in_flight(word: u64) -> u64 {
+    (word / IN_FLIGHT) & IN_FLIGHT_MASK
+}
+
+/// Layouts that a door remembers.
+const N_RECENT: usize = 4;
+
+/// The door of one job.
+#[derive(Debug)]
+pub struct JobDoor {
+    word: Word,
+    job: Box<str>,
+    first: Arc<Shape>,
+    shapes: Published<Vec<Arc<Shape>>>,
+    recent: Published<SmallVec<[Arc<Layout>; N_RECENT]>>,
+}
+
+/// How one is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Beside others of the only shape.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// Why one is not inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    /// Others are: give everything back and come again.
+    Busy,
+    /// The door is dead: look the job up again.
+    Dead,
+}
+
+impl Keyed for JobDoor {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.job
+    }
+}
+
+impl JobDoor {
+    /// The door of the job of `key`, with its maker inside, beside others to come.
+    pub fn entered(key: &GroupingKey) -> Self {
+        let first = Arc::new(Shape::new(key.canonical()));
+        Self {
+            word: Word::new(SINGLE | IN_FLIGHT),
+            job: key.job().into(),
+            shapes: Published::new(Arc::new(vec![Arc::clone(&first)])),
+            first,
+            recent: Published::new(Arc::default()),
+        }
+    }
+
+    /// Goes in to change which series a group with this key exposes.
+    ///
+    /// # Errors
+    ///
+    /// [`NotEntered`]; the caller then holds nothing.
+    pub fn try_enter(&self, key: &GroupingKey) -> Result<Entry, NotEntered> {
+        let is_first = self.first.is_of(key.canonical());
+        let mut entry = Ok(Entry::Shared);
+        self.word.update(|word| {
+            let (next, result) = match word & STATE {
+                DEAD => return Err(NotEntered::Dead),
+                SINGLE if is_first => (word + IN_FLIGHT, Ok(Entry::Shared)),
+                // Whoever finds the way free opens the mixed door, also if the push that began to mix never came back.
+                SINGLE | MIXING if n_in_flight(word) == 0 => (word & !STATE | MIXED | BUSY, Ok(Entry::Exclusive)),
+                SINGLE => (word | MIXING, Err(NotEntered::Busy)),
+                MIXED if word & BUSY == 0 => (word | BUSY, Ok(Entry::Exclusive)),
+                _ => return Err(NotEntered::Busy),
+            };
+            entry = result;
+            Ok(next)
+        })?;
+        entry
+    }
+
+    /// Goes out again; the group of `key` has begun (+1), ceased (−1) or gone on (0) to exist.
+    pub fn leave(&self, entry: Entry, key: &GroupingKey, n_groups: i64) {
+        if n_groups != 0 {
+            self.count(entry, key, n_groups);
+        }
+        let Ok(_) = self.word.update::<std::convert::Infallible>(|word| {
+            let word = match entry {
+                Entry::Shared => word - IN_FLIGHT,
+                Entry::Exclusive => word & !BUSY,
+            };
+            let word = word.wrapping_add_signed(n_groups * GROUPS.cast_signed());
+            let is_deserted = word / GROUPS == 0 && n_in_flight(word) == 0 && word & BUSY == 0;
+            // A mixing door waits for a push that holds nothing and may never come back: it dies like the others.
+            Ok(if is_deserted { DEAD } else { word })
+        });
+    }
+
+    fn count(&self, entry: Entry, key: &GroupingKey, n_groups: i64) {
+        let shape = match entry {
+            Entry::Shared => Arc::clone(&self.first),
+            Entry::Exclusive => {
+                let shapes = self.shapes.load();
+                let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
+                Arc::clone(known.expect("a shape is added before a group of it exists"))
+            }
+        };
+        if n_groups > 0 { shape.n_groups.add(1) } else { shape.n_groups.sub(1) }
+    }
+
+    /// Whether nobody has it any more.
+    pub fn is_dead(&self) -> bool {
+        self.word.load() & STATE == DEAD
+    }
+
+    /// The shapes of the job, for one who is inside alone.
+    pub fn shapes_while_alone(&self) -> Arc<Vec<Arc<Shape>>> {
+        Arc::clone(&self.shapes.load())
+    }
+
+    /// Makes room for a group with this key, for one who is inside alone; forgets shapes that no group has. Returns whether there is
+    /// room: each of `shapes_max` other shapes may have groups.
+    pub fn add_shape_while_alone(&self, key: &GroupingKey, shapes_max: usize) -> bool {
+        let shapes = self.shapes.load();
+        if shapes.iter().any(|shape| shape.is_of(key.canonical())) {
+            return true;
+        }
+        let mut kept: Vec<Arc<Shape>> = shapes.iter().filter(|shape| shape.is_live()).cloned().collect();
+        if kept.len() >= shapes_max {
+            return false;
+        }
+        kept.push(Arc::new(Shape::new(key.canonical())));
+        self.shapes.store(Arc::new(kept));
+        true
+    }
+
+    /// A layout that was pushed to this job lately, for this skeleton and a key with the names of `key`.
+    pub fn recent_layout(&self, skeleton: &Skeleton, key: &GroupingKey) -> Option<Arc<Layout>> {
+        self.recent.load().iter().find(|layout| layout.is_for(skeleton, key)).cloned()
+    }
+
+    /// Keeps a layout for the next group that is like this one.
+    pub fn remember(&self, layout: &Arc<Layout>) {
+        let recent = self.recent.load();
+        if recent.iter().any(|known| Arc::ptr_eq(known, layout)) {
+            return;
+        }
+        let older = recent.iter().take(N_RECENT - 1).cloned();
+        self.recent.store(Arc::new(std::iter::once(Arc::clone(layout)).chain(older).collect()));
+    }
+}
+
+#[cfg(all(test, not(gateway_loom)))]
+mod tests {
+    use super::*;
+
+    fn key(labels: &[(&'static str, &'static str)]) -> GroupingKey {
+        GroupingKey::new(labels.iter().copied().chain([("job", "j")])).unwrap()
+    }
+
+    #[test]
+    fn groups_of_one_shape_go_in_side_by_side() {
+        let (a, b) = (key(&[("instance", "1")]), key(&[("instance", "2")]));
+        let door = JobDoor::entered(&a);
+        assert_eq!(door.try_enter(&b), Ok(Entry::Shared));
+        door.leave(Entry::Shared, &a, 1);
+        door.leave(Entry::Shared, &b, 0);
+        assert!(!door.is_dead());
+        assert_eq!(door.try_enter(&a), Ok(Entry::Shared));
+        door.leave(Entry::Shared, &a, -1);
+        assert!(door.is_dead());
+        assert_eq!(door.try_enter(&a), Err(NotEntered::Dead));
+    }
+
+    #[test]
+    fn a_second_shape_waits_and_then_goes_in_alone() {
+        let (a, b) = (key(&[]), key(&[("instance", "2")]));
+        let door = JobDoor::entered(&a);
+        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
+        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
+        door.leave(Entry::Shared, &a, 1);
+        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
+        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
+        assert!(door.add_shape_while_alone(&b, 2));
+        let live: Vec<bool> = door.shapes_while_alone().iter().map(|shape| shape.is_live()).collect();
+        assert_eq!(live, [true, false]);
+        door.leave(Entry::Exclusive, &b, 1);
+        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+    }
+
+    /// The push of the second shape never came back: the first shape was shut out for ever.
+    #[test]
+    fn whoever_comes_next_opens_a_door_that_waits_for_somebody_gone() {
+        let (a, b) = (key(&[]), key(&[("instance", "2")]));
+        let door = JobDoor::entered(&a);
+        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
+        door.leave(Entry::Shared, &a, 1);
+        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+    }
+
+    #[test]
+    fn shapes_are_limited_and_those_without_groups_forgotten() {
+        let (a, b, c) = (key(&[]), key(&[("instance", "2")]), key(&[("x", "2")]));
+        let door = JobDoor::entered(&a);
+        door.leave(Entry::Shared, &a, 1);
+        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
+        assert!(door.add_shape_while_alone(&b, 2));
+        door.leave(Entry::Exclusive, &b, 1);
+        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
+        assert!(!door.add_shape_while_alone(&c, 2));
+        door.leave(Entry::Exclusive, &c, 0);
+        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
+        door.leave(Entry::Exclusive, &b, -1);
+        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
+        assert!(door.add_shape_while_alone(&c, 2));
+    }
+}

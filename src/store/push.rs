@@ -1,0 +1,209 @@
+//! A push on its way into the store: what it makes of the group it finds.
+
+use super::job_door::JobDoor;
+use super::layout::{Checked, Flaw, Layout};
+use super::refusal::{self, Refusal, show_metric};
+use super::snapshot::{Content, Snapshot};
+use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, Skeleton};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What becomes of the families that the group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushMode {
+    /// PUT: they go.
+    Replace,
+    /// POST: those of the same name go.
+    Merge,
+}
+
+/// One push, parsed.
+#[derive(Debug)]
+pub struct Push {
+    pub(super) key: Arc<GroupingKey>,
+    families: Families,
+    mode: PushMode,
+    /// Nanoseconds since the epoch.
+    pub(super) received_at: i64,
+    /// Why it is refused, once that is decided.
+    pub(super) refusal: Option<Refusal>,
+    /// What a structural attempt made, with the id of the layout that was merged into: 0 for none.
+    made: Option<(u64, Content)>,
+}
+
+/// The families that the gateway itself keeps for every group.
+pub(super) const MARKERS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
+
+impl Push {
+    /// A push of `families`, received at `received_at` nanoseconds since the epoch. Pushed families with the names of the push times are
+    /// left out: those are the gateway's.
+    pub fn new(key: Arc<GroupingKey>, families: Families, mode: PushMode, received_at: i64) -> Self {
+        let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
+        let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
+        let families = without_markers(families);
+        Self { key, families, mode, received_at, refusal, made: None }
+    }
+
+    /// The key of the group it goes to.
+    pub fn key(&self) -> &Arc<GroupingKey> {
+        &self.key
+    }
+
+    fn skeleton(&self) -> &Skeleton {
+        match (&self.made, self.mode) {
+            (Some((_, made)), PushMode::Replace) => made.layout.skeleton(),
+            _ => &self.families.skeleton,
+        }
+    }
+
+    /// What the group has after this push, if only numbers change.
+    pub(super) fn value_only(&self, base: &Snapshot) -> Option<Content> {
+        if base.layout.skeleton() == self.skeleton() {
+            let values = match &self.made {
+                Some((_, made)) if self.mode == PushMode::Replace => made.values.clone(),
+                _ => SmallVec::from_slice(&self.families.values),
+            };
+            let layout = Arc::clone(&base.layout);
+            return Some(Content { layout, values, extras: self.families.extras.as_slice().into(), family_times: None });
+        }
+        match self.mode {
+            PushMode::Replace => None,
+            PushMode::Merge => self.patched(base),
+        }
+    }
+
+    /// The group with the numbers of the pushed families, where each of those has its layout there already.
+    fn patched(&self, base: &Snapshot) -> Option<Content> {
+        let mut times: Box<[i64]> = (0..base.layout.skeleton().n_families()).map(|index| base.family_time(index)).collect();
+        let mut values = base.values.clone();
+        let has_extras = !base.extras.is_empty() || !self.families.extras.is_empty();
+        let mut extras = if has_extras { base.extras.to_vec() } else { Vec::new() };
+        for pushed in self.families.skeleton.families() {
+            let known = base.layout.family_by_name(pushed.name()).filter(|known| known.same_layout(pushed))?;
+            values[known.value_range()].copy_from_slice(&self.families.values[pushed.value_range()]);
+            times[known.index()] = self.received_at;
+            if has_extras {
+                let (from, to) = (pushed.metric_range(), known.metric_range());
+                extras.retain(|extra| !to.contains(&(extra.metric as usize)));
+                let of_pushed = self.families.extras.iter().filter(|extra| from.contains(&(extra.metric as usize)));
+                extras.extend(of_pushed.map(|extra| {
+                    let metric = extra.metric as usize - from.start + to.start;
+                    MetricExtra { metric: u32::try_from(metric).expect("metrics have 32 bits"), body: extra.body.clone() }
+                }));
+            }
+        }
+        extras.sort_by_key(|extra| extra.metric);
+        let family_times = times.iter().any(|&time| time != self.received_at).then_some(times);
+        Some(Content { layout: Arc::clone(&base.layout), values, extras: extras.into(), family_times })
+    }
+
+    /// What the group has after this push, whatever it had. A layout that the job knows is shared.
+    ///
+    /// # Errors
+    ///
+    /// The push contradicts itself, or for a merge what it leaves of the group.
+    pub(super) fn content(&mut self, base: &Snapshot, door: Option<&JobDoor>) -> Result<Content, Refusal> {
+        let merged_into = if self.mode == PushMode::Merge && base.is_live() { base.version } else { 0 };
+        if let Some((version, made)) = &self.made
+            && *version == merged_into
+        {
+            return Ok(made.clone());
+        }
+        let (families, family_times) = if merged_into == 0 {
+            // A merge may find a group in its next attempt, and then needs its families again.
+            let families = match self.mode {
+                PushMode::Replace => std::mem::take(&mut self.families),
+                PushMode::Merge => self.families.clone(),
+            };
+            (families, None)
+        } else {
+            let (families, times) = self.merged(base)?;
+            (families, Some(times))
+        };
+        let Families { skeleton, values, extras, .. } = families;
+        let layout = match door.and_then(|door| door.recent_layout(&skeleton, &self.key)) {
+            Some(layout) => layout,
+            None => match Checked::new(&skeleton, &self.key) {
+                Ok(checked) => Arc::new(Layout::of_checked(skeleton, checked, &self.key)),
+                Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
+            },
+        };
+        let content = Content { layout, values: values.into(), extras: extras.into(), family_times };
+        self.made = Some((merged_into, content.clone()));
+        Ok(content)
+    }
+
+    /// The group's families with those of the same name replaced, and when each was pushed.
+    fn merged(&self, base: &Snapshot) -> Result<(Families, Box<[i64]>), Refusal> {
+        let mut builder = FamiliesBuilder::new();
+        let mut times = Vec::new();
+        let pushed = &self.families.skeleton;
+        // By name: a body may have thousands of families.
+        let mut by_name: Vec<usize> = (0..pushed.n_families()).collect();
+        by_name.sort_by_key(|&index| pushed.family(index).name());
+        let find = |name: &str| by_name.binary_search_by(|&index| pushed.family(index).name().cmp(name)).ok();
+        let mut is_placed = vec![false; by_name.len()];
+        for known in base.layout.skeleton().families() {
+            if let Some(place) = find(known.name()) {
+                builder.copy_family(&self.families, pushed.family(by_name[place]));
+                is_placed[by_name[place]] = true;
+                times.push(self.received_at);
+            } else {
+                builder.copy_parts(&base.values, &base.extras, known);
+                times.push(base.family_time(known.index()));
+            }
+        }
+        for family in pushed.families().filter(|family| !is_placed[family.index()]) {
+            builder.copy_family(&self.families, family);
+            times.push(self.received_at);
+        }
+        let families = builder.finish().map_err(|_| Refusal::TooLarge)?;
+        Ok((families, times.into()))
+    }
+}
+
+fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {
+    let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
+    match flaw {
+        Flaw::NoName => Refusal::NoName,
+        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries { metric: show(*metric) },
+        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice { metric: show(*metric), label: label.clone() },
+        Flaw::LabelName { metric, label } => {
+            Refusal::Malformed { metric: show(*metric), what: format!("has a label with an invalid name: {label}") }
+        }
+        Flaw::SameEscapedName { family, other } => {
+            let pushed = skeleton.family(*family).name().to_owned();
+            Refusal::EscapedName { pushed, exposed: other.clone(), owner: None }
+        }
+        Flaw::Suffix { name, family } => {
+            let of = skeleton.family(*family);
+            Refusal::Suffix { name: name.clone(), of: Some((of.metric_type(), of.name().to_owned())), owner: None }
+        }
+    }
+}
+
+/// A name that would make every line of the group invalid.
+fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
+    use crate::model::{Escaping, escape_name};
+    let labels = key.labels();
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
+        return Some(Refusal::KeyNames { name: name.to_owned(), why: "is reserved" });
+    }
+    let mut names: SmallVec<[_; 8]> = labels.iter().map(|(name, _)| escape_name(name, Escaping::Underscores)).collect();
+    names.sort();
+    names
+        .windows(2)
+        .find(|pair| pair[0] == pair[1])
+        .map(|pair| Refusal::KeyNames { name: pair[0].to_string(), why: "stands twice once escaped" })
+}
+
+fn without_markers(families: Families) -> Families {
+    if !families.skeleton.families().any(|family| MARKERS.contains(&family.name())) {
+        return families;
+    }
+    let mut builder = FamiliesBuilder::new();
+    for family in families.skeleton.families().filter(|family| !MARKERS.contains(&family.name())) {
+        builder.copy_family(&families, family);
+    }
+    builder.finish().expect("it is less than before")
+}

@@ -1,0 +1,232 @@
+//! Why a group may not have what was pushed to it, in words that clients of the reference know where it has some.
+
+use crate::model::{Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, Skeleton, exposed_labels};
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+/// Why a push was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// A sample carries a time stamp.
+    Timestamps,
+    /// A protobuf metric lacks the value that its family's type demands, or has a label that is not UTF-8.
+    Malformed {
+        /// The metric as protobuf's text form shows it.
+        metric: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A family has no name.
+    NoName,
+    /// The group would have more text than can be addressed.
+    TooLarge,
+    /// The push has a series twice.
+    DuplicateSeries {
+        /// The metric as protobuf's text form shows it.
+        metric: String,
+    },
+    /// Another group of the job exposes exactly this series.
+    Series {
+        /// The metric as protobuf's text form shows it.
+        metric: String,
+        /// The other group.
+        owner: Arc<GroupingKey>,
+    },
+    /// A line would have this label name twice.
+    LabelTwice {
+        /// The metric as protobuf's text form shows it.
+        metric: String,
+        /// The name.
+        label: String,
+    },
+    /// Others expose the family with another type.
+    FamilyType {
+        /// The metric as protobuf's text form shows it.
+        metric: String,
+        /// The family.
+        family: String,
+        /// The type that was pushed.
+        pushed: MetricType,
+        /// The type that others expose.
+        exposed: MetricType,
+        /// Who does.
+        owner: Owner,
+    },
+    /// A name is that of a family and a suffix of a summary or histogram.
+    Suffix {
+        /// The name.
+        name: String,
+        /// The summary or histogram, where it is known.
+        of: Option<(MetricType, String)>,
+        /// Who exposes the other one; none if it is in the push.
+        owner: Option<Owner>,
+    },
+    /// Two names are the same once escaped.
+    EscapedName {
+        /// The name that was pushed.
+        pushed: String,
+        /// The other one.
+        exposed: String,
+        /// Who exposes it; none if it is in the push.
+        owner: Option<Owner>,
+    },
+    /// A group whose key is another way to write this one's exists.
+    OtherKey {
+        /// The key of the group that exists.
+        exposed: Arc<GroupingKey>,
+    },
+    /// The job's groups have too many different sets of label names.
+    TooManyShapes {
+        /// How many there may be.
+        shapes_max: usize,
+    },
+    /// A name of the grouping key would make every line of the group invalid.
+    KeyNames {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Who exposes what a push contradicts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This group.
+    Group(Arc<GroupingKey>),
+    /// Some group; which one is not known any more.
+    Unknown,
+    /// The gateway.
+    Gateway,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(key) => write!(f, "the group {key}"),
+            Self::Unknown => f.write_str("another group"),
+            Self::Gateway => f.write_str("the gateway"),
+        }
+    }
+}
+
+impl Refusal {
+    /// A word for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Timestamps => "timestamps",
+            Self::Malformed { .. } | Self::NoName | Self::TooLarge => "malformed",
+            Self::DuplicateSeries { .. } | Self::Series { .. } => "duplicate_series",
+            Self::LabelTwice { .. } => "duplicate_label",
+            Self::FamilyType { .. } => "type",
+            Self::Suffix { .. } | Self::EscapedName { .. } => "name",
+            Self::OtherKey { .. } | Self::TooManyShapes { .. } | Self::KeyNames { .. } => "grouping_key",
+        }
+    }
+
+    /// All words that [`Refusal::reason`] knows.
+    pub const REASONS: [&str; 7] =
+        ["duplicate_label", "duplicate_series", "grouping_key", "malformed", "name", "timestamps", "type"];
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let same = "was collected before with the same name and label values";
+        match self {
+            Self::Timestamps => f.write_str("pushed metrics must not have timestamps"),
+            Self::Malformed { metric, what } => write!(f, "collected metric {metric} {what}"),
+            Self::NoName => f.write_str("a metric family has no name"),
+            Self::TooLarge => f.write_str("the group would have more than 4 GiB of labels"),
+            Self::DuplicateSeries { metric } => write!(f, "collected metric {metric} {same}"),
+            Self::Series { metric, owner } => write!(f, "collected metric {metric} {same}; the group {owner} has it"),
+            Self::LabelTwice { metric, label } => {
+                write!(f, "collected metric {metric} has two or more labels with the same name: {label}")
+            }
+            Self::FamilyType { family, pushed, exposed, owner: Owner::Gateway, .. } => {
+                let (pushed, exposed) = (pushed.as_proto_str(), exposed.as_proto_str());
+                write!(f, "gathered metric family {family} has type {pushed} but should have {exposed}, the gateway's own")
+            }
+            Self::FamilyType { metric, pushed, exposed, owner, .. } => {
+                let (pushed, exposed) = (pushed.as_str(), exposed.as_proto_str());
+                write!(f, "collected metric {metric} is not a {exposed}; it was pushed as {pushed} and {owner} has it otherwise")
+            }
+            Self::Suffix { name, of, owner } => {
+                write!(f, "collected metric named {name:?} collides with previously collected ")?;
+                match of {
+                    Some((metric_type, of)) => write!(f, "{} named {of:?}", metric_type.as_str())?,
+                    None => f.write_str("summary, histogram or suffix of one")?,
+                }
+                owner.as_ref().map_or(Ok(()), |owner| write!(f, "; {owner} has it"))
+            }
+            Self::EscapedName { pushed, exposed, owner } => {
+                write!(f, "the metric names {pushed:?} and {exposed:?} are the same once escaped")?;
+                owner.as_ref().map_or(Ok(()), |owner| write!(f, "; {owner} has {exposed:?}"))
+            }
+            Self::OtherKey { exposed } => {
+                write!(
+                    f,
+                    "the group {exposed} exists, whose grouping key is the same but for an empty instance label or escaping"
+                )
+            }
+            Self::TooManyShapes { shapes_max } => write!(
+                f,
+                "the groups of this job have {shapes_max} different sets of grouping label names already, which is the limit \
+                 (--limit.shapes-per-job)"
+            ),
+            Self::KeyNames { name, why } => write!(f, "the label name {name:?} of the grouping key {why}"),
+        }
+    }
+}
+
+/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed with.
+pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_>, key: &LabelSet) -> String {
+    let place = |family: &Family<'_>| family.metric_range().contains(&metric.index());
+    let family = skeleton.families().find(place).expect("a metric belongs to a family");
+    let mut text = format!("{:?} {{ ", family.name());
+    for (name, value) in exposed_labels(metric.labels(), key) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "label:{{name:{name:?} value:{value:?}}} ");
+    }
+    let values = &values[metric.value_range()];
+    let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS);
+    let number = |bits: u64| f64::from_bits(bits);
+    let count = |bits: u64| if is_float { number(bits).to_string() } else { bits.to_string() };
+    let field = family.metric_type().as_str();
+    let _ = match family.metric_type() {
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => write!(text, "{field}:{{value:{}}}", number(values[0])),
+        MetricType::Summary => {
+            let _ = write!(text, "{field}:{{sample_count:{} sample_sum:{}", values[0], number(values[1]));
+            for (bound, &value) in metric.bounds().zip(&values[2..]) {
+                let _ = write!(text, " quantile:{{quantile:{bound} value:{}}}", number(value));
+            }
+            text.write_char('}')
+        }
+        MetricType::Histogram | MetricType::GaugeHistogram => {
+            let _ = write!(text, "{field}:{{sample_count:{} sample_sum:{}", count(values[0]), number(values[1]));
+            for (bound, &value) in metric.bounds().zip(&values[2..]) {
+                let _ = write!(text, " bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value));
+            }
+            text.write_char('}')
+        }
+    };
+    text.push('}');
+    text
+}
+
+/// What a broken rule of the body means for the group.
+pub(super) fn of_invalid(invalid: &crate::model::Invalid, families: &Families, key: &LabelSet) -> Refusal {
+    use crate::model::Invalid;
+    let show = |metric: u32| show_metric(&families.skeleton, &families.values, families.skeleton.metric(metric as usize), key);
+    match invalid {
+        Invalid::Timestamp => Refusal::Timestamps,
+        Invalid::NotOfType { metric, .. } => {
+            let of_metric = |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
+            let family = families.skeleton.families().find(of_metric).expect("a metric belongs to a family");
+            Refusal::Malformed { metric: show(*metric), what: format!("is not a {}", family.metric_type().as_proto_str()) }
+        }
+        Invalid::LabelNotUtf8 { metric, label, in_name } => {
+            let part = if *in_name { "name" } else { "value" };
+            Refusal::Malformed { metric: show(*metric), what: format!("has a label {label:?} whose {part} is not utf8") }
+        }
+    }
+}

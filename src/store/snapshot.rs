@@ -1,0 +1,146 @@
+//! One state of a group.
+
+use super::layout::Layout;
+use crate::model::{GroupingKey, MetricExtra};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Whether a group exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Live,
+    /// There is no group, or none any more; a push may bring it.
+    Absent,
+    /// There is none, and the slot is not used any more: look the key up again.
+    Dead,
+}
+
+/// One immutable state of a group.
+#[derive(Debug)]
+pub struct Snapshot {
+    kind: Kind,
+    /// Drawn from one counter for the whole store: later states have higher ones.
+    pub version: u64,
+    /// The key as the push wrote it.
+    pub key: Arc<GroupingKey>,
+    /// Families, types, helps and labels.
+    pub layout: Arc<Layout>,
+    /// The numbers in the layout's order: see `model::Families`.
+    pub values: SmallVec<[u64; 12]>,
+    /// What the text format cannot carry.
+    pub extras: Box<[MetricExtra]>,
+    /// When the last accepted push came, in nanoseconds since the epoch; 0 for never.
+    pub push_time: i64,
+    /// When the last refused push came, in nanoseconds since the epoch; 0 for never.
+    pub failure_time: i64,
+    /// When the first push came, accepted or refused, that made the group.
+    pub first_time: i64,
+    /// When each family was pushed, in the layout's order, where that was not always at `push_time`.
+    family_times: Option<Box<[i64]>>,
+}
+
+/// The part of a snapshot that a push brings.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Families, types, helps and labels.
+    pub layout: Arc<Layout>,
+    /// The numbers.
+    pub values: SmallVec<[u64; 12]>,
+    /// What the text format cannot carry.
+    pub extras: Box<[MetricExtra]>,
+    /// When each family was pushed, where that was not always at the push's time.
+    pub family_times: Option<Box<[i64]>>,
+}
+
+impl Content {
+    /// No families at all.
+    pub fn empty(layout: Arc<Layout>) -> Self {
+        Self { layout, values: SmallVec::new(), extras: Box::default(), family_times: None }
+    }
+}
+
+impl Snapshot {
+    /// A group after an accepted push.
+    pub fn pushed(base: &Self, version: u64, key: Arc<GroupingKey>, content: Content, received_at: i64) -> Self {
+        let Content { layout, values, extras, family_times } = content;
+        let (failure_time, first_time) = if base.is_live() { (base.failure_time, base.first_time) } else { (0, received_at) };
+        Self {
+            kind: Kind::Live,
+            version,
+            key,
+            layout,
+            values,
+            extras,
+            push_time: received_at,
+            failure_time,
+            first_time,
+            family_times,
+        }
+    }
+
+    /// A group after a refused push; `empty` is the layout of a group that the push has made.
+    pub fn failed(base: &Self, version: u64, key: Arc<GroupingKey>, empty: Option<Arc<Layout>>, received_at: i64) -> Self {
+        let content = match empty {
+            Some(layout) => Content::empty(layout),
+            None => base.content(),
+        };
+        let is_live = base.is_live();
+        let mut next = Self::pushed(base, version, key, content, received_at);
+        next.push_time = if is_live { base.push_time } else { 0 };
+        next.failure_time = received_at;
+        next
+    }
+
+    /// No group. `version` is 0 for a slot that never had one.
+    pub fn absent(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
+        Self {
+            kind: Kind::Absent,
+            version,
+            key,
+            layout,
+            values: SmallVec::new(),
+            extras: Box::default(),
+            push_time: 0,
+            failure_time: 0,
+            first_time: 0,
+            family_times: None,
+        }
+    }
+
+    /// The group of this snapshot is deleted.
+    pub fn tombstone(&self, version: u64) -> Self {
+        Self::absent(version, Arc::clone(&self.key), Arc::clone(&self.layout))
+    }
+
+    /// The slot is not used any more.
+    pub fn dead(&self) -> Self {
+        Self { kind: Kind::Dead, ..self.tombstone(self.version) }
+    }
+
+    fn content(&self) -> Content {
+        let (layout, values, extras) = (Arc::clone(&self.layout), self.values.clone(), self.extras.clone());
+        Content { layout, values, extras, family_times: self.family_times.clone() }
+    }
+
+    /// Whether there is a group.
+    pub fn is_live(&self) -> bool {
+        self.kind == Kind::Live
+    }
+
+    /// Whether its slot is not used any more.
+    pub fn is_dead(&self) -> bool {
+        self.kind == Kind::Dead
+    }
+
+    /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
+    pub fn family_time(&self, index: usize) -> i64 {
+        self.family_times.as_ref().map_or(self.push_time, |times| times[index])
+    }
+
+    /// A live snapshot, for tests of what is made from snapshots.
+    #[cfg(test)]
+    pub fn for_test(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>, values: Vec<u64>, push_time: i64) -> Self {
+        let content = Content { values: values.into(), ..Content::empty(Arc::clone(&layout)) };
+        Self::pushed(&Self::absent(0, Arc::clone(&key), layout), version, key, content, push_time)
+    }
+}
