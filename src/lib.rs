@@ -10,7 +10,9 @@
 //! | `store`      | pushes become groups: admission, slots, snapshots                              |
 //! | `scrape`     | many snapshots become one exposition: rounds, pages, gzip                      |
 //! | `telemetry`  | the gateway's own families and its log                                         |
+//! | `ui`         | the status page                                                                |
 //! | `http`       | what a client sees                                                             |
+//! | `cli`        | flags                                                                          |
 //!
 //! What always holds:
 //!
@@ -18,8 +20,12 @@
 //! - A published snapshot is never written again. Readers never wait for writers.
 //! - Status codes are chosen in `http` alone.
 
+pub mod cli;
 pub mod exposition;
+pub mod http;
 pub mod model;
 pub mod scrape;
 pub mod store;
 pub mod sync;
+pub mod telemetry;
+pub mod ui;

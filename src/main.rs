@@ -1,6 +1,106 @@
 //! Flags to gateway to exit code.
 
+use clap::Parser;
+use pushgateway::cli::Flags;
+use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
+use pushgateway::model::NameScheme;
+use pushgateway::telemetry::log;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    let arguments = match argfile::expand_args(argfile::parse_fromfile, argfile::PREFIX) {
+        Ok(arguments) => arguments,
+        Err(error) => return fail(&format!("cannot read the file of arguments: {error}")),
+    };
+    let flags = match Flags::try_parse_from(arguments) {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Help and version were asked for and go to standard output; anything else is a mistake, and one as for the reference.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    log::init(flags.log_format, flags.log_level);
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
+
+fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+    let prefix = flags.prefix()?;
+    if !flags.telemetry_path.starts_with('/') {
+        return Err(format!("--web.telemetry-path={} has to begin with a slash", flags.telemetry_path).into());
+    }
+    if !flags.web_config_file.is_empty() {
+        // To go on without the protection that was asked for would be worse than not to go on.
+        return Err(format!("--web.config.file={} is not supported yet", flags.web_config_file).into());
+    }
+    if flags.systemd_socket {
+        return Err("--web.systemd-socket is not supported yet".into());
+    }
+    if !flags.persistence_file.is_empty() {
+        tracing::warn!(file = flags.persistence_file, "groups are kept in memory only: --persistence.file is not supported yet");
+    }
+    raise_open_files();
+    let options = Options {
+        routes: Routes::new(&prefix, &flags.telemetry_path),
+        names: if flags.enable_utf8_names { NameScheme::Utf8 } else { NameScheme::Legacy },
+        is_check_announced: !flags.disable_consistency_check,
+        is_lifecycle_enabled: flags.enable_lifecycle,
+        is_admin_enabled: flags.enable_admin_api,
+        body_bytes_max: flags.body_bytes_max,
+        decoded_bytes_max: flags.decoded_bytes_max,
+        shapes_per_job_max: flags.shapes_per_job_max,
+        flags: flags.shown(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listeners = Listeners::bind(&flags.listen_addresses)?;
+        let gateway = Gateway::start(options)?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
+        for address in listeners.addresses() {
+            tracing::info!(%address, "listening");
+        }
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let for_signals = Arc::clone(&gateway);
+        tokio::spawn(async move {
+            for is_second in [false, true] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if is_second {
+                    tracing::warn!("second signal: ending at once");
+                    std::process::exit(1);
+                }
+                for_signals.request_shutdown();
+            }
+        });
+        Server::new(gateway, listeners).run().await;
+        tracing::info!("ended");
+        Ok(())
+    })
+}
+
+/// Every connection takes a descriptor.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
+        tracing::warn!(limit = ?limit.current, "cannot raise the limit of open files");
+    }
+}

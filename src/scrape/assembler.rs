@@ -564,7 +564,7 @@ mod tests {
         let deleted = snapshots.deleted(&live);
         let mut retired = Vec::new();
         assembler.apply(vec![live], &wanted(&[]), |passed| retired.push(passed.version));
-        assert_eq!(retired, []);
+        assert!(retired.is_empty());
         assembler.apply(vec![deleted], &wanted(&[]), |passed| retired.push(passed.version));
         assert_eq!(retired, [2]);
         assert_eq!(assembler.exposition().n_groups, 0);

@@ -12,9 +12,13 @@
 //!            3 bucket* {1 cumulative_count, 4 cumulative_count_float, 2 upper_bound, 3 exemplar}, 5… native}
 //! ```
 
+mod native;
 mod parse;
+mod to_text;
 mod wire;
 mod write;
 
+pub use native::{NativeBucket, native_buckets};
 pub use parse::{ParseError, parse};
+pub use to_text::to_text;
 pub use write::{FamilyTemplate, KeyFields, write_header};

@@ -137,14 +137,8 @@ impl FamilyTemplate {
     }
 
     fn write_value(&self, flags: MetricFlags, bounds: &[u64], values: &[u64], out: &mut Vec<u8>) {
-        let count = |(integer, float): (u8, u8), bits: u64, out: &mut Vec<u8>| {
-            let as_float = f64::from_bits(bits);
-            let is_integer = as_float.trunc() == as_float && as_float.abs() < 9e15;
-            match flags.has(MetricFlags::FLOAT_COUNTS) {
-                true if !is_integer => write_double(float, bits, out),
-                true => write_varint_field(integer, as_float as u64, out),
-                false => write_varint_field(integer, bits, out),
-            }
+        let count = |bits: u64, out: &mut Vec<u8>| {
+            if flags.has(MetricFlags::FLOAT_COUNTS) { write_double(4, bits, out) } else { write_varint_field(1, bits, out) }
         };
         let mut part = Vec::new();
         match self.metric_type {
@@ -165,14 +159,14 @@ impl FamilyTemplate {
             }
             MetricType::Histogram | MetricType::GaugeHistogram => {
                 if flags.has(MetricFlags::HAS_COUNT) {
-                    count((1, 4), values[0], out);
+                    count(values[0], out);
                 }
                 if flags.has(MetricFlags::HAS_SUM) {
                     write_double(2, values[1], out);
                 }
                 for (&bound, &value) in bounds.iter().zip(&values[2..]) {
                     part.clear();
-                    count((1, 4), value, &mut part);
+                    count(value, &mut part);
                     write_double(2, bound, &mut part);
                     write_bytes(3, &part, out);
                 }

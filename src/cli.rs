@@ -1,0 +1,225 @@
+//! Flags, with the reference's names, defaults and syntax.
+
+use crate::telemetry::log::{LogFormat, LogLevel};
+use clap::Parser;
+
+/// Accepts pushes of metrics from batch jobs and shows them to Prometheus.
+///
+/// A drop-in replacement for the Prometheus Pushgateway: the same API, flags and metrics, made for very many concurrent pushers.
+///
+/// Arguments can also be read from a file, one a line: pushgateway @FILE.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "pushgateway", version, max_term_width = 100)]
+pub struct Flags {
+    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; may be repeated.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9091", help_heading = "Web")]
+    pub listen_addresses: Vec<String>,
+
+    /// Listen on the sockets that systemd passes instead.
+    #[arg(long = "web.systemd-socket", overrides_with = "no_systemd_socket", help_heading = "Web")]
+    pub systemd_socket: bool,
+
+    #[arg(long = "no-web.systemd-socket", hide = true)]
+    no_systemd_socket: bool,
+
+    /// File that enables TLS and authentication. Not supported yet: the process does not start with one.
+    #[arg(long = "web.config.file", value_name = "FILE", default_value = "", hide_default_value = true, help_heading = "Web")]
+    pub web_config_file: String,
+
+    /// Path under which metrics are shown.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
+    pub telemetry_path: String,
+
+    /// The URL under which users reach the gateway.
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "", hide_default_value = true, help_heading = "Web")]
+    pub external_url: String,
+
+    /// Prefix of all paths; without it, the path of --web.external-url.
+    #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "", hide_default_value = true, help_heading = "Web")]
+    pub route_prefix: String,
+
+    /// Allow shutting down with PUT or POST of /-/quit.
+    #[arg(long = "web.enable-lifecycle", overrides_with = "no_enable_lifecycle", help_heading = "Web")]
+    pub enable_lifecycle: bool,
+
+    #[arg(long = "no-web.enable-lifecycle", hide = true)]
+    no_enable_lifecycle: bool,
+
+    /// Allow deleting all groups with PUT of /api/v1/admin/wipe.
+    #[arg(long = "web.enable-admin-api", overrides_with = "no_enable_admin_api", help_heading = "Web")]
+    pub enable_admin_api: bool,
+
+    #[arg(long = "no-web.enable-admin-api", hide = true)]
+    no_enable_admin_api: bool,
+
+    /// File to keep groups in. Not supported yet: groups are kept in memory only, and a warning says so.
+    #[arg(long = "persistence.file", value_name = "FILE", default_value = "", hide_default_value = true, help_heading = "State")]
+    pub persistence_file: String,
+
+    /// How often the file is written, at least: a duration such as 90s or 5m.
+    #[arg(long = "persistence.interval", value_name = "DURATION", default_value = "5m", value_parser = parse_duration, help_heading = "State")]
+    pub persistence_interval: GoDuration,
+
+    /// Answer every push with 202, also one that contradicts others. It is still not exposed: scrapes never fail.
+    #[arg(long = "push.disable-consistency-check", overrides_with = "no_disable_consistency_check", help_heading = "Pushes")]
+    pub disable_consistency_check: bool,
+
+    #[arg(long = "no-push.disable-consistency-check", hide = true)]
+    no_disable_consistency_check: bool,
+
+    /// Allow any UTF-8 in names of metrics and labels.
+    #[arg(long = "push.enable-utf8-names", overrides_with = "no_enable_utf8_names", help_heading = "Pushes")]
+    pub enable_utf8_names: bool,
+
+    #[arg(long = "no-push.enable-utf8-names", hide = true)]
+    no_enable_utf8_names: bool,
+
+    /// Largest body of a push, as it is sent.
+    #[arg(long = "limit.body-bytes", value_name = "BYTES", default_value_t = 64 << 20, help_heading = "Limits")]
+    pub body_bytes_max: u64,
+
+    /// Largest body of a push, after decompressing.
+    #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, help_heading = "Limits")]
+    pub decoded_bytes_max: u64,
+
+    /// How many different sets of grouping label names the groups of one job may have.
+    #[arg(long = "limit.shapes-per-job", value_name = "N", default_value_t = 64, help_heading = "Limits")]
+    pub shapes_per_job_max: usize,
+
+    /// Log only events of this severity or above.
+    #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, help_heading = "Log")]
+    pub log_level: LogLevel,
+
+    /// How the log is written.
+    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, help_heading = "Log")]
+    pub log_format: LogFormat,
+}
+
+/// A duration, and how Go writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoDuration {
+    /// Nanoseconds.
+    pub nanoseconds: u64,
+}
+
+/// Reads a duration as Go's `time.ParseDuration` does: `90s`, `1h30m`, `1.5s`; nothing below zero.
+fn parse_duration(text: &str) -> Result<GoDuration, String> {
+    let error = || format!("{text:?} is no duration such as 90s or 1h30m");
+    if text == "0" {
+        return Ok(GoDuration { nanoseconds: 0 });
+    }
+    let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
+        let (number, after) = rest.split_at(digits);
+        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
+        let (_, factor) = units.iter().find(|(known, _)| *known == unit).ok_or_else(error)?;
+        total += number.parse::<f64>().map_err(|_| error())? * factor;
+        rest = after;
+    }
+    if text.is_empty() || total > 9e18 { Err(error()) } else { Ok(GoDuration { nanoseconds: total as u64 }) }
+}
+
+/// As Go writes durations of whole milliseconds: `1m30s`, `5m0s`, `250ms`.
+impl std::fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.nanoseconds / 1_000_000_000;
+        let fraction = self.nanoseconds % 1_000_000_000;
+        if seconds == 0 && fraction > 0 {
+            return match fraction {
+                ..1_000 => write!(f, "{fraction}ns"),
+                ..1_000_000 => write!(f, "{}µs", fraction as f64 / 1e3),
+                _ => write!(f, "{}ms", fraction as f64 / 1e6),
+            };
+        }
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, (seconds % 60) as f64 + fraction as f64 / 1e9);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{seconds}s")
+    }
+}
+
+impl Flags {
+    /// Names and values of the flags that the reference has, as its API shows them.
+    pub fn shown(&self) -> Vec<(String, String)> {
+        let lower = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        [
+            ("log.format", lower(&self.log_format)),
+            ("log.level", lower(&self.log_level)),
+            ("persistence.file", self.persistence_file.clone()),
+            ("persistence.interval", self.persistence_interval.to_string()),
+            ("push.disable-consistency-check", self.disable_consistency_check.to_string()),
+            ("push.enable-utf8-names", self.enable_utf8_names.to_string()),
+            ("web.config.file", self.web_config_file.clone()),
+            ("web.enable-admin-api", self.enable_admin_api.to_string()),
+            ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
+            ("web.external-url", self.external_url.clone()),
+            ("web.listen-address", self.listen_addresses.join(",")),
+            ("web.route-prefix", self.route_prefix.clone()),
+            ("web.systemd-socket", self.systemd_socket.to_string()),
+            ("web.telemetry-path", self.telemetry_path.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
+    /// The prefix of all paths, without a slash at its end.
+    ///
+    /// # Errors
+    ///
+    /// The external URL is none.
+    pub fn prefix(&self) -> Result<String, String> {
+        let external = self.external_path()?;
+        let prefix = if self.route_prefix.is_empty() { &external } else { &self.route_prefix };
+        let prefix = prefix.trim_matches('/');
+        Ok(if prefix.is_empty() { String::new() } else { format!("/{prefix}") })
+    }
+
+    /// The path of the external URL.
+    fn external_path(&self) -> Result<String, String> {
+        let url = &self.external_url;
+        if url.is_empty() {
+            return Ok(String::new());
+        }
+        let uri: hyper::Uri = url.parse().map_err(|error| format!("--web.external-url={url}: {error}"))?;
+        Ok(uri.path().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_as_go_does() {
+        for (text, shown) in
+            [("90s", "1m30s"), ("5m", "5m0s"), ("1h", "1h0m0s"), ("250ms", "250ms"), ("1.5s", "1.5s"), ("0", "0s")]
+        {
+            assert_eq!(parse_duration(text).map(|duration| duration.to_string()), Ok(shown.to_owned()));
+        }
+        for bad in ["", "5", "m", "5x", "-1s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn flags_are_written_as_for_the_reference() {
+        let flags = |args: &[&str]| Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args));
+        let parsed = flags(&["--web.enable-lifecycle", "--web.listen-address=:1", "--web.listen-address", ":2"]).unwrap();
+        assert!(parsed.enable_lifecycle);
+        assert_eq!(parsed.listen_addresses, [":1", ":2"]);
+        assert!(!flags(&["--web.enable-lifecycle", "--no-web.enable-lifecycle"]).unwrap().enable_lifecycle);
+        assert!(flags(&["--web.telemetry-path=/one", "--web.telemetry-path=/two"]).is_err());
+        assert!(flags(&["--no.such.flag"]).is_err());
+        assert_eq!(flags(&["--web.external-url=http://x.test/p/"]).unwrap().prefix(), Ok("/p".to_owned()));
+        assert_eq!(flags(&["--web.external-url=/only/path"]).unwrap().prefix(), Ok("/only/path".to_owned()));
+        assert_eq!(flags(&["--web.external-url=http://x/p", "--web.route-prefix=/"]).unwrap().prefix(), Ok(String::new()));
+        assert!(flags(&["--web.external-url=http://[::1"]).unwrap().prefix().is_err());
+    }
+}

@@ -1,0 +1,287 @@
+//! Groups as the query API shows them, to the letter of Go's `encoding/json`: keys sorted, `<`, `>` and `&` escaped, numbers as
+//! strings.
+
+use super::protobuf::native_buckets;
+use super::text::write_float;
+use crate::model::{Family, LabelSet, Metric, MetricExtra, MetricFlags, MetricType, exposed_labels};
+use std::io::Write as _;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A group, as much of it as is shown.
+pub struct Group<'a> {
+    /// The grouping key as it was pushed.
+    pub labels: &'a LabelSet,
+    /// Families in the order of names, and when each was pushed.
+    pub families: Vec<(Family<'a>, i64)>,
+    /// The numbers of all families.
+    pub values: &'a [u64],
+    /// What numbers do not say.
+    pub extras: &'a [MetricExtra],
+    /// When the last accepted push came; 0 for never. All times are nanoseconds since the epoch.
+    pub push_time: i64,
+    /// When the last refused push came; 0 for never.
+    pub failure_time: i64,
+    /// When the first push came.
+    pub first_time: i64,
+}
+
+/// Writes a group: labels, whether the last push was accepted, and its families by name.
+pub fn write_group(group: &Group<'_>, out: &mut Vec<u8>) {
+    let mut keys: Vec<(&str, Key<'_>)> =
+        group.families.iter().map(|&(family, pushed_at)| (family.name(), Key::Family(family, pushed_at))).collect();
+    // A family of one of these names hides behind what the API itself says; the reference shows the family.
+    keys.extend([
+        ("labels", Key::Labels),
+        ("last_push_successful", Key::LastPush),
+        ("push_failure_time_seconds", Key::Time(group.failure_time)),
+        ("push_time_seconds", Key::Time(group.push_time)),
+    ]);
+    keys.sort_by_key(|&(name, _)| name);
+    keys.dedup_by(|later, earlier| later.0 == earlier.0);
+    let mut separator = b'{';
+    for (name, key) in keys {
+        out.push(separator);
+        separator = b',';
+        write_string(name, out);
+        out.push(b':');
+        match key {
+            Key::Labels => write_object(group.labels.iter(), out),
+            Key::LastPush => {
+                let is_successful = group.push_time >= group.failure_time;
+                out.extend_from_slice(if is_successful { b"true" } else { b"false" });
+            }
+            Key::Time(time) => write_push_time(group, name, time, out),
+            Key::Family(family, pushed_at) => write_family(group, family, pushed_at, out),
+        }
+    }
+    out.push(b'}');
+}
+
+enum Key<'a> {
+    Family(Family<'a>, i64),
+    Labels,
+    LastPush,
+    Time(i64),
+}
+
+fn write_push_time(group: &Group<'_>, name: &str, time: i64, out: &mut Vec<u8>) {
+    let what = if name == "push_time_seconds" { "succeeded" } else { "failed" };
+    // A time that never was is as old as the group.
+    write_head(if time == 0 { group.first_time } else { time }, MetricType::Gauge, None, out);
+    let _ = write!(out, ",\"help\":\"Last Unix time when changing this group in the Pushgateway {what}.\"");
+    out.extend_from_slice(b",\"metrics\":[{\"labels\":");
+    write_object(exposed_labels(std::iter::empty(), group.labels).into_iter(), out);
+    out.extend_from_slice(b",\"value\":");
+    write_number(time as f64 / 1e9, out);
+    out.extend_from_slice(b"}]}");
+}
+
+fn write_family(group: &Group<'_>, family: Family<'_>, pushed_at: i64, out: &mut Vec<u8>) {
+    write_head(pushed_at, family.metric_type(), family.help(), out);
+    out.extend_from_slice(b",\"metrics\":[");
+    for (n, metric) in family.metrics().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write_metric(group, family.metric_type(), metric, out);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+fn write_head(pushed_at: i64, metric_type: MetricType, help: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time_stamp\":");
+    write_time(pushed_at, out);
+    // Writing to a vector cannot fail.
+    let _ = write!(out, ",\"type\":\"{}\"", metric_type.as_proto_str());
+    if let Some(help) = help.filter(|help| !help.is_empty()) {
+        out.extend_from_slice(b",\"help\":");
+        write_string(help, out);
+    }
+}
+
+fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, out: &mut Vec<u8>) {
+    let values = &group.values[metric.value_range()];
+    let count = |bits: u64, out: &mut Vec<u8>| {
+        if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
+            write_number(f64::from_bits(bits), out);
+        } else {
+            let _ = write!(out, "\"{bits}\"");
+        }
+    };
+    let labels = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"\"labels\":");
+        write_object(exposed_labels(metric.labels(), group.labels).into_iter(), out);
+    };
+    out.push(b'{');
+    match metric_type {
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped | MetricType::GaugeHistogram => {
+            labels(out);
+            out.extend_from_slice(b",\"value\":");
+            // The reference's API does not know gauge histograms.
+            write_number(if metric_type == MetricType::GaugeHistogram { 0.0 } else { f64::from_bits(values[0]) }, out);
+        }
+        MetricType::Summary => {
+            out.extend_from_slice(b"\"count\":");
+            count(values[0], out);
+            out.push(b',');
+            labels(out);
+            out.extend_from_slice(b",\"quantiles\":");
+            let quantiles = metric.bounds().zip(&values[2..]);
+            write_by_bound(quantiles.map(|(rank, &bits)| (rank, bits)), |bits, out| write_number(f64::from_bits(bits), out), out);
+            out.extend_from_slice(b",\"sum\":");
+            write_number(f64::from_bits(values[1]), out);
+        }
+        MetricType::Histogram => {
+            out.extend_from_slice(b"\"buckets\":");
+            let extra = group.extras.iter().find(|extra| extra.metric as usize == metric.index());
+            match extra.and_then(|extra| native_buckets(&extra.body)) {
+                Some(buckets) => {
+                    out.push(b'[');
+                    for (n, bucket) in buckets.iter().enumerate() {
+                        let rule = match (bucket.has_lower, bucket.has_upper) {
+                            (false, true) => 0,
+                            (true, false) => 1,
+                            (false, false) => 2,
+                            (true, true) => 3,
+                        };
+                        let _ = write!(out, "{}[{rule}", if n > 0 { "," } else { "" });
+                        for number in [bucket.lower, bucket.upper, bucket.count] {
+                            out.push(b',');
+                            write_number(number, out);
+                        }
+                        out.push(b']');
+                    }
+                    out.push(b']');
+                }
+                None => write_by_bound(metric.bounds().zip(values[2..].iter().copied()), count, out),
+            }
+            out.extend_from_slice(b",\"count\":");
+            count(values[0], out);
+            out.push(b',');
+            labels(out);
+            out.extend_from_slice(b",\"sum\":");
+            write_number(f64::from_bits(values[1]), out);
+        }
+    }
+    out.push(b'}');
+}
+
+/// An object with bounds for keys, sorted as text; of equal ones the last counts.
+fn write_by_bound(pairs: impl Iterator<Item = (f64, u64)>, value: impl Fn(u64, &mut Vec<u8>), out: &mut Vec<u8>) {
+    let mut sorted: Vec<(Vec<u8>, u64)> = pairs
+        .map(|(bound, bits)| {
+            let mut text = Vec::new();
+            write_float(bound, &mut text);
+            (text, bits)
+        })
+        .collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    out.push(b'{');
+    let mut is_first = true;
+    for (i, (bound, bits)) in sorted.iter().enumerate() {
+        if sorted.get(i + 1).is_some_and(|(next, _)| next == bound) {
+            continue;
+        }
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(bound);
+        out.extend_from_slice(b"\":");
+        value(*bits, out);
+    }
+    out.push(b'}');
+}
+
+/// Writes an object of strings, in the order given.
+pub fn write_object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (n, (name, value)) in pairs.enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        write_string(value, out);
+    }
+    out.push(b'}');
+}
+
+fn write_number(value: f64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    if value == 0.0 && value.is_sign_negative() {
+        out.push(b'-');
+    }
+    write_float(value, out);
+    out.push(b'"');
+}
+
+/// Writes a time, given in nanoseconds since the epoch, as RFC 3339 in UTC with as many digits as it needs.
+pub fn write_time(nanoseconds: i64, out: &mut Vec<u8>) {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).expect("64 bits of nanoseconds are few centuries");
+    out.push(b'"');
+    time.format_into(out, &Rfc3339).expect("the year has four digits");
+    out.push(b'"');
+}
+
+/// Writes a string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in text.chars() {
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\x08' => out.extend_from_slice(b"\\b"),
+            '\x0c' => out.extend_from_slice(b"\\f"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\x1f' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::text;
+    use crate::model::{GroupingKey, NameScheme};
+
+    #[test]
+    fn a_group_is_written_as_by_the_reference() {
+        let body = "# HELP a <help>\n# TYPE a gauge\na{l=\"1\"} 1e6\n# TYPE h histogram\nh_bucket{le=\"10\"} 2\nh_bucket{le=\"2\"} 1\nh_count 3\nh_sum 4.5\n\
+                    # TYPE s summary\ns{quantile=\"0.5\"} 2\ns_count 7\n";
+        let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
+        let key = GroupingKey::new([("job", "j")]).unwrap();
+        let group = Group {
+            labels: key.labels(),
+            families: families.skeleton.families().map(|family| (family, 1_500_000_000)).collect(),
+            values: &families.values,
+            extras: &[],
+            push_time: 1_500_000_000,
+            failure_time: 0,
+            first_time: 1_000_000_000,
+        };
+        let mut out = Vec::new();
+        write_group(&group, &mut out);
+        let expected = r#"{"a":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"GAUGE","help":"\u003chelp\u003e","metrics":[{"labels":{"instance":"","job":"j","l":"1"},"value":"1e+06"}]},
+"h":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"HISTOGRAM","metrics":[{"buckets":{"10":"2","2":"1"},"count":"3","labels":{"instance":"","job":"j"},"sum":"4.5"}]},
+"labels":{"job":"j"},"last_push_successful":true,
+"push_failure_time_seconds":{"time_stamp":"1970-01-01T00:00:01Z","type":"GAUGE","help":"Last Unix time when changing this group in the Pushgateway failed.","metrics":[{"labels":{"instance":"","job":"j"},"value":"0"}]},
+"push_time_seconds":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"GAUGE","help":"Last Unix time when changing this group in the Pushgateway succeeded.","metrics":[{"labels":{"instance":"","job":"j"},"value":"1.5"}]},
+"s":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"SUMMARY","metrics":[{"count":"7","labels":{"instance":"","job":"j"},"quantiles":{"0.5":"2"},"sum":"0"}]}}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', ""));
+    }
+
+    #[test]
+    fn strings_are_escaped_as_go_does() {
+        let mut out = Vec::new();
+        write_string("a\"\\\n\x01<&>\u{2028}ü", &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), r#""a\"\\\n\u0001\u003c\u0026\u003e\u2028ü""#);
+    }
+}

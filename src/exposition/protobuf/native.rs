@@ -1,0 +1,197 @@
+//! The buckets of a native histogram.
+//!
+//! Format: `io.prometheus.client.Histogram`, fields 5 to 14. Bucket `i` of schema `s` ends at `2^(i / 2^s)`; spans say which buckets
+//! there are, and their counts are differences of integers or floats as they are.
+
+use super::wire::{Fields, Value, read_varint};
+
+/// A bucket with its limits, and which of them belong to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NativeBucket {
+    /// From here.
+    pub lower: f64,
+    /// To here.
+    pub upper: f64,
+    /// How many observations fell into it.
+    pub count: f64,
+    /// The lower limit belongs to it.
+    pub has_lower: bool,
+    /// The upper limit belongs to it.
+    pub has_upper: bool,
+}
+
+#[derive(Default)]
+struct Side {
+    spans: Vec<(i64, u64)>,
+    deltas: Vec<i64>,
+    counts: Vec<f64>,
+}
+
+/// Spans may announce more buckets than a message has counts for: those do not exist. Nor do more than this.
+const BUCKETS_MAX: usize = 1 << 20;
+
+/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending order; none if it is not native.
+pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
+    let (mut schema, mut zero_threshold, mut zero_count) = (None, 0.0, 0.0);
+    let (mut negative, mut positive) = (Side::default(), Side::default());
+    for field in Fields::new(body) {
+        match field.ok()? {
+            (5, Value::Varint(value)) => schema = Some(zigzag(value)),
+            (6, Value::Fixed64(bits)) => zero_threshold = f64::from_bits(bits),
+            (7, Value::Varint(value)) => zero_count = value as f64,
+            (8, Value::Fixed64(bits)) => zero_count = f64::from_bits(bits),
+            (number @ 9..=11, value) => negative.read(number - 9, value)?,
+            (number @ 12..=14, value) => positive.read(number - 12, value)?,
+            _ => {}
+        }
+    }
+    let schema = i32::try_from(schema?).ok().filter(|schema| (-4..=8).contains(schema))?;
+    let bounds = bounds(schema);
+    let bucket = |(index, count): (i64, f64)| (bound(schema, &bounds, index - 1), bound(schema, &bounds, index), count);
+    let mut buckets: Vec<NativeBucket> = negative
+        .buckets()
+        .into_iter()
+        .rev()
+        .map(bucket)
+        .map(|(low, high, count)| NativeBucket { lower: -high, upper: -low, count, has_lower: true, has_upper: false })
+        .collect();
+    let zero =
+        NativeBucket { lower: -zero_threshold, upper: zero_threshold, count: zero_count, has_lower: true, has_upper: true };
+    buckets.push(zero);
+    let positive = positive.buckets().into_iter().map(bucket);
+    buckets.extend(positive.map(|(lower, upper, count)| NativeBucket { lower, upper, count, has_lower: false, has_upper: true }));
+    buckets.retain(|bucket| bucket.count != 0.0);
+    Some(buckets)
+}
+
+fn zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+impl Side {
+    /// Reads field 0 (span), 1 (delta) or 2 (count) of a side.
+    fn read(&mut self, which: u64, value: Value<'_>) -> Option<()> {
+        match (which, value) {
+            (0, Value::Bytes(span)) => {
+                let (mut offset, mut length) = (0, 0);
+                for field in Fields::new(span) {
+                    match field.ok()? {
+                        (1, Value::Varint(value)) => offset = zigzag(value),
+                        (2, Value::Varint(value)) => length = value,
+                        _ => {}
+                    }
+                }
+                self.spans.push((offset, length));
+            }
+            (1, Value::Varint(value)) => self.deltas.push(zigzag(value)),
+            (1, Value::Bytes(mut packed)) => {
+                while let Ok((value, len)) = read_varint(packed) {
+                    self.deltas.push(zigzag(value));
+                    packed = &packed[len..];
+                }
+            }
+            (2, Value::Fixed64(bits)) => self.counts.push(f64::from_bits(bits)),
+            (2, Value::Bytes(packed)) => {
+                self.counts.extend(packed.as_chunks::<8>().0.iter().map(|bits| f64::from_le_bytes(*bits)));
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Indices and counts.
+    fn buckets(&self) -> Vec<(i64, f64)> {
+        let mut count = 0i64;
+        let of_deltas = self.deltas.iter().map(|delta| {
+            count = count.wrapping_add(*delta);
+            count as f64
+        });
+        let counts: Vec<f64> = if self.counts.is_empty() { of_deltas.collect() } else { self.counts.clone() };
+        let mut index = 0i64;
+        let mut indices = Vec::new();
+        for &(offset, length) in &self.spans {
+            index = index.wrapping_add(offset);
+            let left = counts.len().min(BUCKETS_MAX) - indices.len();
+            for _ in 0..length.min(left as u64) {
+                indices.push(index);
+                index = index.wrapping_add(1);
+            }
+        }
+        indices.into_iter().zip(counts).collect()
+    }
+}
+
+/// The limits of the buckets between 0.5 and 1, computed as client_golang does, so that they are the same numbers.
+fn bounds(schema: i32) -> Vec<f64> {
+    let mut bounds = vec![0.5];
+    for n in 1..=schema {
+        // Go's `Exp2` is one unit in the last place below the square root of two.
+        let factor = if n == 1 { 1.414_213_562_373_095 } else { (-f64::from(n)).exp2().exp2() };
+        let coarser = std::mem::take(&mut bounds);
+        for bound in coarser {
+            bounds.push(bound);
+            bounds.push(bound * factor);
+        }
+    }
+    bounds
+}
+
+/// Where bucket `index` ends.
+fn bound(schema: i32, bounds: &[f64], index: i64) -> f64 {
+    let clamp = |exponent: i64| i32::try_from(exponent.clamp(-2000, 2000)).expect("clamped");
+    if schema <= 0 {
+        return 2f64.powi(clamp(index.saturating_mul(1 << -schema)));
+    }
+    let n = bounds.len().cast_signed() as i64;
+    let fraction = bounds[usize::try_from(index.rem_euclid(n)).expect("a remainder is not negative")];
+    fraction * 2f64.powi(clamp(index.div_euclid(n) + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{write_bytes, write_double, write_varint_field};
+    use super::*;
+
+    #[test]
+    fn buckets_have_the_limits_that_the_schema_says() {
+        let mut body = Vec::new();
+        write_varint_field(5, 2, &mut body);
+        write_double(6, 0.001f64.to_bits(), &mut body);
+        write_varint_field(7, 2, &mut body);
+        let span = |offset: u64, length| {
+            let mut span = Vec::new();
+            write_varint_field(1, offset, &mut span);
+            write_varint_field(2, length, &mut span);
+            span
+        };
+        write_bytes(9, &span(0, 1), &mut body);
+        write_varint_field(10, 6, &mut body);
+        write_bytes(12, &span(0, 2), &mut body);
+        write_bytes(12, &span(2, 1), &mut body);
+        write_bytes(13, &[2, 2, 1], &mut body);
+        let shown: Vec<(f64, f64, f64)> =
+            native_buckets(&body).unwrap().iter().map(|bucket| (bucket.lower, bucket.upper, bucket.count)).collect();
+        assert_eq!(
+            shown,
+            [
+                (-1.0, -0.707_106_781_186_547_5, 3.0),
+                (-0.001, 0.001, 2.0),
+                (0.707_106_781_186_547_5, 1.0, 1.0),
+                (1.0, 1.414_213_562_373_095, 2.0),
+                (2.0, 2.828_427_124_746_19, 1.0)
+            ]
+        );
+        assert_eq!(native_buckets(&[]), None);
+    }
+
+    #[test]
+    fn spans_without_counts_are_not_believed() {
+        let mut body = Vec::new();
+        write_varint_field(5, 0, &mut body);
+        let mut span = Vec::new();
+        write_varint_field(2, u64::MAX, &mut span);
+        write_bytes(12, &span, &mut body);
+        write_varint_field(13, 2, &mut body);
+        assert_eq!(native_buckets(&body).unwrap().len(), 1);
+    }
+}

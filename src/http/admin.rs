@@ -1,0 +1,27 @@
+//! Wiping everything, and shutting down on request.
+
+use super::gateway::Gateway;
+use super::service::Answer;
+use crate::telemetry::Method;
+
+/// Answers `/-/quit`.
+pub(super) fn quit(gateway: &Gateway, method: Method) -> Answer {
+    if method == Method::Get {
+        return Answer::text(405, "Only POST or PUT requests allowed.\n");
+    }
+    if !gateway.options.is_lifecycle_enabled {
+        return Answer::text(403, "Lifecycle API is not enabled.\n");
+    }
+    tracing::info!("termination was requested over HTTP");
+    gateway.request_shutdown();
+    Answer::text(200, "Requesting termination... Goodbye!")
+}
+
+/// Deletes all groups; done when it is answered.
+pub(super) async fn wipe(gateway: &Gateway) -> Answer {
+    if !gateway.options.is_admin_enabled {
+        return Answer::error(404, "404 page not found");
+    }
+    gateway.wipe().await;
+    Answer::empty(202)
+}

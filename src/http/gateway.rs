@@ -1,0 +1,183 @@
+//! What all requests share: the groups, the exposition and the thread that assembles it.
+
+use super::parse_pool::ParsePool;
+use super::request_body::Limits;
+use super::router::Routes;
+use crate::model::NameScheme;
+use crate::scrape::{Assembler, Assembly, Exposition, Format, Sizes};
+use crate::store::{self, Outcome, Store};
+use crate::telemetry::{OWN_FAMILIES, Telemetry};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::thread::Thread;
+use std::time::{Instant, SystemTime};
+use tokio::sync::{Notify, watch};
+
+/// Bytes of a page, the unit in which the exposition is rendered and compressed.
+const PAGE_BYTES: usize = 16 << 10;
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the pages are.
+    pub routes: Routes,
+    /// Which names pushes may use.
+    pub names: NameScheme,
+    /// Whether contradicting pushes are told so (400); else every push is answered 202. They are checked all the same.
+    pub is_check_announced: bool,
+    /// `/-/quit` works.
+    pub is_lifecycle_enabled: bool,
+    /// `/api/v1/admin/…` works.
+    pub is_admin_enabled: bool,
+    /// Bytes of a body as it is sent.
+    pub body_bytes_max: u64,
+    /// Bytes of a body after it was decompressed.
+    pub decoded_bytes_max: u64,
+    /// How many sets of grouping label names the groups of a job may have.
+    pub shapes_per_job_max: usize,
+    /// Flags and their values, as the API shows them.
+    pub flags: Vec<(String, String)>,
+}
+
+/// A gateway without its sockets.
+pub struct Gateway {
+    pub(crate) options: Options,
+    pub(crate) store: Store,
+    pub(crate) telemetry: Telemetry,
+    pub(super) parse_pool: ParsePool,
+    assembly: Assembly,
+    /// Somebody waits for a round.
+    is_round_wanted: AtomicBool,
+    round_ended: Notify,
+    assembler: std::sync::OnceLock<Thread>,
+    started: Instant,
+    pub(crate) started_at: SystemTime,
+    shutdown: watch::Sender<bool>,
+    is_draining: AtomicBool,
+}
+
+impl Gateway {
+    /// Makes an empty gateway and starts its threads, which live as long as the process.
+    ///
+    /// # Errors
+    ///
+    /// A thread cannot be started.
+    pub fn start(options: Options) -> std::io::Result<Arc<Self>> {
+        let own_families = OWN_FAMILIES.iter().map(|&(name, metric_type)| (name.to_owned(), metric_type)).collect();
+        let config = store::Config { shapes_per_job_max: options.shapes_per_job_max, own_families };
+        let gateway = Arc::new(Self {
+            options,
+            store: Store::new(config),
+            telemetry: Telemetry::new(),
+            parse_pool: ParsePool::new()?,
+            assembly: Assembly::new(),
+            is_round_wanted: AtomicBool::new(false),
+            round_ended: Notify::new(),
+            assembler: std::sync::OnceLock::new(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            shutdown: watch::Sender::new(false),
+            is_draining: AtomicBool::new(false),
+        });
+        let of_thread = Arc::clone(&gateway);
+        let thread = std::thread::Builder::new().name("assembler".to_owned()).spawn(move || {
+            let run = std::panic::AssertUnwindSafe(|| of_thread.assemble());
+            if std::panic::catch_unwind(run).is_err() {
+                // Without it every scrape would wait for ever, and groups would never be shown again.
+                tracing::error!("the assembler failed; this is a bug");
+                std::process::exit(1);
+            }
+        })?;
+        gateway.assembler.set(thread.thread().clone()).expect("set once");
+        Ok(gateway)
+    }
+
+    fn assemble(&self) {
+        let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
+        loop {
+            // Acquire: pairs with the Release of whoever wants a round.
+            while !self.is_round_wanted.swap(false, Acquire) {
+                std::thread::park();
+            }
+            let began = Instant::now();
+            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms());
+            self.round_ended.notify_waiters();
+            self.telemetry.count_assembly(began.elapsed(), report.n_pages);
+            for conflict in report.help_conflicts {
+                let (family, exposed, pushed) = (conflict.family, conflict.exposed, conflict.pushed);
+                tracing::info!(family, exposed, pushed, "a family was pushed with another help than the one that is exposed");
+            }
+        }
+    }
+
+    /// The exposition in a format, showing everything that was answered before this call.
+    pub(super) async fn current_exposition(&self, format: Format, gzip: bool) -> Arc<Exposition> {
+        let round = match self.assembly.try_current(&self.store, format, gzip, self.now_ms()) {
+            Ok(exposition) => return exposition,
+            Err(round) => round,
+        };
+        loop {
+            let ended = self.round_ended.notified();
+            tokio::pin!(ended);
+            // From here on a round that ends is noticed.
+            ended.as_mut().enable();
+            if self.assembly.has_run(round) {
+                return self.assembly.current();
+            }
+            // Release: pairs with the Acquire of the assembler.
+            self.is_round_wanted.store(true, Release);
+            self.assembler.get().expect("set before anything is served").unpark();
+            ended.await;
+        }
+    }
+
+    /// Deletes every group that is there now.
+    pub(super) async fn wipe(&self) {
+        for (n, group) in self.store.groups().into_iter().enumerate() {
+            // What was pushed after the wipe was asked for may stay, and does if its key is written otherwise.
+            while self.store.delete(&group.key) == Outcome::Busy {
+                tokio::task::yield_now().await;
+            }
+            if n % 256 == 255 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { body_bytes_max: self.options.body_bytes_max, decoded_bytes_max: self.options.decoded_bytes_max }
+    }
+
+    /// Nanoseconds since the epoch, for the times of pushes.
+    pub(super) fn now_ns(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// Milliseconds of a clock that does not go back.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Has the process end, as a signal would.
+    pub fn request_shutdown(&self) {
+        self.shutdown.send_replace(true);
+    }
+
+    /// Completes when a shutdown was requested.
+    pub async fn shutdown_requested(&self) {
+        let mut receiver = self.shutdown.subscribe();
+        // The sender lives as long as this call.
+        let _ = receiver.wait_for(|&is_requested| is_requested).await;
+    }
+
+    /// Connections are being closed.
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Acquire)
+    }
+
+    pub(super) fn begin_draining(&self) {
+        self.is_draining.store(true, Release);
+    }
+}

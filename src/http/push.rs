@@ -1,0 +1,254 @@
+//! PUT, POST and DELETE of a group.
+
+use super::gateway::Gateway;
+use super::negotiation::is_delimited_protobuf;
+use super::parse_pool::LARGE_BODY_BYTES;
+use super::request_body::{self, BodyError, Encoding};
+use super::router::GroupPath;
+use super::service::Answer;
+use crate::exposition::go_quote::quote;
+use crate::exposition::{protobuf, text};
+use crate::model::{Families, GroupingKey, NameScheme, is_legacy_label_name, unescape_name};
+use crate::store::{Outcome, Push, PushMode};
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use std::sync::Arc;
+
+/// Answers a push.
+pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, headers: &HeaderMap, body: Incoming) -> Answer {
+    let key = match grouping_key(path, gateway.options.names) {
+        Ok(key) => Arc::new(key),
+        Err(text) => {
+            // The reference has read the body by then, too, and the connection can go on.
+            return match request_body::receive(body, gateway.limits()).await {
+                Ok(_) => Answer::error(400, text),
+                Err(error) => body_error(&error),
+            };
+        }
+    };
+    let body = match request_body::receive(body, gateway.limits()).await {
+        Ok(body) => body,
+        Err(error) => return body_error(&error),
+    };
+    let format = BodyFormat::of(headers, gateway);
+    let parsed = if body.len() < LARGE_BODY_BYTES {
+        Some(format.parse(body))
+    } else {
+        gateway.parse_pool.run(move || format.parse(body)).await
+    };
+    let families = match parsed {
+        Some(Ok(families)) => families,
+        Some(Err(ParseError::Body(error))) => return body_error(&error),
+        Some(Err(ParseError::Format(text))) => return Answer::error(400, text),
+        None => return Answer::error(500, "the parser failed on this body"),
+    };
+    let mut push = Push::new(key, families, mode, gateway.now_ns());
+    let outcome = loop {
+        match gateway.store.push(&mut push) {
+            Outcome::Busy => tokio::task::yield_now().await,
+            outcome => break outcome,
+        }
+    };
+    let accepted = if gateway.options.is_check_announced { 200 } else { 202 };
+    match outcome {
+        Outcome::Refused(refusal) => {
+            gateway.telemetry.count_refusal(&refusal);
+            tracing::debug!(key = %push.key(), error = %refusal, "push refused");
+            if gateway.options.is_check_announced {
+                Answer::error(400, format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}"))
+            } else {
+                // Whoever switched the check off is told nothing by the reference either.
+                tracing::warn!(key = %push.key(), error = %refusal, "push accepted but not exposed, because it contradicts others");
+                Answer::empty(accepted)
+            }
+        }
+        Outcome::Done | Outcome::Busy => Answer::empty(accepted),
+    }
+}
+
+/// Answers a delete.
+pub(super) async fn delete(gateway: &Gateway, path: &GroupPath, body: Incoming) -> Answer {
+    // A body says nothing here, but the next request stands behind it.
+    if let Err(error) = request_body::receive(body, gateway.limits()).await {
+        return body_error(&error);
+    }
+    let key = match grouping_key(path, gateway.options.names) {
+        Ok(key) => key,
+        Err(text) => return Answer::error(400, text),
+    };
+    while gateway.store.delete(&key) == Outcome::Busy {
+        tokio::task::yield_now().await;
+    }
+    // Deleting an unknown group succeeds: the client already has what it asked for.
+    Answer::empty(202)
+}
+
+fn body_error(error: &BodyError) -> Answer {
+    match error {
+        BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } => Answer::error(413, error.to_string()).closing(),
+        BodyError::Corrupt(_) => Answer::error(400, error.to_string()),
+        BodyError::Broken(_) => Answer::error(400, error.to_string()).closing(),
+    }
+}
+
+/// How a body is to be read.
+struct BodyFormat {
+    encoding: Encoding,
+    is_protobuf: bool,
+    is_form: bool,
+    names: NameScheme,
+    limits: request_body::Limits,
+}
+
+enum ParseError {
+    Body(BodyError),
+    Format(String),
+}
+
+impl BodyFormat {
+    fn of(headers: &HeaderMap, gateway: &Gateway) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = content_type.split(';').next().unwrap_or_default().trim();
+        Self {
+            encoding: headers.get(CONTENT_ENCODING).map_or(Encoding::Identity, |value| Encoding::of(value.as_bytes())),
+            is_protobuf: is_delimited_protobuf(content_type),
+            is_form: media.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
+            names: gateway.options.names,
+            limits: gateway.limits(),
+        }
+    }
+
+    fn parse(&self, body: Bytes) -> Result<Families, ParseError> {
+        let body = request_body::decode(body, self.encoding, self.limits).map_err(ParseError::Body)?;
+        if self.is_protobuf {
+            return protobuf::parse(&body).map_err(|error| ParseError::Format(error.to_string()));
+        }
+        text::parse(&body, self.names).or_else(|error| {
+            // What parses as it stands is never touched.
+            let decoded = if self.is_form { request_body::decode_form(&body) } else { None };
+            let families = decoded.and_then(|body| text::parse(&body, self.names).ok());
+            families.ok_or_else(|| ParseError::Format(error.to_string()))
+        })
+    }
+}
+
+/// The key that a path names; the error is the text of the answer.
+fn grouping_key(path: &GroupPath, names: NameScheme) -> Result<GroupingKey, String> {
+    let job = if path.job_is_base64 {
+        decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?
+    } else {
+        path.job.clone()
+    };
+    let mut labels: Vec<(String, Vec<u8>)> = Vec::new();
+    if let Some(below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
+        let components: Vec<&[u8]> = below.split(|&byte| byte == b'/').collect();
+        let (pairs, rest) = components.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(format!("odd number of components in label string {}", quote(&path.labels)));
+        }
+        for &[name, value] in pairs {
+            let (name, is_base64) = match name.strip_suffix(b"@base64") {
+                Some(name) => (name, true),
+                None => (name, false),
+            };
+            let unescaped = label_name(name, names).ok_or_else(|| format!("improper label name {}", quote(name)))?;
+            let value = if is_base64 {
+                let invalid = |what| {
+                    format!("invalid base64 encoding for label {}={}: {what}", String::from_utf8_lossy(name), quote(value))
+                };
+                decode_base64(value).map_err(invalid)?
+            } else {
+                value.to_vec()
+            };
+            labels.push((unescaped, value));
+        }
+    }
+    if job.is_empty() {
+        return Err("job name is required".to_owned());
+    }
+    // The job in front wins over one among the labels.
+    labels.push(("job".to_owned(), job));
+    let mut texts = Vec::with_capacity(labels.len());
+    for (name, value) in &labels {
+        let value =
+            std::str::from_utf8(value).map_err(|_| format!("the value of label {name:?} is not UTF-8: {}", quote(value)))?;
+        texts.push((name.as_str(), value));
+    }
+    GroupingKey::new(texts).map_err(|error| error.to_string())
+}
+
+fn label_name(name: &[u8], names: NameScheme) -> Option<String> {
+    let name = std::str::from_utf8(name).ok()?;
+    if name.starts_with("__") {
+        return None;
+    }
+    match names {
+        NameScheme::Legacy => is_legacy_label_name(name).then(|| name.to_owned()),
+        NameScheme::Utf8 => (!name.is_empty()).then(|| unescape_name(name).into_owned()),
+    }
+}
+
+/// Base64 with URL alphabet, padded or not, as the reference takes it: line breaks do not count.
+fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&base64::alphabet::URL_SAFE, config);
+    let end = encoded.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
+    let broken: Vec<u8> = encoded[..end].iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let illegal = |at: usize| format!("illegal base64 data at input byte {at}");
+    engine.decode(&broken).map_err(|error| match error {
+        base64::DecodeError::InvalidByte(at, _) => illegal(at),
+        base64::DecodeError::InvalidLength(len) => illegal(len - 1),
+        // Not with trailing bits allowed and padding taken off.
+        base64::DecodeError::InvalidLastSymbol { .. } | base64::DecodeError::InvalidPadding => illegal(broken.len()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(job: &str, labels: &str, expected: Result<&str, &str>) {
+        let (job, job_is_base64) = job.strip_prefix("base64:").map_or((job, false), |job| (job, true));
+        let path = GroupPath { job: job.into(), job_is_base64, labels: labels.into() };
+        let key = grouping_key(&path, NameScheme::Legacy).map(|key| key.to_string());
+        assert_eq!(key.as_deref().map_err(String::as_str), expected, "{job} {labels}");
+    }
+
+    #[test]
+    fn a_path_names_a_group_as_by_the_reference() {
+        check("a", "", Ok(r#"{job="a"}"#));
+        check("a", "/", Ok(r#"{job="a"}"#));
+        check("a", "/b/", Ok(r#"{b="",job="a"}"#));
+        check("a", "/l/v/l/w", Ok(r#"{job="a",l="w"}"#));
+        check("a", "/job/b", Ok(r#"{job="a"}"#));
+        check("base64:dGVzdC9qb2I", "/l@base64/YQ==/m@base64/=", Ok(r#"{job="test/job",l="a",m=""}"#));
+        check("base64:Y\r\nQ", "", Ok(r#"{job="a"}"#));
+    }
+
+    #[test]
+    fn what_is_no_group_is_refused_in_the_references_words() {
+        check("a", "/b", Err("odd number of components in label string \"/b\""));
+        check("a", "/b/c/", Err("odd number of components in label string \"/b/c/\""));
+        check("a", "/1x/b", Err("improper label name \"1x\""));
+        check("a", "/__x/b", Err("improper label name \"__x\""));
+        check("a", "/@base64/YQ", Err("improper label name \"\""));
+        check("base64:=", "", Err("job name is required"));
+        check("base64:YW.j", "", Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 2"));
+        check("base64:_-8+", "", Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 3"));
+        check("a", "/l@base64/!", Err("invalid base64 encoding for label l=\"!\": illegal base64 data at input byte 0"));
+        check("a", "/l@base64/_w", Err("the value of label \"l\" is not UTF-8: \"\\xff\""));
+    }
+
+    #[test]
+    fn escaped_names_are_unescaped_if_any_name_may_come() {
+        let path = GroupPath { job: b"a".to_vec(), job_is_base64: false, labels: b"/U__x_2e_y/1".to_vec() };
+        let key = |names| grouping_key(&path, names).unwrap().to_string();
+        assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
+        assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);
+    }
+}

@@ -1,0 +1,217 @@
+//! Bodies of pushes: received, limited, decompressed.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use std::fmt;
+use std::io::Read;
+
+/// How large a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// As it is sent.
+    pub body_bytes_max: u64,
+    /// After it was decompressed.
+    pub decoded_bytes_max: u64,
+}
+
+/// How a body is compressed. Any other encoding is taken for none, as by the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+    /// The framing format.
+    Snappy,
+}
+
+impl Encoding {
+    pub fn of(content_encoding: &[u8]) -> Self {
+        match content_encoding {
+            b"gzip" => Self::Gzip,
+            b"snappy" => Self::Snappy,
+            _ => Self::Identity,
+        }
+    }
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// It is larger than the limit.
+    TooLarge { bytes_max: u64 },
+    /// It decompresses to more than the limit.
+    DecodedTooLarge { bytes_max: u64 },
+    /// It is not compressed as it says; in the reference's words.
+    Corrupt(&'static str),
+    /// The client went away or broke the protocol.
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes_max } => {
+                write!(f, "the body is larger than {bytes_max} bytes, which is the limit (--limit.body-bytes)")
+            }
+            Self::DecodedTooLarge { bytes_max } => {
+                write!(f, "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)")
+            }
+            Self::Corrupt(what) => f.write_str(what),
+            Self::Broken(error) => write!(f, "the body could not be received: {error}"),
+        }
+    }
+}
+
+/// Receives a body whole.
+pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Bytes, BodyError> {
+    let bytes_max = limits.body_bytes_max;
+    // What is announced is refused before it is sent, but never allocated for.
+    if body.size_hint().lower() > bytes_max {
+        return Err(BodyError::TooLarge { bytes_max });
+    }
+    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing here.
+        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        if (first.len() + rest.len() + data.len()) as u64 > bytes_max {
+            return Err(BodyError::TooLarge { bytes_max });
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        // Most bodies come in one piece, which is not copied.
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Decompresses a body.
+pub(super) fn decode(body: Bytes, encoding: Encoding, limits: Limits) -> Result<Bytes, BodyError> {
+    match encoding {
+        Encoding::Identity => Ok(body),
+        Encoding::Gzip => {
+            check_gzip_header(&body)?;
+            read_all(flate2::bufread::MultiGzDecoder::new(&*body), &body, limits, gzip_error)
+        }
+        Encoding::Snappy => read_all(snap::read::FrameDecoder::new(&*body), &body, limits, |error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+            _ => "snappy: corrupt input",
+        }),
+    }
+}
+
+/// What the reference finds wrong as soon as it looks at a body that says it is compressed by gzip.
+pub(super) fn check_gzip_header(body: &[u8]) -> Result<(), BodyError> {
+    match body {
+        [] => Err(BodyError::Corrupt("EOF")),
+        _ if body.len() < 10 => Err(BodyError::Corrupt("unexpected EOF")),
+        [0x1f, 0x8b, 8, ..] => Ok(()),
+        _ => Err(BodyError::Corrupt("gzip: invalid header")),
+    }
+}
+
+fn gzip_error(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("header") => "gzip: invalid header",
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("checksum") => "gzip: invalid checksum",
+        _ => "flate: corrupt input",
+    }
+}
+
+/// A body that grows more than this, and above a mebibyte, is not text of metrics.
+const RATIO_MAX: u64 = 200;
+
+fn read_all(
+    decoder: impl Read,
+    body: &[u8],
+    limits: Limits,
+    corrupt: impl Fn(&std::io::Error) -> &'static str,
+) -> Result<Bytes, BodyError> {
+    let by_ratio = (body.len() as u64).saturating_mul(RATIO_MAX).max(1 << 20);
+    let bytes_max = limits.decoded_bytes_max.min(by_ratio);
+    let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
+    decoder.take(bytes_max + 1).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
+    if decoded.len() as u64 > bytes_max { Err(BodyError::DecodedTooLarge { bytes_max }) } else { Ok(decoded.into()) }
+}
+
+/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a space, then `%XX`; given its final
+/// newline. None if that is not what it looks like.
+pub(super) fn decode_form(body: &[u8]) -> Option<Vec<u8>> {
+    let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
+    if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
+        return None;
+    }
+    let spaced: Vec<u8> = body.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    let mut decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
+    if decoded.last() != Some(&b'\n') {
+        decoded.push(b'\n');
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, decoded_bytes_max: 1 << 21 };
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decoded(body: &[u8], encoding: Encoding) -> Result<Bytes, String> {
+        decode(Bytes::copy_from_slice(body), encoding, LIMITS).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
+        let body = gzip(b"x 1\n");
+        assert_eq!(decoded(&body, Encoding::Gzip), Ok(Bytes::from_static(b"x 1\n")));
+        assert_eq!(decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip), Ok(Bytes::from_static(b"x 1\nx 1\n")));
+        let check = |body: &[u8], text: &str| assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()));
+        check(b"", "EOF");
+        check(b"x 1\n", "unexpected EOF");
+        check(b"# TYPE x gauge\n", "gzip: invalid header");
+        check(&body[..body.len() - 9], "unexpected EOF");
+        let mut bad = body.clone();
+        let place = bad.len() - 8;
+        bad[place] ^= 1;
+        check(&bad, "gzip: invalid checksum");
+        bad = body;
+        bad[10] = 0xff;
+        check(&bad, "flate: corrupt input");
+    }
+
+    #[test]
+    fn snappy_is_the_framing_format() {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(b"x 1\n").unwrap();
+        let body = encoder.into_inner().unwrap();
+        assert_eq!(decoded(&body, Encoding::Snappy), Ok(Bytes::from_static(b"x 1\n")));
+        let raw = snap::raw::Encoder::new().compress_vec(b"x 1\n").unwrap();
+        assert!(decoded(&raw, Encoding::Snappy).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_defused() {
+        let error = decoded(&gzip(&vec![b'x'; 3 << 20]), Encoding::Gzip).unwrap_err();
+        assert!(error.contains("--limit.decoded-body-bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_form_is_decoded_if_it_looks_like_one() {
+        assert_eq!(decode_form(b"nightly_success+1").as_deref(), Some(&b"nightly_success 1\n"[..]));
+        assert_eq!(decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(), Some(&b"x{a=\"b\"} 1\n"[..]));
+        assert_eq!(decode_form(b"x=1"), None);
+        assert_eq!(decode_form(b""), None);
+    }
+}

@@ -1,0 +1,452 @@
+//! Paths to routes, with the reference's redirects and no others.
+//!
+//! Two layers, as there: first a path with `//`, `.` or `..` in it is redirected (301) to the clean one; then the routes are looked
+//! up. A path that only differs by a slash at its end or by the case of its letters is redirected (301 for GET, 307 else). Some
+//! clients take a redirect for success, so a push that the reference stores as it was sent is never redirected here.
+//!
+//! Paths are percent-decoded once, before anything else, so an encoded slash separates components.
+
+use crate::telemetry::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use std::borrow::Cow;
+
+/// Where the gateway's pages are.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    prefix: String,
+    telemetry: String,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Scrape,
+    /// PUT and POST, with the group's path.
+    Push(GroupPath),
+    Delete(GroupPath),
+    Healthy,
+    Ready,
+    Quit,
+    Status,
+    Static,
+    /// Below the API; the path behind `/api/v1`.
+    Api(ApiRoute),
+}
+
+/// What a request to the API asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ApiRoute {
+    Status,
+    /// All groups, or those of a job, or of a job and instance.
+    Metrics(Option<String>, Option<String>),
+    Wipe,
+    /// OPTIONS of any path.
+    Options,
+}
+
+/// The part of a path that names a group, decoded but not yet understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupPath {
+    pub job: Vec<u8>,
+    pub job_is_base64: bool,
+    /// With the slash in front; may be empty.
+    pub labels: Vec<u8>,
+}
+
+/// Why there is no route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    NotFound,
+    /// The methods there are, as in `Allow`.
+    MethodNotAllowed(&'static str),
+    /// OPTIONS of a route: the methods there are.
+    Allow(&'static str),
+    Redirect {
+        permanent: bool,
+        location: String,
+    },
+    /// The path is not percent-encoded properly.
+    BadRequest,
+}
+
+const GET: &str = "GET, OPTIONS";
+const GROUP: &str = "DELETE, OPTIONS, POST, PUT";
+const QUIT: &str = "GET, OPTIONS, POST, PUT";
+const PUT: &str = "OPTIONS, PUT";
+
+impl Routes {
+    /// Routes below `prefix` (empty, or `/pg`), with scrapes at `telemetry_path` below that.
+    pub fn new(prefix: &str, telemetry_path: &str) -> Self {
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));
+        Self { prefix, telemetry }
+    }
+
+    /// The path of the status page.
+    pub fn root(&self) -> String {
+        format!("{}/", self.prefix)
+    }
+
+    /// The path that is scraped.
+    pub fn telemetry_path(&self) -> &str {
+        &self.telemetry
+    }
+
+    pub(super) fn find(&self, method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
+        let path = decode(path).ok_or(NoRoute::BadRequest)?;
+        if method != "CONNECT" {
+            let clean = clean(&path);
+            if *clean != *path {
+                return Err(redirect(true, &clean, query));
+            }
+        }
+        if let Some(below) = path.strip_prefix(self.prefix.as_bytes())
+            && let Some(below) = below.strip_prefix(b"/api/v1")
+        {
+            match below {
+                [b'/', ..] => return self.find_api(method, below).map(Route::Api),
+                [] => return Err(redirect(true, &[&*path, b"/"].concat(), query)),
+                _ => {}
+            }
+        }
+        let method_known = match method {
+            "GET" => Some(Method::Get),
+            "PUT" => Some(Method::Put),
+            "POST" => Some(Method::Post),
+            "DELETE" => Some(Method::Delete),
+            _ => None,
+        };
+        if let Some(method) = method_known {
+            if let Some(route) = self.exact(method, &path) {
+                return Ok(route);
+            }
+            if *path != *b"/"
+                && let Some(other) = self.nearly(method, &path)
+            {
+                return Err(redirect(method == Method::Get, &other, query));
+            }
+        }
+        match self.methods_of(&path) {
+            Some(methods) if method == "OPTIONS" => Err(NoRoute::Allow(methods)),
+            Some(methods) => Err(NoRoute::MethodNotAllowed(methods)),
+            None if method == "OPTIONS" && *path == *b"*" => Err(NoRoute::Allow("")),
+            None => Err(NoRoute::NotFound),
+        }
+    }
+
+    fn fixed(&self) -> [(String, Route, &'static str); 6] {
+        let below = |path: &str| format!("{}{path}", self.prefix);
+        [
+            (self.telemetry.clone(), Route::Scrape, GET),
+            (below("/-/healthy"), Route::Healthy, GET),
+            (below("/-/ready"), Route::Ready, GET),
+            (below("/-/quit"), Route::Quit, QUIT),
+            (below("/"), Route::Status, GET),
+            (below("/status"), Route::Status, GET),
+        ]
+    }
+
+    fn exact(&self, method: Method, path: &[u8]) -> Option<Route> {
+        // Pushes first: there are most of them.
+        if let Some(at) = self.group_at(path, false) {
+            let group = at.group(path);
+            return match method {
+                Method::Put | Method::Post => Some(Route::Push(group)),
+                Method::Delete => Some(Route::Delete(group)),
+                Method::Get => None,
+            };
+        }
+        if self.is_static(path, false) && method == Method::Get {
+            return Some(Route::Static);
+        }
+        let (_, route, methods) = self.fixed().into_iter().find(|(known, ..)| known.as_bytes() == path)?;
+        allows(methods, method).then_some(route)
+    }
+
+    /// Finds a group's path; `any_case`: of the fixed part.
+    fn group_at(&self, path: &[u8], any_case: bool) -> Option<GroupAt> {
+        [("/metrics/job/", false), ("/metrics/job@base64/", true)].into_iter().find_map(|(fixed, is_base64)| {
+            let job = self.prefix.len() + fixed.len();
+            let (head, rest) = path.split_at_checked(job)?;
+            let (prefix, below) = head.split_at(self.prefix.len());
+            let is_same = |a: &[u8], b: &[u8]| if any_case { a.eq_ignore_ascii_case(b) } else { a == b };
+            // The job has at least one byte.
+            let is_group = is_same(prefix, self.prefix.as_bytes()) && is_same(below, fixed.as_bytes()) && !rest.is_empty();
+            is_group.then_some(GroupAt { job, fixed, is_base64 })
+        })
+    }
+
+    fn is_static(&self, path: &[u8], any_case: bool) -> bool {
+        let fixed = format!("{}/static/", self.prefix);
+        path.split_at_checked(fixed.len()).is_some_and(|(head, _)| {
+            if any_case { head.eq_ignore_ascii_case(fixed.as_bytes()) } else { head == fixed.as_bytes() }
+        })
+    }
+
+    fn methods_of(&self, path: &[u8]) -> Option<&'static str> {
+        if self.group_at(path, false).is_some() {
+            return Some(GROUP);
+        }
+        if self.is_static(path, false) {
+            return Some(GET);
+        }
+        self.fixed().into_iter().find_map(|(known, _, methods)| (known.as_bytes() == path).then_some(methods))
+    }
+
+    /// The path of a route that differs from `path` by its last slash or by case.
+    fn nearly(&self, method: Method, path: &[u8]) -> Option<Vec<u8>> {
+        let toggled = match path.strip_suffix(b"/") {
+            Some(shorter) => shorter.to_vec(),
+            None => [path, b"/"].concat(),
+        };
+        for any_case in [false, true] {
+            let is_same = |known: &str, path: &[u8]| {
+                if any_case { known.as_bytes().eq_ignore_ascii_case(path) } else { known.as_bytes() == path }
+            };
+            if method != Method::Get {
+                if any_case && let Some(at) = self.group_at(path, true) {
+                    return Some([self.prefix.as_bytes(), at.fixed.as_bytes(), &path[at.job..]].concat());
+                }
+                // A path without a job is sent where there is nothing either, as by the reference.
+                if !any_case && is_same(&format!("{}/metrics/job/", self.prefix), path) {
+                    return Some(toggled);
+                }
+            }
+            if method == Method::Get && self.is_static(&toggled, any_case) {
+                return Some(format!("{}/static/", self.prefix).into_bytes());
+            }
+            let fixed = self.fixed().into_iter().filter(|(.., methods)| allows(methods, method));
+            for (known, ..) in fixed {
+                if (any_case && is_same(&known, path)) || is_same(&known, &toggled) {
+                    return Some(known.into_bytes());
+                }
+            }
+        }
+        None
+    }
+
+    fn find_api(&self, method: &str, below: &[u8]) -> Result<ApiRoute, NoRoute> {
+        if method == "OPTIONS" {
+            return Ok(ApiRoute::Options);
+        }
+        let text = std::str::from_utf8(below).map_err(|_| NoRoute::NotFound)?;
+        let components: Vec<&str> = text.trim_start_matches('/').split('/').collect();
+        let (route, methods) = match components.as_slice() {
+            ["status"] => (ApiRoute::Status, GET),
+            ["metrics"] => (ApiRoute::Metrics(None, None), GET),
+            ["metrics", job] if !job.is_empty() => (ApiRoute::Metrics(Some((*job).to_owned()), None), GET),
+            ["metrics", job, instance] if !job.is_empty() => {
+                (ApiRoute::Metrics(Some((*job).to_owned()), Some((*instance).to_owned())), GET)
+            }
+            ["admin", "wipe"] => (ApiRoute::Wipe, PUT),
+            [known @ ("status" | "metrics"), ""] if method == "GET" => {
+                let location = format!("{}/api/v1/{known}", self.prefix);
+                return Err(redirect(true, location.as_bytes(), None));
+            }
+            _ => return Err(NoRoute::NotFound),
+        };
+        if methods.split(", ").any(|known| known == method) { Ok(route) } else { Err(NoRoute::MethodNotAllowed(methods)) }
+    }
+}
+
+/// Where the parts of a group's path are.
+struct GroupAt {
+    job: usize,
+    fixed: &'static str,
+    is_base64: bool,
+}
+
+impl GroupAt {
+    fn group(&self, path: &[u8]) -> GroupPath {
+        let rest = &path[self.job..];
+        let job_len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let (job, labels) = rest.split_at(job_len);
+        GroupPath { job: job.to_vec(), job_is_base64: self.is_base64, labels: labels.to_vec() }
+    }
+}
+
+fn allows(methods: &str, method: Method) -> bool {
+    let name = match method {
+        Method::Delete => "DELETE",
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+    };
+    methods.split(", ").any(|known| known == name)
+}
+
+/// What stays as it is in the path of a `Location`.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+fn redirect(permanent: bool, path: &[u8], query: Option<&str>) -> NoRoute {
+    let mut location = percent_encode(path, KEPT).to_string();
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    NoRoute::Redirect { permanent, location }
+}
+
+/// Undoes percent encoding; none if it is not complete.
+fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
+    let bytes = path.as_bytes();
+    let Some(first) = memchr::memchr(b'%', bytes) else { return Some(Cow::Borrowed(bytes)) };
+    let mut decoded = bytes[..first].to_vec();
+    let mut rest = &bytes[first..];
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        decoded.push(u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).expect("two digits are a byte"));
+        rest = after;
+    }
+    Some(Cow::Owned(decoded))
+}
+
+/// The path without `//`, `.` and `..`; a slash at its end stays.
+fn clean(path: &[u8]) -> Cow<'_, [u8]> {
+    let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
+    let Some(below) = path.strip_prefix(b"/") else {
+        // Only `*` and the like: a path begins with a slash.
+        return Cow::Borrowed(path);
+    };
+    let ends_with_slash = below.is_empty() || below.ends_with(b"/");
+    let inner = below.strip_suffix(b"/").unwrap_or(below);
+    if inner.is_empty() && below.len() <= 1 && path.len() <= 1 || !inner.split(|&b| b == b'/').any(is_odd) {
+        return Cow::Borrowed(path);
+    }
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for component in inner.split(|&b| b == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                kept.pop();
+            }
+            component => kept.push(component),
+        }
+    }
+    let mut clean = Vec::with_capacity(path.len());
+    for component in &kept {
+        clean.push(b'/');
+        clean.extend_from_slice(component);
+    }
+    if clean.is_empty() || ends_with_slash {
+        clean.push(b'/');
+    }
+    Cow::Owned(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(method: &str, path: &str) -> Result<Route, NoRoute> {
+        Routes::new("", "/metrics").find(method, path, None)
+    }
+
+    fn group(job: &str, labels: &str) -> GroupPath {
+        GroupPath { job: job.into(), job_is_base64: false, labels: labels.into() }
+    }
+
+    fn to(permanent: bool, location: &str) -> Result<Route, NoRoute> {
+        Err(NoRoute::Redirect { permanent, location: location.to_owned() })
+    }
+
+    #[test]
+    fn groups_are_found_by_their_decoded_path() {
+        assert_eq!(find("PUT", "/metrics/job/a"), Ok(Route::Push(group("a", ""))));
+        assert_eq!(find("POST", "/metrics/job/a/"), Ok(Route::Push(group("a", "/"))));
+        assert_eq!(find("DELETE", "/metrics/job/a%2Fb/c+d%20e"), Ok(Route::Delete(group("a", "/b/c+d e"))));
+        assert_eq!(
+            find("PUT", "/metrics/job@base64/YQ/l/v"),
+            Ok(Route::Push(GroupPath { job: b"YQ".to_vec(), job_is_base64: true, labels: b"/l/v".to_vec() }))
+        );
+        for bad in ["/metrics/job/a%2", "/metrics/job/a%zz"] {
+            assert_eq!(find("PUT", bad), Err(NoRoute::BadRequest));
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_answered_as_by_the_reference() {
+        assert_eq!(find("GET", "/metrics"), Ok(Route::Scrape));
+        assert_eq!(find("GET", "/"), Ok(Route::Status));
+        assert_eq!(find("GET", "/api/v1/metrics/j/i"), Ok(Route::Api(ApiRoute::Metrics(Some("j".into()), Some("i".into())))));
+        assert_eq!(find("PUT", "/metrics"), Err(NoRoute::MethodNotAllowed(GET)));
+        assert_eq!(find("PATCH", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
+        assert_eq!(find("GET", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
+        assert_eq!(find("OPTIONS", "/metrics/job/a"), Err(NoRoute::Allow(GROUP)));
+        assert_eq!(find("HEAD", "/-/quit"), Err(NoRoute::MethodNotAllowed(QUIT)));
+        assert_eq!(find("DELETE", "/api/v1/status"), Err(NoRoute::MethodNotAllowed(GET)));
+        for missing in ["/metrics/jobs/a", "/metrics/job", "/metrics/job@base64", "/api/v1/nope", "/nope"] {
+            assert_eq!(find("PUT", missing), Err(NoRoute::NotFound), "{missing}");
+        }
+    }
+
+    #[test]
+    fn paths_are_cleaned_by_a_redirect() {
+        for (path, clean) in [
+            ("/metrics/job/a//b", "/metrics/job/a/b"),
+            ("/metrics/job/a//", "/metrics/job/a/"),
+            ("/metrics/job/a%20b//c/d", "/metrics/job/a%20b/c/d"),
+            ("/metrics/job/a/../b", "/metrics/job/b"),
+            ("/metrics/job/a/l/..", "/metrics/job/a"),
+            ("/metrics/job/a/l/%2E", "/metrics/job/a/l"),
+            ("/metrics/job/..", "/metrics"),
+            ("//", "/"),
+            ("/..", "/"),
+        ] {
+            assert_eq!(find("PUT", path), to(true, clean), "{path}");
+        }
+        assert_eq!(Routes::new("", "/metrics").find("PUT", "/metrics//job/a", Some("x=1")), to(true, "/metrics/job/a?x=1"));
+        assert_eq!(find("PUT", "/metrics/job/..."), Ok(Route::Push(group("...", ""))));
+    }
+
+    #[test]
+    fn a_last_slash_and_case_are_mended_by_a_redirect() {
+        assert_eq!(find("PUT", "/metrics/job/"), to(false, "/metrics/job"));
+        assert_eq!(find("PUT", "/Metrics/job/a"), to(false, "/metrics/job/a"));
+        assert_eq!(
+            find("DELETE", "/metrics/JOB/aB/C"),
+            Err(NoRoute::Redirect { permanent: false, location: "/metrics/job/aB/C".into() })
+        );
+        assert_eq!(find("GET", "/metrics/"), to(true, "/metrics"));
+        assert_eq!(find("GET", "/METRICS"), to(true, "/metrics"));
+        assert_eq!(find("GET", "/static"), to(true, "/static/"));
+        assert_eq!(find("GET", "/api/v1"), to(true, "/api/v1/"));
+    }
+
+    #[test]
+    fn everything_moves_below_a_prefix() {
+        let routes = Routes::new("/pg/", "/metrics");
+        let find = |method: &str, path: &str| routes.find(method, path, None);
+        assert_eq!(find("PUT", "/pg/metrics/job/a"), Ok(Route::Push(group("a", ""))));
+        assert_eq!(find("GET", "/pg/metrics"), Ok(Route::Scrape));
+        assert_eq!(find("GET", "/pg/api/v1/status"), Ok(Route::Api(ApiRoute::Status)));
+        assert_eq!(find("GET", "/pg"), to(true, "/pg/"));
+        assert_eq!(find("GET", "/PG/metrics"), to(true, "/pg/metrics"));
+        for path in ["/", "/metrics", "/metrics/job/a", "/api/v1/status"] {
+            assert_eq!(find("PUT", path), Err(NoRoute::NotFound), "{path}");
+        }
+        let moved = Routes::new("", "/foo/");
+        assert_eq!(moved.find("GET", "/foo", None), Ok(Route::Scrape));
+        assert_eq!(moved.find("GET", "/metrics", None), Err(NoRoute::NotFound));
+        assert_eq!(moved.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+    }
+}

@@ -1,0 +1,169 @@
+//! Sockets: listening, connections, and the end of both.
+
+use super::gateway::Gateway;
+use super::service;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// How long requests that are being answered may take once the process is to end.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long what clients had sent by then may take to be noticed.
+const DRAIN_GRACE: Duration = Duration::from_millis(100);
+/// Time for a head; also for an idle connection, because hyper has one timer for both: clients keep theirs for up to 90 s.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(150);
+/// Time between two attempts to accept, while the process or the system lacks something.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+/// More than any system allows: it takes its own limit then.
+const BACKLOG: i32 = 65_535;
+
+/// Sockets that listen.
+pub struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// Listens on addresses like `:9091`, `127.0.0.1:9091`, `[::1]:9091` or `localhost:9091`. Without a host: on all of IPv6 and IPv4.
+    ///
+    /// # Errors
+    ///
+    /// The address is none, or cannot be listened on.
+    pub fn bind(addresses: &[String]) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let with_address = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address:?}: {error}"));
+            let resolved: Vec<SocketAddr> = match address.strip_prefix(':') {
+                Some(port) => format!("[::]:{port}").to_socket_addrs().map_err(with_address)?.collect(),
+                None => address.to_socket_addrs().map_err(with_address)?.take(1).collect(),
+            };
+            for resolved in resolved {
+                let bound = bind(resolved).or_else(|error| {
+                    // A machine without IPv6.
+                    let is_any = resolved.ip() == std::net::Ipv6Addr::UNSPECIFIED;
+                    if is_any { bind((std::net::Ipv4Addr::UNSPECIFIED, resolved.port()).into()) } else { Err(error) }
+                });
+                listeners.push(bound.map_err(with_address)?);
+            }
+        }
+        Ok(Self(listeners))
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Serves a gateway on sockets.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+}
+
+impl Server {
+    /// A server that begins to accept when it is run.
+    pub fn new(gateway: Arc<Gateway>, listeners: Listeners) -> Self {
+        Self { gateway, listeners }
+    }
+
+    /// Serves until a shutdown is requested, and then until what was asked by then is answered, or half a minute has passed.
+    pub async fn run(self) {
+        let gateway = self.gateway;
+        let (close, closing) = watch::channel(false);
+        // Every connection holds a sender; when all are gone, so are the connections.
+        let (connection, mut connections) = mpsc::channel::<Infallible>(1);
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners.0 {
+            accepting.spawn(accept(listener, Arc::clone(&gateway), closing.clone(), connection.clone()));
+        }
+        drop(connection);
+        gateway.shutdown_requested().await;
+        gateway.begin_draining();
+        tracing::info!("shutting down: answering what was asked");
+        // Clients whose requests have arrived but were not seen yet get their answers, too.
+        tokio::time::sleep(DRAIN_GRACE).await;
+        accepting.shutdown().await;
+        close.send_replace(true);
+        if tokio::time::timeout(DRAIN_MAX, connections.recv()).await.is_err() {
+            tracing::warn!("some requests were not answered within {} seconds", DRAIN_MAX.as_secs());
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    closing: watch::Receiver<bool>,
+    connection: mpsc::Sender<Infallible>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, Arc::clone(&gateway), closing.clone(), connection.clone()));
+            }
+            Err(error) => {
+                // A client that has gone again already costs nothing; a lack of descriptors passes.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    gateway: Arc<Gateway>,
+    mut closing: watch::Receiver<bool>,
+    _connection: mpsc::Sender<Infallible>,
+) {
+    // Answers are small and whole: nothing to wait for.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(|request| {
+        let gateway = &gateway;
+        async move { Ok::<_, Infallible>(service::answer(gateway, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        // A client that has sent its request whole may close its side, as `nc -N` does, and is answered.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => Some(result),
+        // It changes once, or is gone, which means the same.
+        _ = closing.changed() => None,
+    };
+    let result = match result {
+        Some(result) => result,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection broken");
+    }
+}

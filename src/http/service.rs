@@ -1,0 +1,193 @@
+//! One request, one answer.
+
+use super::body::Body;
+use super::gateway::Gateway;
+use super::request_body;
+use super::router::{ApiRoute, NoRoute, Route};
+use super::{admin, api_v1, push, scrape};
+use crate::store::PushMode;
+use crate::telemetry::{Handler, Method};
+use crate::ui;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use std::time::Instant;
+
+/// An answer before it is put into HTTP's terms.
+pub(super) struct Answer {
+    pub status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Body,
+}
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+impl Answer {
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Empty }
+    }
+
+    /// A body of this type.
+    pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
+        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body }
+    }
+
+    /// A line of text.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self::of(status, TEXT, Body::bytes(text.into()))
+    }
+
+    /// An error as the reference writes it: a line, which no browser may take for anything else.
+    pub fn error(status: u16, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.push('\n');
+        Self::text(status, text).with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    }
+
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The connection cannot go on: the rest of the request was not read.
+    pub fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = StatusCode::from_u16(self.status).expect("status codes are written in this crate");
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {
+    let is_draining = gateway.is_draining();
+    let (parts, body) = request.into_parts();
+    let found = gateway.options.routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
+    let is_head = parts.method == hyper::Method::HEAD;
+    let mut answer = match found {
+        Ok(route) => routed(gateway, route, &parts, body).await,
+        Err(no_route) => unrouted(&no_route, &parts),
+    };
+    if is_draining {
+        answer = answer.closing();
+    }
+    if is_head {
+        answer.body = Body::Empty;
+    }
+    answer.into_response()
+}
+
+async fn routed(gateway: &Gateway, route: Route, parts: &hyper::http::request::Parts, body: Incoming) -> Answer {
+    let began = Instant::now();
+    let method = match parts.method {
+        hyper::Method::DELETE => Method::Delete,
+        hyper::Method::POST => Method::Post,
+        hyper::Method::PUT => Method::Put,
+        _ => Method::Get,
+    };
+    let is_push = matches!(route, Route::Push(_));
+    if !is_push
+        && !matches!(route, Route::Api(_))
+        && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip")
+    {
+        // The reference decodes whatever says that it is compressed, even where nobody reads it.
+        let checked = request_body::receive(body, gateway.limits()).await.and_then(|body| request_body::check_gzip_header(&body));
+        return match checked {
+            Ok(()) => unread(gateway, route, parts, method).await,
+            Err(error) => Answer::error(400, error.to_string()),
+        };
+    }
+    match route {
+        Route::Push(path) => {
+            let size = request_size(parts, &body);
+            let mode = if method == Method::Put { PushMode::Replace } else { PushMode::Merge };
+            let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
+            let took = began.elapsed();
+            gateway.telemetry.requests.count(Handler::Push, method, answer.status);
+            gateway.telemetry.requests.count_push(method, size, took, gateway.now_ms());
+            answer
+        }
+        Route::Delete(path) => {
+            let answer = push::delete(gateway, &path, body).await;
+            gateway.telemetry.requests.count(Handler::Delete, method, answer.status);
+            answer
+        }
+        route => unread(gateway, route, parts, method).await,
+    }
+}
+
+/// Routes that do not look at the body.
+async fn unread(gateway: &Gateway, route: Route, parts: &hyper::http::request::Parts, method: Method) -> Answer {
+    let (handler, answer) = match route {
+        Route::Scrape => return scrape::scrape(gateway, &parts.headers).await,
+        Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
+        Route::Ready if gateway.is_draining() => (Handler::Ready, Answer::error(503, "shutting down")),
+        Route::Ready => (Handler::Ready, Answer::text(200, "OK")),
+        Route::Quit => (Handler::Quit, admin::quit(gateway, method)),
+        Route::Status => (Handler::Status, status_page(gateway)),
+        Route::Static => (Handler::Static, Answer::error(404, "404 page not found")),
+        Route::Api(route) => {
+            let (handler, answer) = match route {
+                ApiRoute::Status => (Some(Handler::ApiStatus), api_v1::status(gateway)),
+                ApiRoute::Metrics(job, instance) => {
+                    (Some(Handler::ApiMetrics), api_v1::metrics(gateway, job.as_deref(), instance.as_deref()))
+                }
+                ApiRoute::Options => (None, api_v1::options()),
+                ApiRoute::Wipe => (Some(Handler::Wipe), admin::wipe(gateway).await),
+            };
+            let Some(handler) = handler else { return answer };
+            (handler, answer)
+        }
+        Route::Push(_) | Route::Delete(_) => unreachable!("they look at their bodies"),
+    };
+    gateway.telemetry.requests.count(handler, method, answer.status);
+    answer
+}
+
+fn status_page(gateway: &Gateway) -> Answer {
+    let options = &gateway.options;
+    let page = ui::status_page(&ui::Status {
+        n_groups: gateway.store.groups().len(),
+        root: &options.routes.root(),
+        telemetry_path: options.routes.telemetry_path(),
+        version: env!("CARGO_PKG_VERSION"),
+        flags: &options.flags,
+    });
+    Answer::of(200, HeaderValue::from_static("text/html; charset=utf-8"), Body::bytes(page))
+}
+
+fn unrouted(no_route: &NoRoute, parts: &hyper::http::request::Parts) -> Answer {
+    let allow = |answer: Answer, methods: &'static str| {
+        if methods.is_empty() { answer } else { answer.with(header::ALLOW, HeaderValue::from_static(methods)) }
+    };
+    match no_route {
+        NoRoute::NotFound => Answer::error(404, "404 page not found"),
+        NoRoute::MethodNotAllowed(methods) => allow(Answer::error(405, "Method Not Allowed"), methods),
+        NoRoute::Allow(methods) => allow(Answer::empty(200), methods),
+        NoRoute::BadRequest => Answer::text(400, "400 Bad Request").closing(),
+        NoRoute::Redirect { permanent, location } => {
+            let (status, text) = if *permanent { (301, "Moved Permanently") } else { (307, "Temporary Redirect") };
+            let answer = if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {
+                // Percent-encoded: nothing in it means anything to HTML but the ampersand.
+                let body = format!("<a href=\"{}\">{text}</a>.\n\n", location.replace('&', "&amp;"));
+                Answer::of(status, HeaderValue::from_static("text/html; charset=utf-8"), Body::bytes(body))
+            } else {
+                Answer::empty(status)
+            };
+            let location = HeaderValue::try_from(location).expect("a location is percent-encoded");
+            answer.with(header::LOCATION, location)
+        }
+    }
+}
+
+/// The size of a request as the reference counts it: request line, headers and announced body, without separators.
+fn request_size(parts: &hyper::http::request::Parts, body: &Incoming) -> u64 {
+    let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let line = target + parts.method.as_str().len() + "HTTP/1.1".len();
+    (line + headers.sum::<usize>()) as u64 + body.size_hint().exact().unwrap_or(0)
+}

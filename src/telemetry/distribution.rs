@@ -1,0 +1,121 @@
+//! Quantiles over the last ten minutes, recorded without waiting.
+//!
+//! Numbers fall into buckets whose width is at most 1/64 of their value; five sets of buckets of two minutes each take turns. A
+//! quantile is the middle of the bucket it falls into: at most 0.8 % off, and exact below 128.
+
+use crate::sync::Tally;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+const WINDOW_MS: u64 = 2 * 60 * 1000;
+const N_WINDOWS: usize = 5;
+/// Buckets for each power of two, as a power of two.
+const PRECISION: u32 = 6;
+/// Numbers from 2⁴⁴ on (five hours in nanoseconds, 16 TiB) fall into the last bucket.
+const N_BUCKETS: usize = ((44 - PRECISION as usize) << PRECISION) + (1 << PRECISION);
+
+struct Window {
+    /// Which two minutes, counted from the clock's beginning, plus one; 0 for never used.
+    turn: AtomicU64,
+    counts: Box<[AtomicU32]>,
+}
+
+/// A distribution of whole numbers.
+pub struct Distribution {
+    windows: [Window; N_WINDOWS],
+    count: Tally,
+    sum: Tally,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        let window = || Window { turn: AtomicU64::new(0), counts: (0..N_BUCKETS).map(|_| AtomicU32::new(0)).collect() };
+        Self { windows: std::array::from_fn(|_| window()), count: Tally::default(), sum: Tally::default() }
+    }
+}
+
+fn bucket_of(value: u64) -> usize {
+    let exponent = (63 - (value | 1).leading_zeros()).saturating_sub(PRECISION);
+    let bucket = ((exponent as usize) << PRECISION) + (value >> exponent) as usize;
+    bucket.min(N_BUCKETS - 1)
+}
+
+fn middle_of(bucket: usize) -> f64 {
+    if bucket < 2 << PRECISION {
+        return bucket as f64;
+    }
+    let exponent = (bucket >> PRECISION) - 1;
+    let low = ((bucket - (exponent << PRECISION)) as u64) << exponent;
+    low as f64 + ((1u64 << exponent) - 1) as f64 / 2.0
+}
+
+impl Distribution {
+    /// Records a number at `now_ms` of a clock that does not go back.
+    pub fn record(&self, value: u64, now_ms: u64) {
+        self.count.add(1);
+        self.sum.add(value);
+        let turn = now_ms / WINDOW_MS + 1;
+        let window = &self.windows[(turn as usize) % N_WINDOWS];
+        let before = window.turn.load(Relaxed);
+        // Relaxed throughout: a statistic. Whoever is first in a new turn empties the buckets; what others record meanwhile may be lost.
+        if before != turn && window.turn.compare_exchange(before, turn, Relaxed, Relaxed).is_ok() && before != 0 {
+            window.counts.iter().for_each(|count| count.store(0, Relaxed));
+        }
+        window.counts[bucket_of(value)].fetch_add(1, Relaxed);
+    }
+
+    /// How many numbers were ever recorded, and their sum.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.count.get(), self.sum.get())
+    }
+
+    /// The quantiles of these ascending ranks over the last ten minutes; NaN for none recorded.
+    pub fn quantiles<const N: usize>(&self, ranks: [f64; N], now_ms: u64) -> [f64; N] {
+        let turn = now_ms / WINDOW_MS + 1;
+        let is_recent = |window: &&Window| {
+            let of = window.turn.load(Relaxed);
+            of != 0 && of + N_WINDOWS as u64 > turn
+        };
+        let recent: Vec<&Window> = self.windows.iter().filter(is_recent).collect();
+        let count = |bucket: usize| recent.iter().map(|window| u64::from(window.counts[bucket].load(Relaxed))).sum::<u64>();
+        let counts: Vec<u64> = (0..N_BUCKETS).map(count).collect();
+        let total: u64 = counts.iter().sum();
+        ranks.map(|rank| {
+            let wanted = (rank * total as f64).ceil().max(1.0) as u64;
+            let mut seen = 0;
+            let bucket = counts.iter().position(|&count| {
+                seen += count;
+                seen >= wanted
+            });
+            bucket.map_or(f64::NAN, middle_of)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_are_exact_and_large_ones_nearly() {
+        for value in (0..128).chain([128, 1000, 123_456_789, 1 << 43]) {
+            let middle = middle_of(bucket_of(value));
+            assert!((middle - value as f64).abs() <= value as f64 * 0.008, "{value}: {middle}");
+            if value < 128 {
+                assert_eq!(middle, value as f64);
+            }
+        }
+        assert_eq!(bucket_of(u64::MAX), N_BUCKETS - 1);
+        assert!((1..N_BUCKETS).all(|bucket| middle_of(bucket) > middle_of(bucket - 1)));
+    }
+
+    #[test]
+    fn quantiles_forget_after_ten_minutes() {
+        let distribution = Distribution::default();
+        (1..=100).for_each(|value| distribution.record(value, 0));
+        assert_eq!(distribution.quantiles([0.1, 0.5, 0.9], 1), [10.0, 50.0, 90.0]);
+        distribution.record(7, 5 * WINDOW_MS);
+        assert_eq!(distribution.quantiles([0.5], 5 * WINDOW_MS), [7.0]);
+        assert!(distribution.quantiles([0.5], 11 * WINDOW_MS)[0].is_nan());
+        assert_eq!(distribution.totals(), (101, 5057));
+    }
+}

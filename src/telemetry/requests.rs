@@ -1,0 +1,129 @@
+//! Counts of HTTP requests, with the reference's names and labels.
+
+use super::{Distribution, OwnBuilder};
+use crate::sync::Tally;
+use std::time::Duration;
+
+/// The label `handler` of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it: each is a route")]
+pub enum Handler {
+    ApiMetrics,
+    ApiStatus,
+    Delete,
+    Healthy,
+    Push,
+    Quit,
+    Ready,
+    Static,
+    Status,
+    Wipe,
+}
+
+const HANDLERS: [(Handler, &str); 10] = [
+    (Handler::ApiMetrics, "api/v1/metrics"),
+    (Handler::ApiStatus, "api/v1/status"),
+    (Handler::Delete, "delete"),
+    (Handler::Healthy, "healthy"),
+    (Handler::Push, "push"),
+    (Handler::Quit, "quit"),
+    (Handler::Ready, "ready"),
+    (Handler::Static, "static"),
+    (Handler::Status, "status"),
+    (Handler::Wipe, "wipe"),
+];
+
+/// The label `method` of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "HTTP's own names")]
+pub enum Method {
+    Delete,
+    Get,
+    Post,
+    Put,
+}
+
+const METHODS: [&str; 4] = ["delete", "get", "post", "put"];
+
+/// The codes that are counted; any other counts as the first.
+const CODES: [u16; 10] = [500, 200, 202, 400, 403, 404, 405, 408, 413, 503];
+const CODE_ORDER: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 0, 9];
+
+/// Copies of the counters, so that cores do not share cache lines.
+const N_STRIPES: usize = 16;
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe([[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()]);
+
+/// Counts and distributions of requests.
+#[derive(Default)]
+pub struct Requests {
+    stripes: Box<[Stripe; N_STRIPES]>,
+    /// POST and PUT: bytes of the request, nanoseconds until the answer.
+    pushes: [(Distribution, Distribution); 2],
+}
+
+fn stripe() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        // Relaxed: threads only should have different ones.
+        static MINE: usize = NEXT.fetch_add(1, Relaxed) % N_STRIPES;
+    }
+    MINE.with(|stripe| *stripe)
+}
+
+impl Requests {
+    /// A request was answered.
+    pub fn count(&self, handler: Handler, method: Method, code: u16) {
+        let code = CODES.iter().position(|&known| known == code).unwrap_or(0);
+        self.stripes[stripe()].0[handler as usize][method as usize][code].add(1);
+    }
+
+    /// A push of `size` bytes was answered after `took`, at `now_ms`.
+    pub fn count_push(&self, method: Method, size: u64, took: Duration, now_ms: u64) {
+        let (sizes, times) = &self.pushes[usize::from(method == Method::Put)];
+        sizes.record(size, now_ms);
+        times.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), now_ms);
+    }
+
+    pub(super) fn write(&self, own: &mut OwnBuilder, now_ms: u64) {
+        own.summary("pushgateway_http_push_duration_seconds", "HTTP request duration for pushes to the Pushgateway.");
+        self.write_pushes(own, now_ms, |(_, times)| times, 1e9);
+        own.summary("pushgateway_http_push_size_bytes", "HTTP request size for pushes to the Pushgateway.");
+        self.write_pushes(own, now_ms, |(sizes, _)| sizes, 1.0);
+        own.counter("pushgateway_http_requests_total", "Total HTTP requests processed by the Pushgateway, excluding scrapes.");
+        for code in CODE_ORDER {
+            for (handler, handler_name) in HANDLERS {
+                for (method, method_name) in METHODS.iter().enumerate() {
+                    let count: u64 = self.stripes.iter().map(|stripe| stripe.0[handler as usize][method][code].get()).sum();
+                    if count > 0 {
+                        let code = CODES[code].to_string();
+                        own.value(&[("code", &code), ("handler", handler_name), ("method", method_name)], count as f64);
+                    }
+                }
+            }
+        }
+    }
+
+    fn write_pushes(
+        &self,
+        own: &mut OwnBuilder,
+        now_ms: u64,
+        which: impl Fn(&(Distribution, Distribution)) -> &Distribution,
+        unit: f64,
+    ) {
+        for (pushes, method) in self.pushes.iter().zip(["post", "put"]) {
+            let distribution = which(pushes);
+            let (count, sum) = distribution.totals();
+            if count == 0 {
+                continue;
+            }
+            let ranks = [0.1, 0.5, 0.9];
+            let values = distribution.quantiles(ranks, now_ms);
+            let quantiles: [(f64, f64); 3] = std::array::from_fn(|i| (ranks[i], values[i] / unit));
+            own.quantiles(&[("method", method)], count, sum as f64 / unit, &quantiles);
+        }
+    }
+}

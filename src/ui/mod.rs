@@ -1,0 +1,54 @@
+//! The status page: what the gateway holds, and where to look further.
+
+use std::fmt::Write as _;
+
+/// What the page says.
+pub struct Status<'a> {
+    /// Groups that are kept.
+    pub n_groups: usize,
+    /// The path of this page, with its last slash.
+    pub root: &'a str,
+    /// The path that is scraped.
+    pub telemetry_path: &'a str,
+    /// The gateway's version.
+    pub version: &'a str,
+    /// Flags and their values.
+    pub flags: &'a [(String, String)],
+}
+
+/// The page as HTML.
+pub fn status_page(status: &Status<'_>) -> String {
+    let mut flags = String::new();
+    for (name, value) in status.flags {
+        // Writing to a String cannot fail.
+        let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
+    }
+    let (root, telemetry) = (escape(status.root), escape(status.telemetry_path));
+    format!(
+        "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>Pushgateway</title>\n\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}\
+         th{{text-align:left;font-weight:normal;padding-right:2rem}}td{{font-family:monospace}}</style>\n\
+         <h1>Pushgateway</h1>\n<p>Version {}, {} groups.\n\
+         <p><a href=\"{telemetry}\">Metrics</a> · <a href=\"{root}api/v1/metrics\">Groups as JSON</a> · \
+         <a href=\"{root}api/v1/status\">Status as JSON</a>\n<h2>Flags</h2>\n<table>{flags}</table>\n",
+        escape(status.version),
+        status.n_groups,
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_is_no_markup() {
+        let flags = [("web.external-url".to_owned(), "http://x/<script>\"".to_owned())];
+        let page = status_page(&Status { n_groups: 3, root: "/pg/", telemetry_path: "/pg/metrics", version: "1", flags: &flags });
+        assert!(page.contains("http://x/&lt;script&gt;&quot;") && !page.contains("<script>"));
+        assert!(page.contains("href=\"/pg/api/v1/metrics\"") && page.contains("3 groups"));
+    }
+}
