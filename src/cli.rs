@@ -130,7 +130,7 @@ impl std::fmt::Display for GoDuration {
         if seconds == 0 && fraction > 0 {
             return match fraction {
                 ..1_000 => write!(f, "{fraction}ns"),
-                ..1_000_000 => write!(f, "{}µs", fraction as f64 / 1e3),
+                1_000..1_000_000 => write!(f, "{}µs", fraction as f64 / 1e3),
                 _ => write!(f, "{}ms", fraction as f64 / 1e6),
             };
         }
@@ -161,7 +161,8 @@ impl Flags {
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.external-url", self.external_url.clone()),
             ("web.listen-address", self.listen_addresses.join(",")),
-            ("web.route-prefix", self.route_prefix.clone()),
+            // With its default filled in; an external URL that is none ends the process before anybody asks.
+            ("web.route-prefix", self.prefix().unwrap_or_default()),
             ("web.systemd-socket", self.systemd_socket.to_string()),
             ("web.telemetry-path", self.telemetry_path.clone()),
         ]

@@ -70,9 +70,11 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
 }
 
 /// Answers a delete.
-pub(super) async fn delete(gateway: &Gateway, path: &GroupPath, body: Incoming) -> Answer {
+pub(super) async fn delete(gateway: &Gateway, path: &GroupPath, body: Option<Incoming>) -> Answer {
     // A body says nothing here, but the next request stands behind it.
-    if let Err(error) = request_body::receive(body, gateway.limits()).await {
+    if let Some(body) = body
+        && let Err(error) = request_body::receive(body, gateway.limits()).await
+    {
         return body_error(&error);
     }
     let key = match grouping_key(path, gateway.options.names) {

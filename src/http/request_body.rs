@@ -26,10 +26,12 @@ pub(super) enum Encoding {
 
 impl Encoding {
     pub fn of(content_encoding: &[u8]) -> Self {
-        match content_encoding {
-            b"gzip" => Self::Gzip,
-            b"snappy" => Self::Snappy,
-            _ => Self::Identity,
+        if content_encoding.eq_ignore_ascii_case(b"gzip") {
+            Self::Gzip
+        } else if content_encoding.eq_ignore_ascii_case(b"snappy") {
+            Self::Snappy
+        } else {
+            Self::Identity
         }
     }
 }

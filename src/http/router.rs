@@ -234,8 +234,8 @@ impl Routes {
         let (route, methods) = match components.as_slice() {
             ["status"] => (ApiRoute::Status, GET),
             ["metrics"] => (ApiRoute::Metrics(None, None), GET),
-            ["metrics", job] if !job.is_empty() => (ApiRoute::Metrics(Some((*job).to_owned()), None), GET),
-            ["metrics", job, instance] if !job.is_empty() => {
+            ["metrics", job] if !job.is_empty() && method == "GET" => (ApiRoute::Metrics(Some((*job).to_owned()), None), GET),
+            ["metrics", job, instance] if !job.is_empty() && method == "GET" => {
                 (ApiRoute::Metrics(Some((*job).to_owned()), Some((*instance).to_owned())), GET)
             }
             ["admin", "wipe"] => (ApiRoute::Wipe, PUT),

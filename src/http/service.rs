@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::gateway::Gateway;
-use super::request_body;
+use super::request_body::{self, Encoding};
 use super::router::{ApiRoute, NoRoute, Route};
 use super::{admin, api_v1, push, scrape};
 use crate::store::PushMode;
@@ -10,6 +10,7 @@ use crate::telemetry::{Handler, Method};
 use crate::ui;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use std::time::Instant;
 
@@ -68,9 +69,15 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
     let (parts, body) = request.into_parts();
     let found = gateway.options.routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
     let is_head = parts.method == hyper::Method::HEAD;
-    let mut answer = match found {
-        Ok(route) => routed(gateway, route, &parts, body).await,
-        Err(no_route) => unrouted(&no_route, &parts),
+    let checked = match &found {
+        // They do it themselves, and with the whole body.
+        Ok(Route::Push(_) | Route::Api(_)) | Err(NoRoute::Redirect { .. }) => Ok(Some(body)),
+        _ => check_encoding(gateway, &parts, body).await,
+    };
+    let mut answer = match (checked, found) {
+        (Err(refused), _) => refused,
+        (Ok(body), Ok(route)) => routed(gateway, route, &parts, body).await,
+        (Ok(_), Err(no_route)) => unrouted(&no_route, &parts),
     };
     if is_draining {
         answer = answer.closing();
@@ -81,7 +88,20 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
     answer.into_response()
 }
 
-async fn routed(gateway: &Gateway, route: Route, parts: &hyper::http::request::Parts, body: Incoming) -> Answer {
+/// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns the body if it is still to be read.
+async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Result<Option<Incoming>, Answer> {
+    let encoding = parts.headers.get(header::CONTENT_ENCODING).map(|value| Encoding::of(value.as_bytes()));
+    if encoding != Some(Encoding::Gzip) {
+        return Ok(Some(body));
+    }
+    let body = request_body::receive(body, gateway.limits()).await;
+    match body.and_then(|body| request_body::check_gzip_header(&body)) {
+        Ok(()) => Ok(None),
+        Err(error) => Err(Answer::error(400, error.to_string())),
+    }
+}
+
+async fn routed(gateway: &Gateway, route: Route, parts: &Parts, body: Option<Incoming>) -> Answer {
     let began = Instant::now();
     let method = match parts.method {
         hyper::Method::DELETE => Method::Delete,
@@ -89,20 +109,8 @@ async fn routed(gateway: &Gateway, route: Route, parts: &hyper::http::request::P
         hyper::Method::PUT => Method::Put,
         _ => Method::Get,
     };
-    let is_push = matches!(route, Route::Push(_));
-    if !is_push
-        && !matches!(route, Route::Api(_))
-        && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip")
-    {
-        // The reference decodes whatever says that it is compressed, even where nobody reads it.
-        let checked = request_body::receive(body, gateway.limits()).await.and_then(|body| request_body::check_gzip_header(&body));
-        return match checked {
-            Ok(()) => unread(gateway, route, parts, method).await,
-            Err(error) => Answer::error(400, error.to_string()),
-        };
-    }
-    match route {
-        Route::Push(path) => {
+    match (route, body) {
+        (Route::Push(path), Some(body)) => {
             let size = request_size(parts, &body);
             let mode = if method == Method::Put { PushMode::Replace } else { PushMode::Merge };
             let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
@@ -111,17 +119,17 @@ async fn routed(gateway: &Gateway, route: Route, parts: &hyper::http::request::P
             gateway.telemetry.requests.count_push(method, size, took, gateway.now_ms());
             answer
         }
-        Route::Delete(path) => {
+        (Route::Delete(path), body) => {
             let answer = push::delete(gateway, &path, body).await;
             gateway.telemetry.requests.count(Handler::Delete, method, answer.status);
             answer
         }
-        route => unread(gateway, route, parts, method).await,
+        (route, _) => unread(gateway, route, parts, method).await,
     }
 }
 
 /// Routes that do not look at the body.
-async fn unread(gateway: &Gateway, route: Route, parts: &hyper::http::request::Parts, method: Method) -> Answer {
+async fn unread(gateway: &Gateway, route: Route, parts: &Parts, method: Method) -> Answer {
     let (handler, answer) = match route {
         Route::Scrape => return scrape::scrape(gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
@@ -142,7 +150,7 @@ async fn unread(gateway: &Gateway, route: Route, parts: &hyper::http::request::P
             let Some(handler) = handler else { return answer };
             (handler, answer)
         }
-        Route::Push(_) | Route::Delete(_) => unreachable!("they look at their bodies"),
+        Route::Push(_) | Route::Delete(_) => unreachable!("`routed` answers them"),
     };
     gateway.telemetry.requests.count(handler, method, answer.status);
     answer
@@ -160,7 +168,7 @@ fn status_page(gateway: &Gateway) -> Answer {
     Answer::of(200, HeaderValue::from_static("text/html; charset=utf-8"), Body::bytes(page))
 }
 
-fn unrouted(no_route: &NoRoute, parts: &hyper::http::request::Parts) -> Answer {
+fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
     let allow = |answer: Answer, methods: &'static str| {
         if methods.is_empty() { answer } else { answer.with(header::ALLOW, HeaderValue::from_static(methods)) }
     };
@@ -185,9 +193,14 @@ fn unrouted(no_route: &NoRoute, parts: &hyper::http::request::Parts) -> Answer {
 }
 
 /// The size of a request as the reference counts it: request line, headers and announced body, without separators.
-fn request_size(parts: &hyper::http::request::Parts, body: &Incoming) -> u64 {
+fn request_size(parts: &Parts, body: &Incoming) -> u64 {
     let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
-    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let headers = parts.headers.iter().map(|(name, value)| match name {
+        // Go keeps these two apart from the others: the first counts without its name, the second not at all.
+        &header::HOST => value.len(),
+        &header::TRANSFER_ENCODING => 0,
+        name => name.as_str().len() + value.len(),
+    });
     let line = target + parts.method.as_str().len() + "HTTP/1.1".len();
     (line + headers.sum::<usize>()) as u64 + body.size_hint().exact().unwrap_or(0)
 }

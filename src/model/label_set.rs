@@ -2,6 +2,7 @@
 //!
 //! Invariant: names are unique and in ascending byte order.
 
+use super::{Family, Metric};
 use smallvec::SmallVec;
 
 /// Labels sorted by name, each name once. Values may be empty.
@@ -71,6 +72,19 @@ pub fn exposed_labels<'a>(own: impl Iterator<Item = (&'a str, &'a str)>, key: &'
     }
     labels.sort_by_key(|&(name, _)| name);
     labels
+}
+
+/// The metrics of a family in the order in which they are exposed: fewer labels first, then by the values of the labels, as the
+/// reference sorts them. `key_names` are the sorted names of a grouping key, whose values count as empty here: the order is that of
+/// every group with such a key.
+pub fn exposed_order<'a>(family: Family<'a>, key_names: &[&str]) -> Vec<Metric<'a>> {
+    let values = |metric: Metric<'a>| {
+        let own = metric.labels().filter(|(name, _)| key_names.binary_search(name).is_err());
+        own.map(|(_, value)| value).collect::<SmallVec<[&str; 4]>>()
+    };
+    let mut metrics: Vec<_> = family.metrics().map(|metric| (values(metric), metric)).collect();
+    metrics.sort_by(|(a, _), (b, _)| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+    metrics.into_iter().map(|(_, metric)| metric).collect()
 }
 
 #[cfg(all(test, not(gateway_loom)))]

@@ -6,7 +6,7 @@ mod metric_family;
 mod name_scheme;
 
 pub use grouping_key::{GroupingKey, InvalidKey};
-pub use label_set::{ExposedLabels, LabelSet, exposed_labels};
+pub use label_set::{ExposedLabels, LabelSet, exposed_labels, exposed_order};
 pub use metric_family::{
     Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType, Skeleton, TooLarge,
 };

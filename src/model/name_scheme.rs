@@ -68,7 +68,8 @@ fn is_legacy_char(c: char, first: bool) -> bool {
 pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     match escaping {
         Escaping::AllowUtf8 => Cow::Borrowed(name),
-        Escaping::Underscores | Escaping::Values if is_legacy_metric_name(name) || name.is_empty() => Cow::Borrowed(name),
+        // A legacy name stays as it is under every scheme.
+        _ if is_legacy_metric_name(name) || name.is_empty() => Cow::Borrowed(name),
         Escaping::Underscores => {
             Cow::Owned(name.chars().enumerate().map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' }).collect())
         }
@@ -98,8 +99,8 @@ pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     }
 }
 
-/// Undoes [`Escaping::Values`]; a name that is not such an escape is returned as it is, as the reference does for names in a
-/// push's path.
+/// Undoes [`Escaping::Values`]; a name that is not such an escape, or has one of more than five digits, is returned as it is, as the
+/// reference does for names in a push's path.
 pub fn unescape_name(name: &str) -> Cow<'_, str> {
     let Some(escaped) = name.strip_prefix("U__") else {
         return Cow::Borrowed(name);
@@ -120,7 +121,7 @@ fn unescape(escaped: &str) -> Option<String> {
         }
         let end = rest.find('_')?;
         let digits = &rest[..end];
-        if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         out.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
@@ -138,7 +139,7 @@ mod tests {
     fn names_escape_as_each_scheme_says() {
         for (name, underscores, dots, values) in [
             ("up", "up", "up", "up"),
-            ("a_b", "a_b", "a__b", "a_b"),
+            ("a_b", "a_b", "a_b", "a_b"),
             ("a.b", "a_b", "a_dot_b", "U__a_2e_b"),
             ("a_ü b", "a___b", "a______b", "U__a___fc__20_b"),
             ("1a", "_a", "__a", "U___31_a"),
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_no_escape_is_left_as_it_is() {
-        for name in ["up", "U__a_", "U__a_zz_b", "U__a_110000_", "U__a__b_"] {
+        for name in ["up", "U__a_", "U__a_zz_b", "U___10ffff_", "U__a_d800_", "U__a__b_"] {
             assert_eq!(unescape_name(name), name);
         }
         assert_eq!(unescape_name("U__a__b"), "a_b");

@@ -126,7 +126,7 @@ fn bounds(schema: i32) -> Vec<f64> {
     let mut bounds = vec![0.5];
     for n in 1..=schema {
         // Go's `Exp2` is one unit in the last place below the square root of two.
-        let factor = if n == 1 { 1.414_213_562_373_095 } else { (-f64::from(n)).exp2().exp2() };
+        let factor = if n == 1 { std::f64::consts::SQRT_2.next_down() } else { (-f64::from(n)).exp2().exp2() };
         let coarser = std::mem::take(&mut bounds);
         for bound in coarser {
             bounds.push(bound);
@@ -177,7 +177,7 @@ mod tests {
                 (-1.0, -0.707_106_781_186_547_5, 3.0),
                 (-0.001, 0.001, 2.0),
                 (0.707_106_781_186_547_5, 1.0, 1.0),
-                (1.0, 1.414_213_562_373_095, 2.0),
+                (1.0, std::f64::consts::SQRT_2.next_down(), 2.0),
                 (2.0, 2.828_427_124_746_19, 1.0)
             ]
         );

@@ -199,15 +199,16 @@ fn parse_value(body: &[u8], metric_type: MetricType, builder: &mut FamiliesBuild
 }
 
 fn parse_number(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, ParseError> {
-    let (mut value, mut has_more) = (0, false);
+    let (mut value, mut has_more) = (None, false);
     for field in Fields::new(body) {
         match field? {
-            (1, Value::Fixed64(bits)) => value = bits,
+            (1, Value::Fixed64(bits)) => value = Some(bits),
             _ => has_more = true,
         }
     }
-    builder.value(value);
-    Ok(Parsed { flags: MetricFlags::default(), has_more })
+    builder.value(value.unwrap_or(0));
+    // That there is no value is something that the number does not say.
+    Ok(Parsed { flags: MetricFlags::default(), has_more: has_more || value.is_none() })
 }
 
 fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, ParseError> {

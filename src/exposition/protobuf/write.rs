@@ -5,7 +5,7 @@
 //! the grouping key, which are encoded once in [`KeyFields`].
 
 use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
-use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_name};
+use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_name, exposed_order};
 
 /// The labels of a grouping key, each as the whole `label` field of a metric.
 #[derive(Debug)]
@@ -43,6 +43,10 @@ enum Label {
 struct MetricTemplate {
     labels_end: u32,
     bounds_end: u32,
+    /// Where its numbers begin among those of the family.
+    values: u32,
+    /// Its place in the family as it was pushed.
+    place: u32,
     flags: MetricFlags,
 }
 
@@ -61,7 +65,7 @@ impl FamilyTemplate {
     /// `instance=""` where neither has one, if `add_instance`.
     pub fn new(family: Family<'_>, key_names: &[&str], add_instance: bool, escaping: Escaping) -> Self {
         let (mut own, mut labels, mut bounds, mut metrics) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for metric in family.metrics() {
+        for metric in exposed_order(family, key_names) {
             let own_labels = metric.labels().filter(|(name, _)| key_names.binary_search(name).is_err());
             let mut all: Vec<(&str, Result<&str, u32>)> = own_labels.map(|(name, value)| (name, Ok(value))).collect();
             all.extend((0..).zip(key_names).map(|(index, &name)| (name, Err(index))));
@@ -80,7 +84,9 @@ impl FamilyTemplate {
             }
             bounds.extend_from_slice(metric.bounds_bits());
             let (labels_end, bounds_end) = (offset(labels.len()), offset(bounds.len()));
-            metrics.push(MetricTemplate { labels_end, bounds_end, flags: metric.flags() });
+            let values = offset(metric.value_range().start - family.value_range().start);
+            let place = offset(metric.index() - family.metric_range().start);
+            metrics.push(MetricTemplate { labels_end, bounds_end, values, place, flags: metric.flags() });
         }
         let metric_type = family.metric_type();
         Self { metric_type, own: own.into(), labels: labels.into(), bounds: bounds.into(), metrics: metrics.into() }
@@ -89,17 +95,18 @@ impl FamilyTemplate {
     /// Writes the `metric` fields of the group `key`. `values` are the family's numbers there, `extras` those of its metrics, the first
     /// of which has the index `first_metric` among those of the layout.
     pub fn render(&self, key: &KeyFields, values: &[u64], extras: &[MetricExtra], first_metric: usize, out: &mut Vec<u8>) {
-        let (mut labels_at, mut own_at, mut bounds_at, mut values_at) = (0, 0, 0, 0);
-        let mut extras = extras.iter().peekable();
+        let (mut labels_at, mut own_at, mut bounds_at) = (0, 0, 0);
         let mut body = Vec::new();
-        for (index, metric) in (first_metric..).zip(&self.metrics) {
+        for metric in &self.metrics {
             let labels = &self.labels[labels_at..metric.labels_end as usize];
             let bounds = &self.bounds[bounds_at..metric.bounds_end as usize];
             let n_values = self.metric_type.n_fixed_values() + bounds.len();
             body.clear();
-            match extras.next_if(|extra| extra.metric as usize == index) {
-                Some(extra) => body.extend_from_slice(&extra.body),
-                None => self.write_value(metric.flags, bounds, &values[values_at..values_at + n_values], &mut body),
+            let index = first_metric + metric.place as usize;
+            let values = &values[metric.values as usize..metric.values as usize + n_values];
+            match extras.binary_search_by_key(&index, |extra| extra.metric as usize) {
+                Ok(extra) => body.extend_from_slice(&extras[extra].body),
+                Err(_) => self.write_value(metric.flags, bounds, values, &mut body),
             }
             let first_own = own_at;
             let labels_len: usize = labels
@@ -132,7 +139,6 @@ impl FamilyTemplate {
             write_bytes(field, &body, out);
             labels_at = metric.labels_end as usize;
             bounds_at = metric.bounds_end as usize;
-            values_at += n_values;
         }
     }
 
@@ -231,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_written_parses_back_with_the_labels_of_the_group() {
         let body = "# HELP h help\n# TYPE h histogram\nh_bucket{a=\"1\",le=\"1\"} 2\nh_count{a=\"1\"} 3\nh_sum{a=\"1\"} 4.5\nh_count{a=\"2\"} 1.5\n\
-                    # TYPE s summary\ns{quantile=\"0.5\",job=\"own\"} 2\n# TYPE g gauge\ng{z=\"v\"} 7.3\ng{a=\"b\"} -0.5\nu 1\n# TYPE c counter\nc 2\n";
+                    # TYPE s summary\ns{quantile=\"0.5\",job=\"own\"} 2\n# TYPE g gauge\ng{a=\"b\"} -0.5\ng{z=\"v\"} 7.3\nu 1\n# TYPE c counter\nc 2\n";
         let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
         let key = LabelSet::new([("job", "j"), ("k", "\"")]);
         let back = parse(&exposed(&families, &key, Escaping::Underscores)).unwrap();
@@ -256,11 +262,11 @@ mod tests {
         let mut family = Vec::new();
         write_bytes(1, b"g", &mut family);
         write_varint_field(3, 1, &mut family);
-        for body in [&plain[..], &with_extra] {
+        for (n, body) in [("1", &plain[..]), ("2", &with_extra)] {
             let mut metric = Vec::new();
             let mut pair = Vec::new();
             write_bytes(1, b"n", &mut pair);
-            write_bytes(2, body.len().to_string().as_bytes(), &mut pair);
+            write_bytes(2, n.as_bytes(), &mut pair);
             write_bytes(1, &pair, &mut metric);
             write_bytes(2, body, &mut metric);
             write_bytes(4, &metric, &mut family);

@@ -9,7 +9,8 @@
 
 use super::float::write_float;
 use crate::model::{
-    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_name, is_legacy_label_name, is_legacy_metric_name,
+    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_name, exposed_order, is_legacy_label_name,
+    is_legacy_metric_name,
 };
 use std::borrow::Cow;
 
@@ -60,8 +61,8 @@ impl FamilyTemplate {
     /// A template of `family` for keys with the sorted label names `key_names`, which are written over those of the metrics; with
     /// `instance=""` where neither has one, if `add_instance`.
     pub fn new(family: Family<'_>, key_names: &[&str], add_instance: bool, escaping: Escaping) -> Self {
-        let mut builder = Builder { key_names, add_instance, escaping, text: Vec::new(), holes: Vec::new(), n_values: 0 };
-        for metric in family.metrics() {
+        let mut builder = Builder { key_names, add_instance, escaping, text: Vec::new(), holes: Vec::new() };
+        for metric in exposed_order(family, key_names) {
             builder.metric(family, metric);
         }
         Self { text: builder.text.into(), holes: builder.holes.into() }
@@ -91,8 +92,6 @@ struct Builder<'a> {
     escaping: Escaping,
     text: Vec<u8>,
     holes: Vec<(u32, Hole)>,
-    /// Numbers of the metrics before.
-    n_values: u32,
 }
 
 /// A value on a line.
@@ -104,8 +103,7 @@ enum LabelValue<'a> {
 impl Builder<'_> {
     fn metric(&mut self, family: Family<'_>, metric: Metric<'_>) {
         let labels = self.labels(metric);
-        let first = self.n_values;
-        let n_values = u32::try_from(metric.value_range().len()).expect("a layout has 32 bits");
+        let first = u32::try_from(metric.value_range().start - family.value_range().start).expect("a layout has 32 bits");
         let count = |index| if metric.flags().has(MetricFlags::FLOAT_COUNTS) { Hole::Float(index) } else { Hole::Count(index) };
         let name = family.name();
         match family.metric_type() {
@@ -130,7 +128,6 @@ impl Builder<'_> {
                 self.line(name, "_count", &labels, None, count(first));
             }
         }
-        self.n_values += n_values;
     }
 
     fn labels<'b>(&self, metric: Metric<'b>) -> Vec<(Cow<'b, str>, LabelValue<'b>)>
@@ -207,7 +204,7 @@ pub fn write_header(name: &str, help: Option<&str>, metric_type: MetricType, esc
     let write_name = |out: &mut Vec<u8>| {
         if is_legacy_metric_name(&name) { out.extend_from_slice(name.as_bytes()) } else { write_quoted(&name, out) }
     };
-    if let Some(help) = help.filter(|help| !help.is_empty()) {
+    if let Some(help) = help {
         out.extend_from_slice(b"# HELP ");
         write_name(out);
         out.push(b' ');
