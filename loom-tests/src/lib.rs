@@ -1,1 +1,123 @@
-//! Loom models of the lock-free protocols.
+//! Every interleaving of the gateway's lock-free protocols, explored by loom.
+//!
+//! The protocols are the product's own files, included by path and compiled with `cfg(gateway_loom)`, under which `sync.rs` stands
+//! on loom's atomics. Each model names the outcomes that it can have, counts them, and fails if one of them never occurred: a model
+//! that explores a single interleaving proves nothing.
+//!
+//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; each was seen to fail with that weakened.
+
+#[path = "../../src/model/mod.rs"]
+pub mod model;
+#[path = "../../src/scrape/round.rs"]
+pub mod round;
+#[path = "../../src/store/mod.rs"]
+pub mod store;
+#[path = "../../src/sync.rs"]
+pub mod sync;
+
+use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
+use crate::store::{Config, Outcome, Push, PushMode, Store};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Explores `model` with up to `preemptions` switches away from a thread that could go on, and none but these outcomes.
+///
+/// # Panics
+///
+/// If an execution panics, has an outcome that is not listed, or if a listed one never occurs.
+pub fn explore(preemptions: usize, outcomes: &[&'static str], model: impl Fn() -> &'static str + Send + Sync + 'static) {
+    let counts: Arc<Mutex<BTreeMap<&'static str, u64>>> = Arc::default();
+    let seen = Arc::clone(&counts);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        let outcome = model();
+        *seen.lock().unwrap().entry(outcome).or_default() += 1;
+    });
+    let counts = counts.lock().unwrap();
+    println!("{counts:?}");
+    for outcome in outcomes {
+        assert!(counts.contains_key(outcome), "never seen: {outcome}; seen: {counts:?}");
+    }
+    assert_eq!(counts.len(), outcomes.len(), "not listed: {counts:?}");
+}
+
+/// A store on loom's atomics.
+pub fn store() -> Arc<Store> {
+    Arc::new(Store::new(Config::default()))
+}
+
+/// A key as `job=a,l=v`.
+pub fn key(labels: &str) -> Arc<GroupingKey> {
+    let labels = labels.split(',').map(|label| label.split_once('=').expect("name=value"));
+    Arc::new(GroupingKey::new(labels).expect("a job"))
+}
+
+/// Families as `a=gauge b=counter`, each with one metric with the value `value`; `a{l=v}=gauge` has a label.
+pub fn families(families: &str, value: u64) -> Families {
+    let mut builder = FamiliesBuilder::new();
+    for family in families.split_whitespace() {
+        let (name, metric_type) = family.rsplit_once('=').expect("name=type");
+        let metric_type = match metric_type {
+            "gauge" => MetricType::Gauge,
+            "counter" => MetricType::Counter,
+            "summary" => MetricType::Summary,
+            other => panic!("{other}"),
+        };
+        let (name, label) = match name.split_once('{') {
+            Some((name, label)) => (name, label.trim_end_matches('}').split_once('=')),
+            None => (name, None),
+        };
+        builder.family(name, metric_type, None);
+        if let Some((name, value)) = label {
+            builder.label(name, value);
+        }
+        (0..metric_type.n_fixed_values()).for_each(|_| builder.value(value));
+        builder.end_metric(MetricFlags::default());
+    }
+    builder.finish().expect("small")
+}
+
+/// Whether a push is accepted; comes again while others are about to decide.
+pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
+    pushed(store, &mut Push::new(Arc::clone(key), families(content, value), PushMode::Replace, 1))
+}
+
+/// Like [`put`], leaving families of other names.
+pub fn post(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
+    pushed(store, &mut Push::new(Arc::clone(key), families(content, value), PushMode::Merge, 1))
+}
+
+fn pushed(store: &Store, push: &mut Push) -> bool {
+    loop {
+        match store.push(push) {
+            Outcome::Done => return true,
+            Outcome::Refused(_) => return false,
+            Outcome::Busy => loom::thread::yield_now(),
+        }
+    }
+}
+
+/// Like [`put`], but does not come again: none if others were about to decide.
+pub fn try_put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> Option<bool> {
+    match store.push(&mut Push::new(Arc::clone(key), families(content, value), PushMode::Replace, 1)) {
+        Outcome::Done => Some(true),
+        Outcome::Refused(_) => Some(false),
+        Outcome::Busy => None,
+    }
+}
+
+/// Deletes a group.
+pub fn delete(store: &Store, key: &GroupingKey) {
+    while store.delete(key) == Outcome::Busy {
+        loom::thread::yield_now();
+    }
+}
+
+/// What a group exposes, as `a=gauge b=counter`; empty for no group.
+pub fn shown(store: &Store, key: &GroupingKey) -> String {
+    let Some(group) = store.group(key) else { return String::new() };
+    let families = group.layout.families_by_name();
+    families.map(|family| format!("{}={}", family.name(), family.metric_type().as_str())).collect::<Vec<_>>().join(" ")
+}

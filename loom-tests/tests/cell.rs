@@ -1,0 +1,171 @@
+//! Admission by cells: who may expose which names.
+
+use loom_tests::{delete, explore, key, post, put, shown, store};
+use std::sync::Arc;
+
+/// Fails if `Cell::try_take` grants another mode beside a doubt, or if `settle_take` does not make the claim firm.
+#[test]
+fn of_two_contradicting_pushes_one_is_accepted() {
+    explore(4, &["first", "second"], || {
+        let store = store();
+        let other = Arc::clone(&store);
+        let second = loom::thread::spawn(move || put(&other, &key("job=2"), "a=counter", 1));
+        let first = put(&store, &key("job=1"), "a=gauge", 1);
+        let second = second.join().unwrap();
+        assert!(first != second, "first {first}, second {second}");
+        if first { "first" } else { "second" }
+    });
+}
+
+/// Fails if claims are not made in one order: the pushes would wait for each other for ever.
+#[test]
+fn names_crosswise_let_one_through() {
+    explore(4, &["first", "second"], || {
+        let store = store();
+        let other = Arc::clone(&store);
+        let second = loom::thread::spawn(move || put(&other, &key("job=2"), "b=counter a=counter", 1));
+        let first = put(&store, &key("job=1"), "a=gauge b=gauge", 1);
+        let second = second.join().unwrap();
+        assert!(first != second);
+        if first { "first" } else { "second" }
+    });
+}
+
+/// Fails if a doubt refuses: the first push is refused because of `b` and must not take the second one with it.
+#[test]
+fn a_doomed_push_refuses_nobody() {
+    explore(4, &["accepted"], || {
+        let store = store();
+        assert!(put(&store, &key("job=0"), "b=counter", 1));
+        let other = Arc::clone(&store);
+        let doomed = loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter b=gauge", 1));
+        assert!(put(&store, &key("job=2"), "a=gauge", 1), "refused because of a push that was refused");
+        assert!(!doomed.join().unwrap());
+        "accepted"
+    });
+}
+
+/// Fails if a claim of the same mode waits for or refuses another.
+#[test]
+fn agreeing_pushes_share() {
+    explore(4, &["both"], || {
+        let store = store();
+        let other = Arc::clone(&store);
+        let second = loom::thread::spawn(move || put(&other, &key("job=2"), "a=gauge", 1));
+        assert!(put(&store, &key("job=1"), "a=gauge b=counter", 1));
+        assert!(second.join().unwrap());
+        assert_eq!(shown(&store, &key("job=1")), "a=gauge b=counter");
+        "both"
+    });
+}
+
+/// Fails if `try_drop` leaves the claim firm until it is settled.
+#[test]
+fn whoever_saw_a_delete_is_not_refused_by_what_was_deleted() {
+    explore(4, &["gone, accepted", "there, accepted", "there, refused"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a=gauge", 1));
+        let other = Arc::clone(&store);
+        let deleter = loom::thread::spawn(move || delete(&other, &key("job=1")));
+        let is_gone = store.group(&key("job=1")).is_none();
+        let is_accepted = put(&store, &key("job=2"), "a=counter", 1);
+        deleter.join().unwrap();
+        assert!(is_accepted || !is_gone);
+        match (is_gone, is_accepted) {
+            (true, _) => "gone, accepted",
+            (false, true) => "there, accepted",
+            (false, false) => "there, refused",
+        }
+    });
+}
+
+/// Fails if a change is refused while the only holder is the changer's own group in another state.
+#[test]
+fn a_group_may_change_the_type_that_only_it_has() {
+    explore(4, &["counter", "summary"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a=gauge", 1));
+        let other = Arc::clone(&store);
+        let second = loom::thread::spawn(move || put(&other, &key("job=1"), "a=summary", 1));
+        assert!(put(&store, &key("job=1"), "a=counter", 1), "refused by its own group");
+        assert!(second.join().unwrap(), "refused by its own group");
+        if shown(&store, &key("job=1")) == "a=counter" { "counter" } else { "summary" }
+    });
+}
+
+/// Fails if a take is granted while a change is under way.
+#[test]
+fn a_change_of_type_excludes_a_newcomer() {
+    explore(4, &["change", "newcomer"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a=gauge", 1));
+        let other = Arc::clone(&store);
+        let newcomer = loom::thread::spawn(move || put(&other, &key("job=2"), "a=gauge", 1));
+        let change = put(&store, &key("job=1"), "a=counter", 1);
+        let newcomer = newcomer.join().unwrap();
+        assert!(change != newcomer, "change {change}, newcomer {newcomer}");
+        if change { "change" } else { "newcomer" }
+    });
+}
+
+/// Fails if a merge is published over another base than the one it was made of.
+#[test]
+fn a_merge_and_a_replacement_of_one_group_follow_each_other() {
+    explore(4, &["merge last", "replacement last"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a=gauge", 1));
+        let other = Arc::clone(&store);
+        let merge = loom::thread::spawn(move || post(&other, &key("job=1"), "b=gauge", 1));
+        assert!(put(&store, &key("job=1"), "c=gauge", 1));
+        assert!(merge.join().unwrap());
+        match shown(&store, &key("job=1")).as_str() {
+            "b=gauge c=gauge" => "merge last",
+            "c=gauge" => "replacement last",
+            other => panic!("{other}"),
+        }
+    });
+}
+
+/// Fails if a refusal counts although the group has changed since it was judged.
+#[test]
+fn two_pushes_of_one_group_never_contradict_each_other() {
+    explore(4, &["gauge", "counter"], || {
+        let store = store();
+        let other = Arc::clone(&store);
+        let second = loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter", 1));
+        assert!(put(&store, &key("job=1"), "a=gauge", 1), "refused by its own group");
+        assert!(second.join().unwrap(), "refused by its own group");
+        if shown(&store, &key("job=1")) == "a=gauge" { "gauge" } else { "counter" }
+    });
+}
+
+/// Fails as the first one does, with two sides to lose on.
+#[test]
+fn of_three_groups_those_that_agree_get_in() {
+    explore(2, &["the middle one", "the outer ones"], || {
+        let store = store();
+        let (second, third) = (Arc::clone(&store), Arc::clone(&store));
+        let second = loom::thread::spawn(move || put(&second, &key("job=2"), "a=counter b=counter", 1));
+        let third = loom::thread::spawn(move || put(&third, &key("job=3"), "b=gauge", 1));
+        let first = put(&store, &key("job=1"), "a=gauge", 1);
+        let (second, third) = (second.join().unwrap(), third.join().unwrap());
+        assert!(!(first && second) && !(second && third), "contradicting pushes were accepted");
+        assert!(second || (first && third), "refused because of a push that was refused");
+        if second { "the middle one" } else { "the outer ones" }
+    });
+}
+
+/// Fails if a dead cell is taken instead of looked up again, or removed although it is another one.
+#[test]
+fn a_dead_cell_is_looked_up_again() {
+    explore(4, &["accepted"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a=gauge", 1));
+        let other = Arc::clone(&store);
+        let deleter = loom::thread::spawn(move || delete(&other, &key("job=1")));
+        assert!(put(&store, &key("job=2"), "a=gauge", 1));
+        deleter.join().unwrap();
+        assert!(!put(&store, &key("job=3"), "a=counter", 1), "the claim of the second group was lost");
+        "accepted"
+    });
+}
