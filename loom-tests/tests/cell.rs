@@ -17,7 +17,7 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Fails if claims are not made in one order: the pushes would wait for each other for ever.
+/// Fails if a push that is busy keeps the claims that it was granted.
 #[test]
 fn names_crosswise_let_one_through() {
     explore(4, &["first", "second"], || {

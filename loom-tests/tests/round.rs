@@ -1,6 +1,6 @@
 //! Rounds: every exposition is the state of all groups at one moment, and shows what was answered before it was asked for.
 
-use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
+use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, fence};
 use loom_tests::round::Rounds;
 use loom_tests::store::{Consumer, Store, Taken};
 use loom_tests::sync::Queue;
@@ -104,7 +104,8 @@ impl Assembly {
     }
 }
 
-/// A scrape that finds the last exposition complete has all that was answered before. Fails without the fences of `Rounds`.
+/// A scrape that finds the last exposition complete has all that was answered before. Fails if `Rounds` counts Relaxed, or if
+/// `try_complete` does not look at the count twice.
 #[test]
 fn a_scrape_without_a_round_misses_nothing() {
     explore(4, &["complete", "waits"], || {
@@ -136,5 +137,32 @@ fn a_scrape_without_a_round_misses_nothing() {
         };
         assembler.join().unwrap();
         outcome
+    });
+}
+
+/// A scrape asks for a format, and then is told which round to wait for: that round has to see what was asked. Fails without the fence
+/// in `Rounds::begin`, and without its twin, which stands here as in `Assembly::try_current`.
+#[test]
+fn the_round_that_is_waited_for_knows_what_was_asked() {
+    explore(4, &["this round", "the next"], || {
+        let rounds = Arc::new(Rounds::new());
+        rounds.end(rounds.begin());
+        let is_asked = Arc::new(AtomicUsize::new(0));
+        let (other, asked) = (Arc::clone(&rounds), Arc::clone(&is_asked));
+        let assembler = loom::thread::spawn(move || {
+            let round = other.begin();
+            let saw = asked.load(Relaxed);
+            other.end(round);
+            saw == 1
+        });
+        is_asked.store(1, Relaxed);
+        fence(SeqCst);
+        let (Ok(round) | Err(round)) = rounds.try_complete(|| true);
+        let saw = assembler.join().unwrap();
+        if round > 4 {
+            return "the next";
+        }
+        assert!(saw, "the round that is waited for does not know what was asked");
+        "this round"
     });
 }

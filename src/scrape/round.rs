@@ -24,7 +24,8 @@ impl Rounds {
     pub fn begin(&self) -> u64 {
         let round = self.0.add(1) + 1;
         debug_assert!(round % 2 == 1, "rounds do not overlap");
-        // SeqCst fence: "a round runs" is visible before the queue is emptied; `try_complete` has its twin.
+        // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked for. Its twin stands in
+        // `Assembly::try_current`, between asking and looking at the count: a scrape is not told to wait for a round that misses it.
         fence(SeqCst);
         round
     }
@@ -35,19 +36,16 @@ impl Rounds {
         debug_assert!(before == round, "rounds do not overlap");
     }
 
-    /// Whether the exposition of the last round shows all that was answered before; `is_queue_empty` says that no slot is marked. If
-    /// so, the round that a scrape waits for who wants another one.
+    /// Whether the exposition of the last round shows all that was answered before; `is_queue_empty` says that no slot is marked, and
+    /// acquires what the pop that emptied the queue released. If so, the round that a scrape waits for who wants another one.
     ///
     /// # Errors
     ///
     /// Else the round to wait for.
     pub fn try_complete(&self, is_queue_empty: impl FnOnce() -> bool) -> Result<u64, u64> {
         let before = self.0.load();
-        // SeqCst fence: the count was read before the queue is looked at. If the queue is found empty because a round took what was
-        // in it, that round's `begin`, before its own fence, is seen below.
-        fence(SeqCst);
+        // If the queue is empty because a round took what was in it, that round's `begin` stands before the pop, and is seen below.
         let is_empty = is_queue_empty();
-        fence(SeqCst);
         let after = self.0.load();
         let is_running = !before.is_multiple_of(2);
         // The next round to begin ends at this count.

@@ -1,0 +1,277 @@
+//! A real gateway on a free port of loopback, and a client that says exactly the bytes it is told.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A gateway that runs as long as this value lives.
+pub struct Gateway {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Gateway {
+    pub fn start() -> Self {
+        Self::with_flags(&[])
+    }
+
+    pub fn with_flags(flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pushgateway"));
+        command.arg("--web.listen-address=127.0.0.1:0").args(flags).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the gateway starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut address = None;
+        for line in lines.by_ref() {
+            let line = line.expect("the log is text");
+            address = line.split_once("address=").and_then(|(_, address)| address.trim().parse().ok());
+            log.lock().unwrap().push_str(&(line + "\n"));
+            if address.is_some() {
+                break;
+            }
+        }
+        let writer = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                writer.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let address = address.unwrap_or_else(|| panic!("no address in the log: {}", log.lock().unwrap()));
+        Self { child, address, log }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the gateway accepts");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// One request on a connection of its own.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        Client::new(self).request(method, path, headers, body)
+    }
+
+    pub fn put(&self, path: &str, body: &str) -> Response {
+        self.request("PUT", path, &[], body.as_bytes())
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        self.request("POST", path, &[], body.as_bytes())
+    }
+
+    pub fn delete(&self, path: &str) -> Response {
+        self.request("DELETE", path, &[], b"")
+    }
+
+    /// The plain exposition.
+    pub fn scrape(&self) -> String {
+        let response = self.request("GET", "/metrics", &[], b"");
+        assert_eq!(response.status, 200);
+        response.text()
+    }
+
+    /// The lines of the exposition that begin with `name`, sorted.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .scrape()
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection that is kept.
+pub struct Client {
+    address: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn new(gateway: &Gateway) -> Self {
+        Self { address: gateway.address, stream: BufReader::new(gateway.connect()) }
+    }
+
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() || matches!(method, "PUT" | "POST") {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        head += "\r\n";
+        let mut request = head.into_bytes();
+        request.extend_from_slice(body);
+        self.stream.get_mut().write_all(&request).expect("the gateway reads");
+        read_response(&mut self.stream, method == "HEAD").expect("the gateway answers")
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("UTF-8")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Status and text.
+    pub fn said(&self) -> (u16, String) {
+        (self.status, self.text().trim_end().to_owned())
+    }
+}
+
+/// Reads an answer; none if the connection ends before it begins.
+pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Response> {
+    let mut line = String::new();
+    if stream.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("a header");
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
+            None => break,
+        }
+    }
+    if status == 100 {
+        return read_response(stream, is_head);
+    }
+    let mut response = Response { status, headers, body: Vec::new() };
+    if is_head {
+        return Some(response);
+    }
+    if let Some(len) = response.header("content-length") {
+        let mut body = vec![0; len.parse().expect("a length")];
+        stream.read_exact(&mut body).expect("the whole body");
+        response.body = body;
+    } else if response.header("transfer-encoding").is_some() {
+        loop {
+            let mut size = String::new();
+            stream.read_line(&mut size).expect("a chunk");
+            let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).expect("the whole chunk");
+            if size == 0 {
+                break;
+            }
+            response.body.extend_from_slice(&chunk[..size]);
+        }
+    }
+    Some(response)
+}
+
+/// Closes the sending side.
+pub fn half_close(stream: &TcpStream) {
+    stream.shutdown(Shutdown::Write).expect("it is open");
+}
+
+/// A program that a test needs from outside. None if it is missing and may be; `install` says how to get it.
+pub fn program(name: &str, install: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        missing(&format!("{name} is not installed: {install}"));
+    }
+    found
+}
+
+/// Something that a test needs is missing.
+///
+/// # Panics
+///
+/// If `PUSHGATEWAY_E2E=required` is set.
+pub fn missing(what: &str) {
+    assert!(std::env::var("PUSHGATEWAY_E2E").as_deref() != Ok("required"), "{what}");
+    eprintln!("passed over, because {what}");
+}
+
+/// A directory of its own, removed in the end.
+pub struct TempDir(pub PathBuf);
+
+impl TempDir {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pushgateway-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bytes compressed by gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What one gzip member holds; anything behind it is an error.
+pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut decoder = flate2::bufread::GzDecoder::new(bytes);
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).expect("a valid member");
+    assert!(decoder.into_inner().is_empty(), "more than one member");
+    plain
+}

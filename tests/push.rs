@@ -1,0 +1,255 @@
+//! Pushes and deletes, as a client sees them.
+
+mod common;
+
+use common::{Gateway, gzip};
+
+const PROTOBUF: (&str, &str) =
+    ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
+
+fn prefixed(text: &str) -> String {
+    format!("pushed metrics are invalid or inconsistent with existing metrics: {text}")
+}
+
+/// The commands of the README's quick start, in their order.
+#[test]
+fn the_quick_start_works() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.post("/metrics/job/backup", "my_job_duration_seconds 7.3\n").said(), (200, String::new()));
+    assert_eq!(gateway.lines("my_job_duration_seconds"), [r#"my_job_duration_seconds{instance="",job="backup"} 7.3"#]);
+    assert!(gateway.scrape().contains("# TYPE my_job_duration_seconds untyped\n"));
+    assert_eq!(gateway.post("/metrics/job/backup/instance/node-1", "backup_success 1\n").status, 200);
+    assert_eq!(gateway.lines("backup_success"), [r#"backup_success{instance="node-1",job="backup"} 1"#]);
+
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    assert_eq!(gateway.request("PUT", "/metrics/job/nightly", &form, b"nightly_success+1").status, 200);
+    assert_eq!(gateway.lines("nightly_success"), [r#"nightly_success{instance="",job="nightly"} 1"#]);
+
+    let families = "# HELP backup_success Whether it worked.\n# TYPE backup_success gauge\nbackup_success 1\n\
+                    # TYPE backup_bytes_total counter\nbackup_bytes_total{disk=\"a\"} 1e9\n";
+    let refused = gateway.post("/metrics/job/backup/instance/serverA", families);
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("backup_success") && refused.text().contains(r#"{instance="node-1",job="backup"}"#));
+
+    assert_eq!(gateway.delete("/metrics/job/backup/instance/node-1").said(), (202, String::new()));
+    assert_eq!(gateway.lines("backup_success"), [""; 0]);
+    assert_eq!(gateway.lines("my_job_duration_seconds").len(), 1);
+    assert_eq!(gateway.post("/metrics/job/backup/instance/serverA", families).status, 200);
+    assert_eq!(gateway.lines("backup_success"), [r#"backup_success{instance="serverA",job="backup"} 1"#]);
+    assert_eq!(gateway.lines("backup_bytes_total"), [r#"backup_bytes_total{disk="a",instance="serverA",job="backup"} 1e+09"#]);
+}
+
+#[test]
+fn put_replaces_a_group_and_post_its_families() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "a 1\nb 1\n");
+    assert_eq!(gateway.post("/metrics/job/j", "b{l=\"x\"} 2\nc 2\n").status, 200);
+    assert_eq!(gateway.lines("a").len() + gateway.lines("c").len(), 2);
+    assert_eq!(gateway.lines("b"), [r#"b{instance="",job="j",l="x"} 2"#]);
+    gateway.put("/metrics/job/j", "d 1\n");
+    assert_eq!(gateway.lines("a").len() + gateway.lines("b").len() + gateway.lines("c").len(), 0);
+    assert_eq!(gateway.lines("d").len(), 1);
+}
+
+#[test]
+fn an_empty_body_clears_a_group_by_put_and_touches_it_by_post() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "a 1\n");
+    let before = gateway.lines("push_time_seconds");
+    assert_eq!(gateway.post("/metrics/job/j", "").status, 200);
+    assert_eq!(gateway.lines("a").len(), 1);
+    assert_ne!(gateway.lines("push_time_seconds"), before);
+    assert_eq!(gateway.put("/metrics/job/j", "").status, 200);
+    assert_eq!(gateway.lines("a").len(), 0);
+    assert_eq!(gateway.lines("push_time_seconds").len(), 1);
+}
+
+#[test]
+fn labels_of_the_path_are_written_over_those_of_the_body() {
+    let gateway = Gateway::start();
+    let path = "/metrics/job@base64/dGVzdC9qb2I=/path@base64/L3Zhci90bXA/empty@base64/=/plus/a+b/space/a%20b/twice/x/twice/y";
+    assert_eq!(gateway.put(path, "m{job=\"own\",plus=\"own\",z=\"1\",instance=\"i\"} 1\n").status, 200);
+    assert_eq!(
+        gateway.lines("m"),
+        [r#"m{empty="",instance="i",job="test/job",path="/var/tmp",plus="a+b",space="a b",twice="y",z="1"} 1"#]
+    );
+    // The same group, written otherwise.
+    let same = "/metrics/job@base64/dGVzdC9qb2I/twice/y/space/a%20b/plus/a+b/empty@base64/=/path@base64/L3Zhci90bXA=";
+    assert_eq!(gateway.delete(same).status, 202);
+    assert_eq!(gateway.lines("m").len(), 0);
+}
+
+#[test]
+fn bad_paths_are_refused_in_the_references_words() {
+    let gateway = Gateway::start();
+    let check = |path: &str, text: &str| assert_eq!(gateway.put(path, "x 1\n").said(), (400, text.to_owned()), "{path}");
+    check("/metrics/job/a/b", "odd number of components in label string \"/b\"");
+    check("/metrics/job/a/1x/b", "improper label name \"1x\"");
+    check("/metrics/job@base64/=", "job name is required");
+    check("/metrics/job@base64/!", "invalid base64 encoding in job name \"\": illegal base64 data at input byte 0");
+    // On the reference these two break every later push and scrape.
+    check("/metrics/job/a%ffb", "the value of label \"job\" is not UTF-8: \"a\\xffb\"");
+    check("/metrics/job/a/l@base64/_w", "the value of label \"l\" is not UTF-8: \"\\xff\"");
+    assert_eq!(gateway.lines("push_time_seconds"), [""; 0]);
+}
+
+#[test]
+fn bad_bodies_are_refused_in_the_references_words_and_leave_no_trace() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "a 1\n");
+    let check = |body: &str, text: &str| {
+        let text = format!("text format parsing error in line {text}");
+        assert_eq!(gateway.put("/metrics/job/j", body).said(), (400, text), "{body}");
+    };
+    check("b 1\nc x\n", "2: expected float as value, got \"x\"");
+    check("b 1", "1: unexpected end of input stream");
+    check("b 1\r\n", "1: expected float as value, got \"1\\r\"");
+    check("{} 1\n", "1: invalid metric name");
+    let said = gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], b"\x80\x80\x80\x80\x80\x40").said();
+    assert_eq!(said, (400, "unexpected EOF".to_owned()));
+    assert_eq!(gateway.lines("a").len(), 1);
+    assert_eq!(gateway.lines("push_failure_time_seconds"), [r#"push_failure_time_seconds{instance="",job="j"} 0"#]);
+}
+
+#[test]
+fn a_refused_push_changes_nothing_but_the_failure_time() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/a", "x 1\n");
+    assert_eq!(gateway.put("/metrics/job/b", "y 1 123\n").said(), (400, prefixed("pushed metrics must not have timestamps")));
+    let failed = |job: &str| {
+        let start = format!("push_failure_time_seconds{{instance=\"\",job=\"{job}\"}} ");
+        gateway.scrape().lines().find_map(|line| line.strip_prefix(&start).map(|value| value != "0"))
+    };
+    assert_eq!((failed("a"), failed("b")), (Some(false), Some(true)));
+    assert!(gateway.scrape().contains("push_time_seconds{instance=\"\",job=\"b\"} 0\n"));
+    assert_eq!(gateway.put("/metrics/job/a", "x 1\nx 2\n").status, 400);
+    assert_eq!(failed("a"), Some(true));
+    assert_eq!(gateway.lines("x"), [r#"x{instance="",job="a"} 1"#]);
+    // An accepted push keeps the time of the failure.
+    gateway.put("/metrics/job/a", "x 2\n");
+    assert_eq!(failed("a"), Some(true));
+}
+
+#[test]
+fn compressed_bodies_are_taken() {
+    let gateway = Gateway::start();
+    let encoded = |encoding, body: &[u8]| gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", encoding)], body);
+    assert_eq!(encoded("gzip", &gzip(b"z 1\n")).status, 200);
+    assert_eq!(gateway.lines("z").len(), 1);
+    let mut snappy = snap::write::FrameEncoder::new(Vec::new());
+    std::io::Write::write_all(&mut snappy, b"s 1\n").unwrap();
+    assert_eq!(encoded("snappy", &snappy.into_inner().unwrap()).status, 200);
+    assert_eq!(gateway.lines("s").len(), 1);
+    // Unknown encodings are taken for none.
+    assert_eq!(encoded("zstd", b"u 1\n").status, 200);
+    assert_eq!(encoded("gzip", b"").said(), (400, "EOF".to_owned()));
+    assert_eq!(encoded("gzip", b"# TYPE x gauge\n").said(), (400, "gzip: invalid header".to_owned()));
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_with_the_flag_that_lifts_it() {
+    let gateway = Gateway::with_flags(&["--limit.body-bytes=1000", "--limit.decoded-body-bytes=2000"]);
+    let large = format!("# {}\nx 1\n", "c".repeat(1000));
+    let said = gateway.put("/metrics/job/j", &large).said();
+    assert_eq!(said.0, 413);
+    assert!(said.1.contains("1000 bytes") && said.1.contains("--limit.body-bytes"), "{}", said.1);
+    let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(3000)).as_bytes());
+    let said = gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", "gzip")], &bomb).said();
+    assert_eq!(said.0, 413);
+    assert!(said.1.contains("--limit.decoded-body-bytes"), "{}", said.1);
+    assert_eq!(gateway.put("/metrics/job/j", "x 1\n").status, 200);
+}
+
+/// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape fails.
+#[test]
+fn what_would_make_the_exposition_invalid_is_refused() {
+    let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
+    let histogram = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nh_sum 1\n";
+    let summary = "# TYPE s summary\ns{quantile=\"0.5\"} 1\n";
+    gateway.put("/metrics/job/ok", "a 1\n# TYPE gh gaugehistogram\ngh_count 1\n");
+    for (path, body) in [
+        ("/metrics/job/x/le/5", histogram),
+        ("/metrics/job/x/quantile/5", summary),
+        ("/metrics/job/x", "# TYPE gh counter\ngh 1\n"),
+        ("/metrics/job/x", "# TYPE gh_count counter\ngh_count 1\n"),
+        ("/metrics/job/x", "{\"a.b\"} 1\na_b 1\n"),
+        ("/metrics/job/x", "m{\"a.b\"=\"1\",a_b=\"2\"} 1\n"),
+        ("/metrics/job/x/U__a_2e_b/1/a_b/2", "m 1\n"),
+        ("/metrics/job/x", "# TYPE pushgateway_http_requests_total gauge\npushgateway_http_requests_total 1\n"),
+        ("/metrics/job/x", "pushgateway_http_push_size_bytes_count 1\n"),
+        ("/metrics/job/ok/instance@base64/=", "b 1\n"),
+        ("/metrics/job/x", "m{__a=\"1\"} 1\n"),
+    ] {
+        let said = gateway.put(path, body).said();
+        assert_eq!(said.0, 400, "{path} {body}");
+        assert!(said.1.starts_with(&prefixed("")), "{}", said.1);
+    }
+    // Protobuf: no name, an unknown type.
+    for body in [&b"\x0f\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0\x3f"[..], b"\x05\x0a\x01x\x18\x09"] {
+        assert_eq!(gateway.request("PUT", "/metrics/job/x", &[PROTOBUF], body).status, 400);
+    }
+    let scrape = gateway.scrape();
+    assert!(!scrape.contains("\nm{") && !scrape.contains("\nb{") && !scrape.contains("\nh_"));
+    // The keys that cannot be are not there, the others only with the time of their failure.
+    assert!(!scrape.contains("push_time_seconds{a_b") && !scrape.contains("instance=\"\",instance"));
+}
+
+/// A family of the gateway's own and one that is pushed under the same name and type stand under one header.
+#[test]
+fn a_pushed_family_joins_the_gateways_own() {
+    let gateway = Gateway::start();
+    let body = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 7\n";
+    assert_eq!(gateway.put("/metrics/job/j", body).status, 200);
+    let scrape = gateway.scrape();
+    assert_eq!(scrape.matches("# TYPE process_cpu_seconds_total counter\n").count(), 1);
+    let lines: Vec<&str> = scrape.lines().filter(|line| line.starts_with("process_cpu_seconds_total")).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1], r#"process_cpu_seconds_total{instance="",job="j"} 7"#);
+    assert_eq!(gateway.put("/metrics/job/j", "process_cpu_seconds_total 7\n").status, 400);
+}
+
+#[test]
+fn series_of_two_shapes_of_a_job_are_told_apart() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.put("/metrics/job/j/l/v", "m 1\nm{k=\"1\"} 1\n").status, 200);
+    assert_eq!(gateway.put("/metrics/job/j", "m{l=\"w\"} 1\nm 1\n").status, 200);
+    let refused = gateway.put("/metrics/job/j", "m{l=\"v\"} 1\n").said();
+    assert_eq!(refused.0, 400);
+    assert!(refused.1.contains(r#"the group {job="j",l="v"} has it"#), "{}", refused.1);
+    assert_eq!(gateway.delete("/metrics/job/j/l/v").status, 202);
+    assert_eq!(gateway.put("/metrics/job/j", "m{l=\"v\"} 1\n").status, 200);
+    assert_eq!(gateway.put("/metrics/job/j/l/v", "m 1\n").status, 400);
+}
+
+#[test]
+fn the_shapes_of_a_job_are_limited() {
+    let gateway = Gateway::with_flags(&["--limit.shapes-per-job=2"]);
+    assert_eq!(gateway.put("/metrics/job/j/a/1", "m 1\n").status, 200);
+    assert_eq!(gateway.put("/metrics/job/j/b/1", "m 1\n").status, 200);
+    let said = gateway.put("/metrics/job/j/c/1", "m 1\n").said();
+    assert_eq!(said.0, 400);
+    assert!(said.1.contains("--limit.shapes-per-job"), "{}", said.1);
+    assert_eq!(gateway.put("/metrics/job/k/c/1", "m 1\n").status, 200);
+}
+
+#[test]
+fn without_the_announced_check_every_push_is_accepted_and_scrapes_stay_valid() {
+    let gateway = Gateway::with_flags(&["--push.disable-consistency-check"]);
+    assert_eq!(gateway.put("/metrics/job/a", "# TYPE x gauge\nx 1\n").said(), (202, String::new()));
+    assert_eq!(gateway.put("/metrics/job/b", "# TYPE x counter\nx 1\n").said(), (202, String::new()));
+    assert_eq!(gateway.lines("x"), [r#"x{instance="",job="a"} 1"#]);
+    assert!(gateway.log().contains("not exposed"));
+}
+
+#[test]
+fn a_help_that_differs_is_shown_once_and_logged_once() {
+    let gateway = Gateway::start();
+    for i in 0..5 {
+        gateway.put(&format!("/metrics/job/j{i}"), &format!("# HELP x help {i}\nx 1\n"));
+    }
+    assert_eq!(gateway.scrape().matches("# HELP x help 0\n").count(), 1);
+    gateway.put("/metrics/job/j9", "# HELP x help 9\nx 1\n");
+    let scrape = gateway.scrape();
+    assert_eq!((scrape.matches("# HELP x ").count(), scrape.matches("# TYPE x ").count()), (1, 1));
+    assert_eq!(gateway.log().matches("another help").count(), 1, "{}", gateway.log());
+}
