@@ -1,0 +1,138 @@
+//! A real Prometheus scrapes the gateway.
+//!
+//! `.ci/run` installs Prometheus; another one can be named by `PUSHGATEWAY_PROMETHEUS`, the folder of `prometheus` and `promtool`.
+
+mod common;
+
+use common::{Gateway, PATIENCE, TempDir, program};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn tool(name: &str) -> Option<PathBuf> {
+    match std::env::var_os("PUSHGATEWAY_PROMETHEUS") {
+        Some(dir) => Some(PathBuf::from(dir).join(name)),
+        None => program(name, "apt-get install prometheus"),
+    }
+}
+
+struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    /// Scrapes the gateway every half second, as the README says.
+    fn scraping(gateway: &Gateway, name: &str) -> Option<Self> {
+        let binary = tool("prometheus")?;
+        let dir = TempDir::new(name);
+        let config = format!(
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
+             scrape_configs:\n- job_name: pushgateway\n  honor_labels: true\n  static_configs: [{{targets: ['{}']}}]\n",
+            gateway.address
+        );
+        std::fs::write(dir.0.join("prometheus.yml"), config).unwrap();
+        // A port that is free now; Prometheus cannot be asked for the one it took.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Command::new(binary)
+            .arg(format!("--config.file={}", dir.0.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.0.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--log.level=error"])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("prometheus starts");
+        Some(Self { child, address, _dir: dir })
+    }
+
+    /// The JSON of an instant query; none while it does not answer.
+    fn query(&self, query: &str) -> Option<serde_json::Value> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let request = format!("GET /api/v1/query?query={query} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// Metric and value of a query's first result, once it has one.
+    fn wait_for(&self, query: &str) -> (serde_json::Value, String) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let result = self.query(query).map(|answer| answer["data"]["result"][0].clone());
+            if let Some(result) = result.filter(|result| !result.is_null()) {
+                return (result["metric"].clone(), result["value"][1].as_str().expect("a value").to_owned());
+            }
+            assert!(Instant::now() < deadline, "no result for {query}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.put("/metrics/job/ci/instance/node-1", "# TYPE ci_build_duration_seconds gauge\nci_build_duration_seconds 42.5\n").status, 200);
+    let Some(prometheus) = Prometheus::scraping(&gateway, "stores") else { return };
+    let (metric, value) = prometheus.wait_for("ci_build_duration_seconds");
+    assert_eq!((metric["job"].as_str(), metric["instance"].as_str(), value.as_str()), (Some("ci"), Some("node-1"), "42.5"));
+    let (_, average) = prometheus.wait_for("avg_over_time(ci_build_duration_seconds[1h])");
+    assert_eq!(average, "42.5");
+    let (metric, _) = prometheus.wait_for("pushgateway_build_info");
+    assert_eq!(metric["job"].as_str(), Some("pushgateway"));
+}
+
+/// On the reference each of these pushes is accepted and takes the target down.
+#[test]
+fn no_push_takes_the_target_down() {
+    let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
+    let Some(prometheus) = Prometheus::scraping(&gateway, "target") else { return };
+    prometheus.wait_for("up{job=\"pushgateway\"} == 1");
+    for (path, body) in [
+        ("/metrics/job/x/le/5", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nh_sum 1\n"),
+        ("/metrics/job/x/quantile/5", "# TYPE s summary\ns{quantile=\"0.5\"} 1\n"),
+        ("/metrics/job/x", "{\"a.b\"} 1\na_b 1\n"),
+        ("/metrics/job/x", "m{\"a.b\"=\"1\",a_b=\"2\"} 1\n"),
+        ("/metrics/job/x", "pushgateway_http_push_size_bytes_count 1\n"),
+    ] {
+        assert_eq!(gateway.put(path, body).status, 400, "{path} {body}");
+    }
+    // Accepted as by the reference, though Prometheus keeps only one of each pair.
+    assert_eq!(gateway.put("/metrics/job/y", "m{job=\"a\"} 1\nm{job=\"a\",l=\"\"} 2\nlast 1\n").status, 200);
+    prometheus.wait_for("last");
+    let (_, value) = prometheus.wait_for("up{job=\"pushgateway\"}");
+    assert_eq!(value, "1");
+    let (_, minimum) = prometheus.wait_for("min_over_time(up{job=\"pushgateway\"}[5m])");
+    assert_eq!(minimum, "1");
+}
+
+#[test]
+fn promtool_finds_no_fault() {
+    let Some(promtool) = tool("promtool") else { return };
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "# HELP good_seconds Fine.\n# TYPE good_seconds gauge\ngood_seconds 1\n");
+    let mut check = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    check.stdin.take().unwrap().write_all(gateway.scrape().as_bytes()).unwrap();
+    let output = check.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!said.contains("pushgateway_") && !said.contains("process_") && !said.contains("error"), "{said}");
+}
