@@ -49,9 +49,6 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         // To go on without the protection that was asked for would be worse than not to go on.
         return Err(format!("--web.config.file={} is not supported yet", flags.web_config_file).into());
     }
-    if flags.systemd_socket {
-        return Err("--web.systemd-socket is not supported yet".into());
-    }
     if !flags.persistence_file.is_empty() {
         tracing::warn!(file = flags.persistence_file, "groups are kept in memory only: --persistence.file is not supported yet");
     }
@@ -69,7 +66,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listeners = Listeners::bind(&flags.listen_addresses)?;
+        let listeners = if flags.systemd_socket { Listeners::from_systemd()? } else { Listeners::bind(&flags.listen_addresses)? };
         let gateway = Gateway::start(options)?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
         for address in listeners.addresses() {

@@ -77,7 +77,9 @@ fn the_go_client_pushes_adds_and_deletes() {
     build.envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "-buildvcs=false")]);
     build.env("GOCACHE", dir.0.join("cache"));
     if let Err(error) = run(build.arg("build").arg("-o").arg(&binary).arg(script("push.go"))) {
-        return missing(&format!("client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"));
+        return missing(&format!(
+            "client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"
+        ));
     }
     let gateway = Gateway::start();
     run(Command::new(binary).arg(gateway.url())).expect("the client is content");

@@ -1,6 +1,7 @@
 //! A real Prometheus scrapes the gateway.
 //!
-//! `.ci/run` installs Prometheus; another one can be named by `PUSHGATEWAY_PROMETHEUS`, the folder of `prometheus` and `promtool`.
+//! `PUSHGATEWAY_PROMETHEUS` names the folder of `prometheus` and `promtool` (3.5 or later; `.ci/peers` fetches them), else those on
+//! the PATH are taken.
 
 mod common;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 fn tool(name: &str) -> Option<PathBuf> {
     match std::env::var_os("PUSHGATEWAY_PROMETHEUS") {
         Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None => program(name, "apt-get install prometheus"),
+        None => program(name, ".ci/peers fetches it; PUSHGATEWAY_PROMETHEUS names the folder"),
     }
 }
 
@@ -27,6 +28,10 @@ struct Prometheus {
 impl Prometheus {
     /// Scrapes the gateway every half second, as the README says.
     fn scraping(gateway: &Gateway, name: &str) -> Option<Self> {
+        Self::with_flags(gateway, name, &[])
+    }
+
+    fn with_flags(gateway: &Gateway, name: &str, flags: &[&str]) -> Option<Self> {
         let binary = tool("prometheus")?;
         let dir = TempDir::new(name);
         let config = format!(
@@ -42,6 +47,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", dir.0.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .args(["--log.level=error"])
+            .args(flags)
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -85,7 +91,12 @@ impl Drop for Prometheus {
 #[test]
 fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
     let gateway = Gateway::start();
-    assert_eq!(gateway.put("/metrics/job/ci/instance/node-1", "# TYPE ci_build_duration_seconds gauge\nci_build_duration_seconds 42.5\n").status, 200);
+    assert_eq!(
+        gateway
+            .put("/metrics/job/ci/instance/node-1", "# TYPE ci_build_duration_seconds gauge\nci_build_duration_seconds 42.5\n")
+            .status,
+        200
+    );
     let Some(prometheus) = Prometheus::scraping(&gateway, "stores") else { return };
     let (metric, value) = prometheus.wait_for("ci_build_duration_seconds");
     assert_eq!((metric["job"].as_str(), metric["instance"].as_str(), value.as_str()), (Some("ci"), Some("node-1"), "42.5"));
@@ -117,6 +128,34 @@ fn no_push_takes_the_target_down() {
     assert_eq!(value, "1");
     let (_, minimum) = prometheus.wait_for("min_over_time(up{job=\"pushgateway\"}[5m])");
     assert_eq!(minimum, "1");
+}
+
+/// A native histogram can only be pushed and scraped as protobuf.
+#[test]
+fn prometheus_stores_a_native_histogram() {
+    let gateway = Gateway::start();
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    // Count 6, sum 7.5, schema 0; one observation in the zero bucket, 2 in the one up to 1 and 3 in the one up to 2.
+    let numbers = [&[0x08, 6, 0x11][..], &7.5f64.to_le_bytes(), &[0x28, 0, 0x31], &0.001f64.to_le_bytes(), &[0x38, 1]].concat();
+    let histogram = [numbers, field(12, &[0x08, 0, 0x10, 2]), vec![0x68, 4, 0x68, 2]].concat();
+    let family = [field(1, b"h"), vec![0x18, 4], field(4, &field(7, &histogram))].concat();
+    let message = [vec![u8::try_from(family.len()).unwrap()], family].concat();
+    let kind = ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
+    assert_eq!(gateway.request("PUT", "/metrics/job/native", &[kind], &message).said(), (200, String::new()));
+    let Some(prometheus) = Prometheus::with_flags(&gateway, "native", &["--enable-feature=native-histograms"]) else { return };
+    let (_, count) = prometheus.wait_for("histogram_count(h{job=\"native\"})");
+    let (_, sum) = prometheus.wait_for("histogram_sum(h{job=\"native\"})");
+    let (_, below) = prometheus.wait_for("histogram_fraction(0, 1, h{job=\"native\"}) * 6");
+    assert_eq!((count.as_str(), sum.as_str(), below.parse::<f64>().unwrap().round()), ("6", "7.5", 3.0));
+}
+
+#[test]
+fn prometheus_stores_a_utf8_name() {
+    let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
+    assert_eq!(gateway.put("/metrics/job/utf8/U__g_2e_h/v", "{\"http.üs\",\"l.m\"=\"x\"} 7\n").status, 200);
+    let Some(prometheus) = Prometheus::scraping(&gateway, "utf8") else { return };
+    let (metric, value) = prometheus.wait_for("{\"http.üs\"}");
+    assert_eq!((metric["g.h"].as_str(), metric["l.m"].as_str(), value.as_str()), (Some("v"), Some("x"), "7"));
 }
 
 #[test]

@@ -29,7 +29,9 @@ fn the_quick_start_works() {
                     # TYPE backup_bytes_total counter\nbackup_bytes_total{disk=\"a\"} 1e9\n";
     let refused = gateway.post("/metrics/job/backup/instance/serverA", families);
     assert_eq!(refused.status, 400);
-    assert!(refused.text().contains("backup_success") && refused.text().contains(r#"{instance="node-1",job="backup"}"#));
+    // The metric that it contradicts: its labels name the group.
+    let theirs = r#"collected metric "backup_success" { label:{name:"instance" value:"node-1"} label:{name:"job" value:"backup"} untyped:{value:1}} is not a GAUGE"#;
+    assert_eq!(refused.said().1, prefixed(theirs));
 
     assert_eq!(gateway.delete("/metrics/job/backup/instance/node-1").said(), (202, String::new()));
     assert_eq!(gateway.lines("backup_success"), [""; 0]);

@@ -189,9 +189,8 @@ fn check_scrape(scrape: &Scrape, history: &[Operation]) {
             // No group: either nothing was answered, or a delete could be the last.
             None => {
                 let last = answered.max_by_key(|operation| operation.ended);
-                let is_deleted = |last: &Operation| {
-                    by_group(group).any(|operation| operation.push.is_none() && operation.ended > last.began)
-                };
+                let is_deleted =
+                    |last: &Operation| by_group(group).any(|operation| operation.push.is_none() && operation.ended > last.began);
                 assert!(last.is_none_or(is_deleted), "{group:?} is missing, though {last:?} was answered");
             }
         }

@@ -103,7 +103,11 @@ fn the_store_chooses_no_orderings() {
         }
         for ordering in ["Relaxed", "AcqRel", "Ordering::Acquire", "Ordering::Release"] {
             let is_code = |line: &&str| !line.trim_start().starts_with("//");
-            assert!(!product(&text).lines().filter(is_code).any(|line| line.contains(ordering)), "{}: {ordering}", path.display());
+            assert!(
+                !product(&text).lines().filter(is_code).any(|line| line.contains(ordering)),
+                "{}: {ordering}",
+                path.display()
+            );
         }
     }
 }

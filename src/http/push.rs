@@ -22,9 +22,12 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
     let key = match grouping_key(path, gateway.options.names) {
         Ok(key) => Arc::new(key),
         Err(text) => {
-            // The reference has read the body by then, too, and the connection can go on.
-            return match request_body::receive(body, gateway.limits()).await {
-                Ok(_) => Answer::error(400, text),
+            // The reference has begun to decode the body by then, too; and the connection can go on.
+            let body = request_body::receive(body, gateway.limits()).await;
+            let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
+            let checked = body.and_then(|body| if is_gzip { request_body::check_gzip_header(&body) } else { Ok(()) });
+            return match checked {
+                Ok(()) => Answer::error(400, text),
                 Err(error) => body_error(&error),
             };
         }

@@ -92,6 +92,11 @@ impl Routes {
         &self.telemetry
     }
 
+    /// Whether a path is below that of the API.
+    pub(super) fn is_api(&self, path: &str) -> bool {
+        path.strip_prefix(&self.prefix).is_some_and(|below| below.starts_with("/api/v1/"))
+    }
+
     pub(super) fn find(&self, method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
         let path = decode(path).ok_or(NoRoute::BadRequest)?;
         if method != "CONNECT" {

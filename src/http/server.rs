@@ -54,6 +54,26 @@ impl Listeners {
         Ok(Self(listeners))
     }
 
+    /// The sockets that systemd passes to the process (`LISTEN_FDS`, sd_listen_fds(3)). Call once, before any thread is started.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or one is no listening TCP socket.
+    pub fn from_systemd() -> io::Result<Self> {
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut listeners = Vec::new();
+        for index in 0..passed.len() {
+            if let Some(listener) = passed.take_tcp_listener(index)? {
+                listener.set_nonblocking(true)?;
+                listeners.push(TcpListener::from_std(listener)?);
+            }
+        }
+        if listeners.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "systemd passed no sockets (LISTEN_FDS)"));
+        }
+        Ok(Self(listeners))
+    }
+
     /// Where they listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(|listener| listener.local_addr().ok()).collect()

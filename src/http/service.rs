@@ -69,9 +69,11 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
     let (parts, body) = request.into_parts();
     let found = gateway.options.routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
     let is_head = parts.method == hyper::Method::HEAD;
+    let is_api = gateway.options.routes.is_api(parts.uri.path());
     let checked = match &found {
-        // They do it themselves, and with the whole body.
-        Ok(Route::Push(_) | Route::Api(_)) | Err(NoRoute::Redirect { .. }) => Ok(Some(body)),
+        _ if is_api => Ok(Some(body)),
+        // They do it themselves, and with the whole body; the reference redirects to clean paths before it looks.
+        Ok(Route::Push(_)) | Err(NoRoute::Redirect { permanent: true, .. }) => Ok(Some(body)),
         _ => check_encoding(gateway, &parts, body).await,
     };
     let mut answer = match (checked, found) {

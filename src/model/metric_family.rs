@@ -349,8 +349,8 @@ pub enum Invalid {
     NotOfType {
         /// The place of the metric among those of all families.
         metric: u32,
-        /// What the metric carries instead, if anything.
-        found: Option<MetricType>,
+        /// What the metric carries instead, in protobuf's text form; empty for nothing.
+        found: String,
     },
     /// A label name or value of a protobuf metric is not UTF-8. The metric keeps what could be read of it, replaced.
     LabelNotUtf8 {

@@ -499,16 +499,28 @@ impl Store {
         }
         match (name.mode, exposed) {
             (Mode::Family(pushed), Mode::Family(exposed)) => {
-                let metric = family.metrics().next().expect("a name is claimed for a metric");
-                let metric = show_metric(layout.skeleton(), values, metric, key.labels());
+                let of_owner = match &owner {
+                    Owner::Group(owner) => self.group(owner).and_then(|group| {
+                        let metric = group.layout.family_by_name(&name.raw)?.metrics().next()?;
+                        Some(show_metric(group.layout.skeleton(), &group.values, metric, group.key.labels()))
+                    }),
+                    Owner::Unknown | Owner::Gateway => None,
+                };
+                let owner = if of_owner.is_none() && owner != Owner::Gateway { Owner::Unknown } else { owner };
+                let pushed_metric = || {
+                    let metric = family.metrics().next().expect("a name is claimed for a metric");
+                    show_metric(layout.skeleton(), values, metric, key.labels())
+                };
+                let metric = of_owner.unwrap_or_else(pushed_metric);
                 Refusal::FamilyType { metric, family: family.name().to_owned(), pushed, exposed, owner }
             }
             (Mode::Derived, _) => {
                 let of = Some((family.metric_type(), family.name().to_owned()));
-                Refusal::Suffix { name: name.raw.to_string(), of, owner: Some(owner) }
+                Refusal::Suffix { name: name.raw.to_string(), of, owner: Some(owner), is_name_exposed: true }
             }
             (Mode::Family(_), Mode::Derived) => {
-                Refusal::Suffix { name: name.raw.to_string(), of: self.suffix_owner(&name.raw), owner: Some(owner) }
+                let of = self.suffix_owner(&name.raw);
+                Refusal::Suffix { name: name.raw.to_string(), of, owner: Some(owner), is_name_exposed: false }
             }
         }
     }

@@ -4,7 +4,7 @@ use super::job_door::JobDoor;
 use super::layout::{Checked, Flaw, Layout};
 use super::refusal::{self, Refusal, show_metric};
 use super::snapshot::{Content, Snapshot};
-use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, Skeleton};
+use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -164,10 +164,21 @@ impl Push {
 
 fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {
     let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
+    let type_of = |metric: usize| {
+        let of_metric = skeleton.families().find(|family| family.metric_range().contains(&metric));
+        of_metric.map(|family| family.metric_type())
+    };
     match flaw {
         Flaw::NoName => Refusal::NoName,
         Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries { metric: show(*metric) },
+        Flaw::LabelTwice { metric, label } if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) => {
+            Refusal::Malformed { metric: show(*metric), what: "must not have an explicit \"quantile\" label".to_owned() }
+        }
         Flaw::LabelTwice { metric, label } => Refusal::LabelTwice { metric: show(*metric), label: label.clone() },
+        // As the reference has it, whose check takes an empty name for the one before the first.
+        Flaw::LabelName { metric, label } if label.is_empty() => {
+            Refusal::LabelTwice { metric: show(*metric), label: String::new() }
+        }
         Flaw::LabelName { metric, label } => {
             Refusal::Malformed { metric: show(*metric), what: format!("has a label with an invalid name: {label}") }
         }
@@ -177,7 +188,12 @@ fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) 
         }
         Flaw::Suffix { name, family } => {
             let of = skeleton.family(*family);
-            Refusal::Suffix { name: name.clone(), of: Some((of.metric_type(), of.name().to_owned())), owner: None }
+            Refusal::Suffix {
+                name: name.clone(),
+                of: Some((of.metric_type(), of.name().to_owned())),
+                owner: None,
+                is_name_exposed: false,
+            }
         }
     }
 }

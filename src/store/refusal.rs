@@ -41,7 +41,7 @@ pub enum Refusal {
     },
     /// Others expose the family with another type.
     FamilyType {
-        /// The metric as protobuf's text form shows it.
+        /// A metric as protobuf's text form shows it: the owner's, if that is a known group, else the pushed one.
         metric: String,
         /// The family.
         family: String,
@@ -60,6 +60,8 @@ pub enum Refusal {
         of: Option<(MetricType, String)>,
         /// Who exposes the other one; none if it is in the push.
         owner: Option<Owner>,
+        /// The name is exposed, and the summary or histogram was pushed.
+        is_name_exposed: bool,
     },
     /// Two names are the same once escaped.
     EscapedName {
@@ -144,13 +146,21 @@ impl fmt::Display for Refusal {
             }
             Self::FamilyType { family, pushed, exposed, owner: Owner::Gateway, .. } => {
                 let (pushed, exposed) = (pushed.as_proto_str(), exposed.as_proto_str());
-                write!(f, "gathered metric family {family} has type {pushed} but should have {exposed}, the gateway's own")
+                write!(f, "gathered metric family {family} has type {pushed} but should have {exposed}")
             }
-            Self::FamilyType { metric, pushed, exposed, owner, .. } => {
-                let (pushed, exposed) = (pushed.as_str(), exposed.as_proto_str());
-                write!(f, "collected metric {metric} is not a {exposed}; it was pushed as {pushed} and {owner} has it otherwise")
+            // The metric is the group's: its labels name it.
+            Self::FamilyType { metric, pushed, owner: Owner::Group(_), .. } => {
+                write!(f, "collected metric {metric} is not a {}", pushed.as_proto_str())
             }
-            Self::Suffix { name, of, owner } => {
+            Self::FamilyType { metric, exposed, .. } => {
+                write!(f, "collected metric {metric} is not a {}", exposed.as_proto_str())
+            }
+            Self::Suffix { name, of: Some((_, of)), owner: Some(owner), is_name_exposed: true } => {
+                let kinds = if name.ends_with("_bucket") { "histogram" } else { "histogram or summary" };
+                write!(f, "collected {kinds} named {of:?} collides with previously collected metric named {name:?}")?;
+                write!(f, "; {owner} has it")
+            }
+            Self::Suffix { name, of, owner, .. } => {
                 write!(f, "collected metric named {name:?} collides with previously collected ")?;
                 match of {
                     Some((metric_type, of)) => write!(f, "{} named {of:?}", metric_type.as_str())?,
@@ -180,6 +190,10 @@ impl fmt::Display for Refusal {
 
 /// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed with.
 pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_>, key: &LabelSet) -> String {
+    show_with(skeleton, metric, key, |family| show_value(family, metric, &values[metric.value_range()]))
+}
+
+fn show_with(skeleton: &Skeleton, metric: Metric<'_>, key: &LabelSet, value: impl Fn(Family<'_>) -> String) -> String {
     let place = |family: &Family<'_>| family.metric_range().contains(&metric.index());
     let family = skeleton.families().find(place).expect("a metric belongs to a family");
     let mut text = format!("{:?} {{ ", family.name());
@@ -187,7 +201,11 @@ pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_
         // Writing to a String cannot fail.
         let _ = write!(text, "label:{{name:{name:?} value:{value:?}}} ");
     }
-    let values = &values[metric.value_range()];
+    text + &value(family) + "}"
+}
+
+fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64]) -> String {
+    let mut text = String::new();
     let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS);
     let number = |bits: u64| f64::from_bits(bits);
     let count = |bits: u64| if is_float { number(bits).to_string() } else { bits.to_string() };
@@ -209,7 +227,6 @@ pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_
             text.write_char('}')
         }
     };
-    text.push('}');
     text
 }
 
@@ -219,10 +236,11 @@ pub(super) fn of_invalid(invalid: &crate::model::Invalid, families: &Families, k
     let show = |metric: u32| show_metric(&families.skeleton, &families.values, families.skeleton.metric(metric as usize), key);
     match invalid {
         Invalid::Timestamp => Refusal::Timestamps,
-        Invalid::NotOfType { metric, .. } => {
+        Invalid::NotOfType { metric, found } => {
             let of_metric = |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
             let family = families.skeleton.families().find(of_metric).expect("a metric belongs to a family");
-            Refusal::Malformed { metric: show(*metric), what: format!("is not a {}", family.metric_type().as_proto_str()) }
+            let shown = show_with(&families.skeleton, families.skeleton.metric(*metric as usize), key, |_| found.clone());
+            Refusal::Malformed { metric: shown, what: format!("is not a {}", family.metric_type().as_proto_str()) }
         }
         Invalid::LabelNotUtf8 { metric, label, in_name } => {
             let part = if *in_name { "name" } else { "value" };

@@ -214,6 +214,8 @@ pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Respons
             }
             response.body.extend_from_slice(&chunk[..size]);
         }
+    } else if response.header("connection") == Some("close") {
+        stream.read_to_end(&mut response.body).expect("the end");
     }
     Some(response)
 }

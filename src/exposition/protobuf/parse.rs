@@ -4,6 +4,7 @@
 //! family name the last counts, as with the reference. Fields of the wrong wire type count as unknown, as everywhere in protobuf;
 //! a message field that stands twice is the two put together.
 
+use super::to_text::metric_value_text;
 use super::wire::{Fields, Malformed, NoVarint, Value, read_varint};
 use crate::exposition::go_quote::quote;
 use crate::model::{Families, FamiliesBuilder, Invalid, MetricFlags, MetricType};
@@ -129,16 +130,10 @@ fn value_field(metric_type: MetricType) -> u64 {
     }
 }
 
-fn type_of_field(field: u64) -> Option<MetricType> {
-    let types = [MetricType::Gauge, MetricType::Counter, MetricType::Summary, MetricType::Untyped, MetricType::Histogram];
-    types.into_iter().find(|&metric_type| value_field(metric_type) == field)
-}
-
-fn parse_metric(metric: &[u8], metric_type: MetricType, builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
+fn parse_metric(bytes: &[u8], metric_type: MetricType, builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
     let mut value: Option<Cow<'_, [u8]>> = None;
-    let mut found = None;
     let mut bad_label = None;
-    for field in Fields::new(metric) {
+    for field in Fields::new(bytes) {
         match field? {
             (1, Value::Bytes(label)) => parse_label(label, builder, &mut bad_label)?,
             (6, Value::Varint(_)) => builder.invalid(Invalid::Timestamp),
@@ -146,7 +141,6 @@ fn parse_metric(metric: &[u8], metric_type: MetricType, builder: &mut FamiliesBu
                 None => value = Some(Cow::Borrowed(body)),
                 Some(value) => value.to_mut().extend_from_slice(body),
             },
-            (field, Value::Bytes(_)) => found = found.or(type_of_field(field)),
             _ => {}
         }
     }
@@ -156,7 +150,7 @@ fn parse_metric(metric: &[u8], metric_type: MetricType, builder: &mut FamiliesBu
         builder.extra(metric, value.as_deref().unwrap_or_default());
     }
     if value.is_none() {
-        builder.invalid(Invalid::NotOfType { metric, found });
+        builder.invalid(Invalid::NotOfType { metric, found: metric_value_text(bytes) });
     }
     if let Some((label, in_name)) = bad_label {
         builder.invalid(Invalid::LabelNotUtf8 { metric, label, in_name });
@@ -405,7 +399,7 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_noted() {
         let invalid = |metric_type, metric: Vec<u8>| parse(&delimited(&[family("x", metric_type, &[metric])])).unwrap().invalid;
-        assert_eq!(invalid(0, gauge(1.0)), Some(Invalid::NotOfType { metric: 0, found: Some(MetricType::Gauge) }));
+        assert_eq!(invalid(0, gauge(1.0)), Some(Invalid::NotOfType { metric: 0, found: "gauge:{value:1}".to_owned() }));
         assert_eq!(invalid(1, [gauge(1.0), vec![0x30, 0]].concat()), Some(Invalid::Timestamp));
         let label = message(|out| {
             write_bytes(1, b"a", out);

@@ -91,6 +91,14 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     out
 }
 
+/// What a metric carries beside its labels, on a line.
+pub(super) fn metric_value_text(metric: &[u8]) -> String {
+    let mut out = String::new();
+    // All but the first field, which is the labels'.
+    Writer { out: &mut out, is_compact: true, depth: 0 }.message(metric, &METRIC[1..]);
+    out
+}
+
 struct Writer<'a> {
     out: &'a mut String,
     is_compact: bool,

@@ -290,7 +290,7 @@ impl<'a> Parser<'a> {
         let start = self.at;
         self.at += memchr::memchr(b'\n', &self.body[start..]).unwrap_or(self.body.len() - start);
         self.peek()?;
-        let spelled = &self.body[start..self.at];
+        let spelled = without_backslashes(&self.body[start..self.at]);
         let metric_type = match spelled.to_ascii_uppercase().as_slice() {
             b"COUNTER" => MetricType::Counter,
             b"GAUGE" => MetricType::Gauge,
@@ -298,7 +298,7 @@ impl<'a> Parser<'a> {
             b"UNTYPED" => MetricType::Untyped,
             b"HISTOGRAM" => MetricType::Histogram,
             b"GAUGE_HISTOGRAM" | b"GAUGEHISTOGRAM" => MetricType::GaugeHistogram,
-            _ => return self.error(format!("unknown metric type {}", quote(spelled))),
+            _ => return self.error(format!("unknown metric type {}", quote(&spelled))),
         };
         self.at += 1;
         self.current_family().metric_type = Some(metric_type);
@@ -492,9 +492,9 @@ impl<'a> Parser<'a> {
         }
         let start = self.at;
         self.skip_line()?;
-        let rest = &self.body[start..self.at - 1];
+        let rest = without_backslashes(&self.body[start..self.at - 1]);
         if !rest.is_empty() {
-            return self.error(format!("spurious string after timestamp: {}", quote(rest)));
+            return self.error(format!("spurious string after timestamp: {}", quote(&rest)));
         }
         self.has_timestamp = true;
         Ok(())
@@ -733,6 +733,11 @@ impl<'a> Parser<'a> {
     fn must_str(&self, span: Span) -> &str {
         self.str(span).expect("names and label values were checked when they were read")
     }
+}
+
+/// The reference passes over backslashes where it reads to the end of a line that knows no escapes.
+fn without_backslashes(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().filter(|&byte| byte != b'\\').collect()
 }
 
 fn index(index: usize) -> u32 {

@@ -1,0 +1,58 @@
+//! What the benches push: a fleet of batch jobs, each with a dozen lines.
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+use pushgateway::exposition::text;
+use pushgateway::model::{Families, GroupingKey, NameScheme};
+use pushgateway::store::{Config, Outcome, Push, PushMode, Store};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// A body of 12 lines with their headers, as a job of the fleet pushes it; numbers follow from `seed`.
+pub fn fleet_body(seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut body = String::new();
+    for name in ["duration_seconds", "last_success_timestamp_seconds", "records_processed", "exit_code"] {
+        let _ = write!(
+            body,
+            "# HELP batch_{name} Of the last run.\n# TYPE batch_{name} gauge\nbatch_{name} {}\n",
+            random.f64() * 1e4
+        );
+    }
+    body += "# TYPE batch_bytes_total counter\n";
+    for step in ["fetch", "decode", "transform", "load"] {
+        for direction in ["in", "out"] {
+            let _ = writeln!(body, "batch_bytes_total{{direction=\"{direction}\",step=\"{step}\"}} {}", random.u32(..));
+        }
+    }
+    body
+}
+
+/// A body with another family than [`fleet_body`]'s beside them.
+pub fn changed_body(seed: u64) -> String {
+    format!("{}# TYPE batch_extra gauge\nbatch_extra {seed}\n", fleet_body(seed))
+}
+
+/// The key of a job of the fleet.
+pub fn key(n: u64) -> Arc<GroupingKey> {
+    Arc::new(GroupingKey::new([("job", "fleet"), ("instance", format!("node-{n:07}").as_str())]).expect("a job"))
+}
+
+/// Parsed families.
+pub fn families(body: &str) -> Families {
+    text::parse(body.as_bytes(), NameScheme::Legacy).expect("a valid body")
+}
+
+/// One push of these families.
+pub fn put(store: &Store, key: &Arc<GroupingKey>, families: Families) {
+    let mut push = Push::new(Arc::clone(key), families, PushMode::Replace, 1_700_000_000_000_000_000);
+    assert_eq!(store.push(&mut push), Outcome::Done);
+}
+
+/// A store with so many groups of the fleet.
+pub fn store_of(n_groups: u64) -> Store {
+    let store = Store::new(Config::default());
+    for n in 0..n_groups {
+        put(&store, &key(n), families(&fleet_body(n)));
+    }
+    store
+}

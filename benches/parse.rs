@@ -1,0 +1,71 @@
+//! Bodies to families: the text format and delimited protobuf, each beside a plain parser of lines.
+
+mod common;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pushgateway::exposition::{protobuf, text};
+use pushgateway::model::{LabelSet, NameScheme};
+use std::collections::HashMap;
+use std::hint::black_box;
+
+/// What one would write first: a string for every name, label and value. Knows no headers, escapes or errors.
+fn naive(body: &str) -> HashMap<String, Vec<(HashMap<String, String>, f64)>> {
+    let mut families: HashMap<String, Vec<(HashMap<String, String>, f64)>> = HashMap::new();
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect();
+        families.entry(name.to_owned()).or_default().push((labels, value.parse().expect("a number")));
+    }
+    families
+}
+
+/// The families of a text body as delimited messages.
+fn delimited(body: &str) -> Vec<u8> {
+    let families = common::families(body);
+    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Default::default()), Vec::new());
+    for family in families.skeleton.families() {
+        let template = protobuf::FamilyTemplate::new(family, &[], false, Default::default());
+        let mut metrics = Vec::new();
+        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
+        protobuf::write_header(family.name(), family.help(), family.metric_type(), Default::default(), metrics.len(), &mut out);
+        out.extend_from_slice(&metrics);
+    }
+    out
+}
+
+fn large_body(n_series: usize) -> String {
+    let line = |i: usize| format!("requests_total{{code=\"{}\",handler=\"/api/v1/{i}\",method=\"GET\"}} {i}.5\n", 200 + i % 7);
+    "# TYPE requests_total counter\n".to_owned() + &(0..n_series).map(line).collect::<String>()
+}
+
+fn parse(c: &mut Criterion) {
+    for (shape, body) in [("12_lines", common::fleet_body(1)), ("10000_series", large_body(10_000))] {
+        let expected = common::families(&body);
+        let message = delimited(&body);
+        // The messages are in the order in which metrics are exposed.
+        let sorted = |mut values: Vec<u64>| {
+            values.sort_unstable();
+            values
+        };
+        assert_eq!(sorted(protobuf::parse(&message).unwrap().values), sorted(expected.values.clone()));
+        assert_eq!(naive(&body).values().map(Vec::len).sum::<usize>(), expected.skeleton.n_metrics());
+
+        let mut group = c.benchmark_group("parse/text");
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(shape, |b| b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy)));
+        group.finish();
+        let mut group = c.benchmark_group("parse/naive");
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(shape, |b| b.iter(|| naive(black_box(&body))));
+        group.finish();
+        let mut group = c.benchmark_group("parse/protobuf");
+        group.throughput(Throughput::Bytes(message.len() as u64));
+        group.bench_function(shape, |b| b.iter(|| protobuf::parse(black_box(&message))));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, parse);
+criterion_main!(benches);
