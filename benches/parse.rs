@@ -8,9 +8,11 @@ use pushgateway::model::{LabelSet, NameScheme};
 use std::collections::HashMap;
 use std::hint::black_box;
 
+type Sample = (HashMap<String, String>, f64);
+
 /// What one would write first: a string for every name, label and value. Knows no headers, escapes or errors.
-fn naive(body: &str) -> HashMap<String, Vec<(HashMap<String, String>, f64)>> {
-    let mut families: HashMap<String, Vec<(HashMap<String, String>, f64)>> = HashMap::new();
+fn naive(body: &str) -> HashMap<String, Vec<Sample>> {
+    let mut families: HashMap<String, Vec<Sample>> = HashMap::new();
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");
         let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));

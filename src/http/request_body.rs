@@ -59,7 +59,10 @@ impl fmt::Display for BodyError {
                 write!(f, "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)")
             }
             Self::Corrupt(what) => f.write_str(what),
-            Self::Broken(error) => write!(f, "the body could not be received: {error}"),
+            Self::Broken(error) => match std::error::Error::source(error) {
+                Some(cause) if cause.to_string().contains("chunk size") => f.write_str("invalid byte in chunk length"),
+                _ => write!(f, "the body could not be received: {error}"),
+            },
         }
     }
 }

@@ -98,6 +98,9 @@ impl Routes {
     }
 
     pub(super) fn find(&self, method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
+        if path == "*" && method != "OPTIONS" {
+            return Err(NoRoute::BadRequest);
+        }
         let path = decode(path).ok_or(NoRoute::BadRequest)?;
         if method != "CONNECT" {
             let clean = clean(&path);

@@ -68,6 +68,9 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
     let is_draining = gateway.is_draining();
     let (parts, body) = request.into_parts();
     let found = gateway.options.routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
+    if let Some(refused) = check_host(&parts) {
+        return refused.into_response();
+    }
     let is_head = parts.method == hyper::Method::HEAD;
     let is_api = gateway.options.routes.is_api(parts.uri.path());
     let checked = match &found {
@@ -88,6 +91,21 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
         answer.body = Body::Empty;
     }
     answer.into_response()
+}
+
+/// Exactly one `Host` (RFC 9112, 3.2), in which no byte ends a header or names nothing.
+fn check_host(parts: &Parts) -> Option<Answer> {
+    let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).closing());
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if parts.version >= hyper::Version::HTTP_11 => refused("missing required Host header"),
+        (Some(_), Some(_)) => refused("too many Host headers"),
+        (Some(host), None) => {
+            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte);
+            if host.as_bytes().iter().all(is_part) { None } else { refused("malformed Host header") }
+        }
+        (None, _) => None,
+    }
 }
 
 /// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns the body if it is still to be read.

@@ -166,7 +166,11 @@ impl fmt::Display for Refusal {
                     Some((metric_type, of)) => write!(f, "{} named {of:?}", metric_type.as_str())?,
                     None => f.write_str("summary, histogram or suffix of one")?,
                 }
-                owner.as_ref().map_or(Ok(()), |owner| write!(f, "; {owner} has it"))
+                match owner {
+                    // In the reference's words alone: everybody knows whose they are.
+                    None | Some(Owner::Gateway) => Ok(()),
+                    Some(owner) => write!(f, "; {owner} has it"),
+                }
             }
             Self::EscapedName { pushed, exposed, owner } => {
                 write!(f, "the metric names {pushed:?} and {exposed:?} are the same once escaped")?;
@@ -212,19 +216,23 @@ fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64]) -> String 
     let field = family.metric_type().as_str();
     let _ = match family.metric_type() {
         MetricType::Counter | MetricType::Gauge | MetricType::Untyped => write!(text, "{field}:{{value:{}}}", number(values[0])),
-        MetricType::Summary => {
-            let _ = write!(text, "{field}:{{sample_count:{} sample_sum:{}", values[0], number(values[1]));
-            for (bound, &value) in metric.bounds().zip(&values[2..]) {
-                let _ = write!(text, " quantile:{{quantile:{bound} value:{}}}", number(value));
+        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => {
+            let mut parts = Vec::new();
+            let as_count = |bits| if family.metric_type() == MetricType::Summary { u64::to_string(&bits) } else { count(bits) };
+            if metric.flags().has(MetricFlags::HAS_COUNT) {
+                parts.push(format!("sample_count:{}", as_count(values[0])));
             }
-            text.write_char('}')
-        }
-        MetricType::Histogram | MetricType::GaugeHistogram => {
-            let _ = write!(text, "{field}:{{sample_count:{} sample_sum:{}", count(values[0]), number(values[1]));
-            for (bound, &value) in metric.bounds().zip(&values[2..]) {
-                let _ = write!(text, " bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value));
+            if metric.flags().has(MetricFlags::HAS_SUM) {
+                parts.push(format!("sample_sum:{}", number(values[1])));
             }
-            text.write_char('}')
+            for (bound, &value) in metric.bounds().zip(&values[2..]) {
+                parts.push(if family.metric_type() == MetricType::Summary {
+                    format!("quantile:{{quantile:{bound} value:{}}}", number(value))
+                } else {
+                    format!("bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value))
+                });
+            }
+            write!(text, "{field}:{{{}}}", parts.join(" "))
         }
     };
     text
