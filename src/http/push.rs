@@ -37,7 +37,9 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
         Err(error) => return body_error(&error),
     };
     let format = BodyFormat::of(headers, gateway);
-    let parsed = if body.len() < LARGE_BODY_BYTES {
+    // What is compressed says little about how long it takes.
+    let expected_bytes = if format.encoding == Encoding::Identity { body.len() } else { body.len().saturating_mul(8) };
+    let parsed = if expected_bytes < LARGE_BODY_BYTES {
         Some(format.parse(body))
     } else {
         gateway.parse_pool.run(move || format.parse(body)).await

@@ -1,0 +1,171 @@
+//! Where the gateway differs from the reference on purpose, as far as other tests do not show it: see the list in the README.
+
+mod common;
+
+use common::{Client, Gateway};
+use std::process::Command;
+
+/// Six bytes that announce 64 GiB end the reference's process.
+#[test]
+fn an_announced_length_does_not_end_the_process() {
+    let gateway = Gateway::start();
+    let kind = ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
+    for body in [
+        &b"\x80\x80\x80\x80\x80\x02"[..],
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\x3f",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
+        assert_eq!(gateway.request("PUT", "/metrics/job/j", &[kind], body).status, 400);
+    }
+    assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
+}
+
+/// The reference only queues both.
+#[test]
+fn deletes_and_wipes_are_done_when_they_are_answered() {
+    let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
+    let mut client = Client::new(&gateway);
+    for i in 0..200_usize {
+        let path = format!("/metrics/job/j{i}");
+        assert_eq!(client.request("PUT", &path, &[], b"x 1\n").status, 200);
+        if i % 2 == 0 {
+            assert_eq!(client.request("DELETE", &path, &[], b"").status, 202);
+        }
+        assert_eq!(client.request("GET", "/metrics", &[], b"").text().matches("\nx{").count(), i.div_ceil(2));
+    }
+    assert_eq!(client.request("PUT", "/api/v1/admin/wipe", &[], b"").status, 202);
+    assert_eq!(client.request("GET", "/metrics", &[], b"").text().matches("job=\"").count(), 0);
+    assert_eq!(client.request("GET", "/api/v1/metrics", &[], b"").text(), r#"{"status":"success","data":[]}"#);
+}
+
+#[test]
+fn a_wipe_needs_a_flag() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "x 1\n");
+    assert_eq!(gateway.put("/api/v1/admin/wipe", "").status, 404);
+    assert_eq!(gateway.lines("x").len(), 1);
+}
+
+#[test]
+fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
+    let gateway = Gateway::start();
+    let form = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")];
+    let post = |body: &str| gateway.request("POST", "/metrics/job/j", &form, body.as_bytes()).said();
+    assert_eq!(post("a%7Bl%3D%22x%2By%22%7D+1%0A").0, 200);
+    assert_eq!(gateway.lines("a"), [r#"a{instance="",job="j",l="x+y"} 1"#]);
+    // What parses as it stands is not touched, as with `curl --data-binary`.
+    assert_eq!(post("b{l=\"x+y%20\"} 1\n").0, 200);
+    assert_eq!(gateway.lines("b"), [r#"b{instance="",job="j",l="x+y%20"} 1"#]);
+    // The first error is told.
+    assert_eq!(post("c+d"), (400, "text format parsing error in line 1: unexpected end of input stream".to_owned()));
+    assert_eq!(post("c=1").0, 400);
+    // Without the content type nothing is decoded.
+    assert_eq!(gateway.post("/metrics/job/j", "d+1").status, 400);
+}
+
+#[test]
+fn the_push_times_are_the_gateways() {
+    let gateway = Gateway::start();
+    assert_eq!(gateway.put("/metrics/job/j", "push_time_seconds 5\npush_failure_time_seconds 6\nx 1\n").status, 200);
+    assert_eq!(gateway.post("/metrics/job/j", "push_failure_time_seconds 6\n").status, 200);
+    assert_eq!(gateway.lines("push_failure_time_seconds"), [r#"push_failure_time_seconds{instance="",job="j"} 0"#]);
+    assert!(!gateway.lines("push_time_seconds")[0].ends_with(" 5"));
+}
+
+#[test]
+fn gauge_histograms_have_a_type_of_their_own() {
+    let gateway = Gateway::start();
+    let of = |metric_type: &str| format!("# TYPE h {metric_type}\nh_bucket{{le=\"1\"}} 1\nh_count 1\n");
+    assert_eq!(gateway.put("/metrics/job/a", &of("gaugehistogram")).status, 200);
+    assert_eq!(gateway.put("/metrics/job/b", &of("histogram")).status, 400);
+    assert_eq!(gateway.put("/metrics/job/b", &of("gaugehistogram")).status, 200);
+}
+
+#[test]
+fn groups_of_a_job_are_queried_by_path() {
+    let gateway = Gateway::start();
+    for path in ["/metrics/job/a", "/metrics/job/a/instance/i", "/metrics/job/b"] {
+        gateway.put(path, "x 1\n");
+    }
+    let query = |path: &str| -> (u16, serde_json::Value) {
+        let response = gateway.request("GET", path, &[], b"");
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        (response.status, serde_json::from_slice(&response.body).unwrap())
+    };
+    let n_groups = |path: &str| query(path).1["data"].as_array().map(Vec::len);
+    assert_eq!(n_groups("/api/v1/metrics"), Some(3));
+    assert_eq!(n_groups("/api/v1/metrics/a"), Some(2));
+    assert_eq!(n_groups("/api/v1/metrics/a/i"), Some(1));
+    let (status, answer) = query("/api/v1/metrics/none");
+    assert_eq!((status, answer["status"].as_str()), (404, Some("error")));
+    // Large answers come in pieces and are whole all the same.
+    for i in 0..2000 {
+        gateway.put(&format!("/metrics/job/many/instance/{i}"), "x 1\ny{l=\"v\"} 2\n");
+    }
+    assert_eq!(n_groups("/api/v1/metrics/many"), Some(2000));
+}
+
+#[test]
+fn redirects_below_the_api_keep_the_prefix() {
+    let gateway = Gateway::with_flags(&["--web.route-prefix=/pg"]);
+    let redirected = gateway.request("GET", "/pg/api/v1/status/", &[], b"");
+    assert_eq!((redirected.status, redirected.header("location")), (301, Some("/pg/api/v1/status")));
+}
+
+#[test]
+fn a_target_over_the_librarys_limit_is_refused() {
+    let gateway = Gateway::start();
+    let long = |len: usize| gateway.request("GET", &format!("/-/healthy?{}", "x".repeat(len)), &[], b"").status;
+    assert_eq!((long(60_000), long(70_000)), (200, 414));
+}
+
+#[test]
+fn what_go_adds_is_absent() {
+    let gateway = Gateway::start();
+    for path in ["/debug/pprof/", "/debug/pprof/heap"] {
+        assert_eq!(gateway.request("GET", path, &[], b"").status, 404);
+    }
+    assert!(!gateway.scrape().contains("go_"));
+}
+
+#[test]
+fn exactly_one_host_is_demanded() {
+    use std::io::{BufReader, Write};
+    let gateway = Gateway::start();
+    for (hosts, status) in [("", 400), ("Host: a\r\n", 200), ("Host: a\r\nHost: b\r\n", 400), ("Host: a b\r\n", 400)] {
+        let mut stream = gateway.connect();
+        stream.write_all(format!("GET /-/healthy HTTP/1.1\r\n{hosts}\r\n").as_bytes()).unwrap();
+        assert_eq!(common::read_response(&mut BufReader::new(&stream), false).unwrap().status, status, "{hosts:?}");
+    }
+}
+
+#[test]
+fn what_cannot_run_ends_with_an_error_and_status_1() {
+    for (flags, text) in [
+        (&["--no.such.flag"][..], "--no.such.flag"),
+        (&["--web.listen-address=127.0.0.1:notaport"], "notaport"),
+        (&["--web.listen-address=203.0.113.1:1"], "203.0.113.1:1"),
+        (&["--web.external-url=http://[::1"], "external-url"),
+        (&["--web.telemetry-path=foo"], "telemetry-path"),
+        (&["--web.config.file=/nonexistent.yml"], "nonexistent.yml"),
+        (&["--persistence.interval=soon"], "soon"),
+        (&["--web.systemd-socket"], "LISTEN_FDS"),
+        (&["@/nonexistent.args"], "arguments"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).args(flags).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
+        assert!(said.contains(text) && output.stdout.is_empty(), "{flags:?}: {said}");
+    }
+}
+
+#[test]
+fn help_and_version_are_told() {
+    for (flag, text) in
+        [("--help", "--limit.shapes-per-job"), ("-h", "--web.listen-address"), ("--version", env!("CARGO_PKG_VERSION"))]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).arg(flag).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(text), "{flag}");
+    }
+}
