@@ -68,11 +68,12 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     runtime.block_on(async {
         let listeners = if flags.systemd_socket { Listeners::from_systemd()? } else { Listeners::bind(&flags.listen_addresses)? };
         let gateway = Gateway::start(options)?;
+        // Before anybody is told that it listens: a signal that comes then has to find a process that knows what to do.
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
         for address in listeners.addresses() {
             tracing::info!(%address, "listening");
         }
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let for_signals = Arc::clone(&gateway);
         tokio::spawn(async move {
             for is_second in [false, true] {

@@ -118,10 +118,11 @@ impl Server {
         gateway.shutdown_requested().await;
         gateway.begin_draining();
         tracing::info!("shutting down: answering what was asked");
-        // Clients whose requests have arrived but were not seen yet get their answers, too.
+        // Clients whose requests have arrived but were not seen yet get their answers, too: connections that wait to be accepted, and
+        // requests that wait to be read.
         tokio::time::sleep(DRAIN_GRACE).await;
-        accepting.shutdown().await;
         close.send_replace(true);
+        while accepting.join_next().await.is_some() {}
         if tokio::time::timeout(DRAIN_MAX, connections.recv()).await.is_err() {
             tracing::warn!("some requests were not answered within {} seconds", DRAIN_MAX.as_secs());
         }
@@ -131,11 +132,17 @@ impl Server {
 async fn accept(
     listener: TcpListener,
     gateway: Arc<Gateway>,
-    closing: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
     connection: mpsc::Sender<Infallible>,
 ) {
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            // Nobody waits to be accepted.
+            _ = closed(&mut closing) => return,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 tokio::spawn(serve(stream, Arc::clone(&gateway), closing.clone(), connection.clone()));
             }
@@ -146,6 +153,15 @@ async fn accept(
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 }
             }
+        }
+    }
+}
+
+/// Completes when connections are to be closed, also if that was so before.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    while !*closing.borrow_and_update() {
+        if closing.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -172,9 +188,11 @@ async fn serve(
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
+        // First: what has arrived is read before the connection may count as idle.
+        biased;
         result = connection.as_mut() => Some(result),
         // It changes once, or is gone, which means the same.
-        _ = closing.changed() => None,
+        _ = closed(&mut closing) => None,
     };
     let result = match result {
         Some(result) => result,
