@@ -1,0 +1,215 @@
+//! Measurements: targets in turn, round after round, each with its own groups and its own account of what it was told.
+
+use crate::ledger::Ledger;
+use crate::load::{self, Arrivals, Measured, Plan, Scraped, Scrapes};
+use crate::process::Usage;
+use crate::target::{self, Programs, Target};
+use crate::workload::Workload;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is the same for all targets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub workload: Workload,
+    pub connections: u32,
+    pub keep_alive: bool,
+    pub rate: Option<f64>,
+    pub poisson: bool,
+    pub scrape_interval: Duration,
+    pub scrape_gzip: bool,
+    pub duration: Duration,
+    pub warm_up: Duration,
+    pub preload_max: Duration,
+    pub threads: usize,
+    pub seed: u64,
+    pub programs: Programs,
+    pub floor_bytes: usize,
+}
+
+/// One measurement of one target.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub target: String,
+    pub round: u32,
+    pub workload: Workload,
+    pub connections: u32,
+    pub keep_alive: bool,
+    pub rate: Option<f64>,
+    pub seed: u64,
+    /// Groups that were there, which may be fewer than asked for.
+    pub groups: u32,
+    pub seconds: f64,
+    pub answered: u64,
+    pub per_second: f64,
+    pub statuses: BTreeMap<u16, u64>,
+    pub lost: BTreeMap<String, u64>,
+    /// Microseconds by percentile.
+    pub latency_us: Vec<(f64, f64)>,
+    pub latency_max_us: f64,
+    /// How far the generator was behind its own schedule at worst.
+    pub generator_late_us: f64,
+    /// What the target used, if its process is known.
+    pub usage: Option<Usage>,
+    /// Microseconds of the target's CPU for each answer.
+    pub cpu_us: Option<f64>,
+    /// The same of the generator.
+    pub generator_cpu_us: f64,
+    pub scrapes: Vec<Scraped>,
+    pub lies: Vec<String>,
+    /// Whether scrapes were compared with what was pushed.
+    pub is_checked: bool,
+}
+
+impl Row {
+    /// Whether nothing was lost, torn or invented, as far as that was looked at.
+    pub fn is_true(&self) -> bool {
+        self.lies.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Percentiles that are kept, up to what a plot needs.
+const PERCENTILES: [f64; 12] = [1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0];
+
+struct Contender {
+    target: Target,
+    ledger: Arc<Ledger>,
+    groups: u32,
+}
+
+/// Measures each target once a round.
+///
+/// # Errors
+///
+/// A target cannot be started.
+pub fn compare(names: &[String], rounds: u32, settings: &Settings) -> Result<Vec<Row>, String> {
+    let mut contenders = Vec::new();
+    for name in names {
+        contenders.push(prepare(name, settings)?);
+    }
+    let total = u64::from(rounds) * contenders.len() as u64;
+    let bar = progress_bar(total, "round");
+    let mut rows = Vec::new();
+    for round in 1..=rounds {
+        for contender in &contenders {
+            bar.set_message(contender.target.name.clone());
+            let row = measure(contender, round, settings);
+            if bar.is_hidden() {
+                println!("round {round} {}: {:.0}/s, {:?} µs CPU", row.target, row.per_second, row.cpu_us);
+            }
+            rows.push(row);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(rows)
+}
+
+fn progress_bar(len: u64, unit: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {unit}s {{per_sec}} ETA {{eta}} {{msg}}"));
+    ProgressBar::new(len).with_style(style.expect("a valid template"))
+}
+
+fn prepare(name: &str, settings: &Settings) -> Result<Contender, String> {
+    let target = target::start(name, &settings.programs, settings.floor_bytes)?;
+    let ledger = Arc::new(Ledger::new(settings.workload.n_groups(), settings.workload.is_shared()));
+    let bar = progress_bar(u64::from(settings.workload.n_groups()), "group");
+    bar.set_message(format!("preloading {name}"));
+    let plan = plan(&target, settings, settings.warm_up, settings.workload.n_groups());
+    let groups = if settings.workload.is_churning() {
+        0
+    } else {
+        load::preload(&plan, &ledger, settings.preload_max, |n| bar.set_position(n))
+    };
+    bar.finish_and_clear();
+    if groups < settings.workload.n_groups() && !settings.workload.is_churning() {
+        println!("{name}: {groups} groups in {:?}, not more", settings.preload_max);
+    }
+    // A second scrape is what the first one's memory and caches are for.
+    if let Some(path) = &target.scrape_path {
+        for _ in 0..2 {
+            let _ = load::final_scrape(target.address, path, settings.scrape_gzip, &ledger);
+        }
+    }
+    load::run(self::plan(&target, settings, settings.warm_up, groups), &ledger, |_| ());
+    Ok(Contender { target, ledger, groups })
+}
+
+fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -> Plan {
+    let arrivals = match settings.rate {
+        Some(per_second) => Arrivals::Open { per_second, poisson: settings.poisson },
+        None => Arrivals::Closed,
+    };
+    let scrapes = target.scrape_path.clone().filter(|_| !settings.scrape_interval.is_zero());
+    let mut workload = settings.workload.clone();
+    if !workload.is_churning() {
+        workload.groups = groups.max(1);
+    }
+    Plan {
+        address: target.address,
+        prefix: target.prefix.clone(),
+        workload,
+        arrivals,
+        connections: settings.connections,
+        threads: settings.threads,
+        keep_alive: settings.keep_alive,
+        duration,
+        seed: settings.seed,
+        scrapes: scrapes.map(|path| Scrapes { path, interval: settings.scrape_interval, gzip: settings.scrape_gzip }),
+        is_checked: target.is_checked,
+    }
+}
+
+fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
+    let Contender { target, ledger, groups } = contender;
+    let plan = plan(target, settings, settings.duration, *groups);
+    let usage = || target.pid.and_then(Usage::of);
+    let (before, own_before) = (usage(), Usage::of(std::process::id()));
+    let measured = load::run(plan, ledger, |_| ());
+    let (after, own_after) = (usage(), Usage::of(std::process::id()));
+    let mut lies: Vec<String> = measured.lies.iter().map(ToString::to_string).collect();
+    let mut scrapes = measured.scrapes.clone();
+    if let (Some(path), true) = (&target.scrape_path, target.is_checked) {
+        match load::final_scrape(target.address, path, settings.scrape_gzip, ledger) {
+            Ok((scraped, found)) => {
+                scrapes.push(scraped);
+                lies.extend(found.iter().take(10).map(|lie| format!("at the end: {lie}")));
+            }
+            Err(error) => lies.push(format!("the last scrape failed: {error}")),
+        }
+    }
+    let used = before.zip(after).map(|(before, after)| after.since(before));
+    let own = own_before.zip(own_after).map_or(0.0, |(before, after)| after.since(before).cpu_seconds());
+    let n = measured.n_answered().max(1) as f64;
+    Row {
+        target: target.name.clone(),
+        round,
+        workload: settings.workload.clone(),
+        connections: settings.connections,
+        keep_alive: settings.keep_alive,
+        rate: settings.rate,
+        seed: settings.seed,
+        groups: *groups,
+        seconds: measured.elapsed.as_secs_f64(),
+        answered: measured.n_answered(),
+        per_second: measured.per_second(),
+        latency_us: percentiles(&measured),
+        latency_max_us: measured.latency.max() as f64 / 1e3,
+        generator_late_us: measured.late_max.as_secs_f64() * 1e6,
+        usage: used,
+        cpu_us: used.map(|used| used.cpu_seconds() * 1e6 / n),
+        generator_cpu_us: own * 1e6 / n,
+        scrapes,
+        lies,
+        statuses: measured.statuses,
+        lost: measured.lost,
+        is_checked: target.is_checked,
+    }
+}
+
+fn percentiles(measured: &Measured) -> Vec<(f64, f64)> {
+    PERCENTILES.map(|rank| (rank, measured.latency.value_at_quantile(rank / 100.0) as f64 / 1e3)).to_vec()
+}

@@ -1,0 +1,54 @@
+//! What a process has used, from `/proc`.
+
+use procfs::process::Process;
+use serde::Serialize;
+
+/// Counters and memory of a process at one moment.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Usage {
+    /// Seconds in user mode.
+    pub user_seconds: f64,
+    /// Seconds in the kernel.
+    pub system_seconds: f64,
+    /// Bytes of memory.
+    pub resident_bytes: u64,
+    /// The most that it ever had.
+    pub resident_bytes_max: u64,
+    /// Switches of all threads that are there.
+    pub context_switches: u64,
+}
+
+impl Usage {
+    /// Of a process; none if it is gone or not ours to look at.
+    pub fn of(pid: u32) -> Option<Self> {
+        let process = Process::new(pid.cast_signed()).ok()?;
+        let (stat, status) = (process.stat().ok()?, process.status().ok()?);
+        let ticks = procfs::ticks_per_second() as f64;
+        let switches = |status: &procfs::process::Status| {
+            status.voluntary_ctxt_switches.unwrap_or(0) + status.nonvoluntary_ctxt_switches.unwrap_or(0)
+        };
+        let tasks = process.tasks().ok()?.flatten().filter_map(|task| task.status().ok());
+        Some(Self {
+            user_seconds: stat.utime as f64 / ticks,
+            system_seconds: stat.stime as f64 / ticks,
+            resident_bytes: status.vmrss.unwrap_or(0) * 1024,
+            resident_bytes_max: status.vmhwm.unwrap_or(0) * 1024,
+            context_switches: tasks.map(|status| switches(&status)).sum(),
+        })
+    }
+
+    /// What was used since `earlier`; memory as it is now.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            user_seconds: self.user_seconds - earlier.user_seconds,
+            system_seconds: self.system_seconds - earlier.system_seconds,
+            context_switches: self.context_switches.saturating_sub(earlier.context_switches),
+            ..self
+        }
+    }
+
+    /// Both kinds of time.
+    pub fn cpu_seconds(self) -> f64 {
+        self.user_seconds + self.system_seconds
+    }
+}

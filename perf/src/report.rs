@@ -1,0 +1,363 @@
+//! What a reader gets: a table, lines of JSON, a page with plots.
+
+use crate::measure::Row;
+use plotters::prelude::*;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+/// Medians of a target over its rounds.
+struct Summary<'a> {
+    name: &'a str,
+    rows: Vec<&'a Row>,
+}
+
+impl<'a> Summary<'a> {
+    fn all(rows: &'a [Row]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for row in rows {
+            match all.iter_mut().find(|summary| summary.name == row.target) {
+                Some(summary) => summary.rows.push(row),
+                None => all.push(Self { name: &row.target, rows: vec![row] }),
+            }
+        }
+        all
+    }
+
+    fn sorted(&self, value: impl Fn(&Row) -> f64) -> Vec<f64> {
+        let mut values: Vec<f64> = self.rows.iter().map(|row| value(row)).filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    }
+
+    fn median(&self, value: impl Fn(&Row) -> f64) -> f64 {
+        let values = self.sorted(value);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Half the distance between the quartiles, of the median.
+    fn spread_percent(&self, value: impl Fn(&Row) -> f64 + Copy) -> f64 {
+        let values = self.sorted(value);
+        if values.len() < 3 {
+            return f64::NAN;
+        }
+        let quartile = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+        (quartile(0.75) - quartile(0.25)) / 2.0 / self.median(value) * 100.0
+    }
+}
+
+fn percentile(row: &Row, rank: f64) -> f64 {
+    row.latency_us.iter().find(|(known, _)| *known == rank).map_or(f64::NAN, |&(_, value)| value)
+}
+
+fn cpu(row: &Row) -> f64 {
+    row.cpu_us.unwrap_or(f64::NAN)
+}
+
+fn last_byte_ms(row: &Row) -> f64 {
+    let mut times: Vec<f64> = row.scrapes.iter().map(|scrape| scrape.last_byte_seconds * 1e3).collect();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn resident_mb(row: &Row) -> f64 {
+    row.usage.map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
+}
+
+type Column = (&'static str, fn(&Summary<'_>) -> String);
+
+fn figure(value: f64) -> String {
+    if value.is_nan() {
+        "–".to_owned()
+    } else if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+const COLUMNS: [Column; 11] = [
+    ("pushes/s", |s| figure(s.median(|row| row.per_second))),
+    ("±%", |s| figure(s.spread_percent(|row| row.per_second))),
+    ("CPU µs", |s| figure(s.median(cpu))),
+    ("±%", |s| figure(s.spread_percent(cpu))),
+    ("p50 µs", |s| figure(s.median(|row| percentile(row, 50.0)))),
+    ("p99 µs", |s| figure(s.median(|row| percentile(row, 99.0)))),
+    ("p99.9 µs", |s| figure(s.median(|row| percentile(row, 99.9)))),
+    ("scrape ms", |s| figure(s.median(last_byte_ms))),
+    ("RSS MB", |s| figure(s.median(resident_mb))),
+    ("generator µs", |s| figure(s.median(|row| row.generator_cpu_us))),
+    ("truth", |s| {
+        let n_lies: usize = s.rows.iter().map(|row| row.lies.len() + row.lost.len()).sum();
+        match (n_lies, s.rows.iter().all(|row| row.is_checked)) {
+            (0, true) => "kept".to_owned(),
+            (0, false) => "not checked".to_owned(),
+            (n, _) => format!("FAILED ({n})"),
+        }
+    }),
+];
+
+/// Prints medians, ratios to the floor (or the last target), and what went wrong.
+pub fn table(rows: &[Row]) {
+    let summaries = Summary::all(rows);
+    let width = summaries.iter().map(|summary| summary.name.len()).max().unwrap_or(0).max(6);
+    println!("\n{:width$}  {}", "target", COLUMNS.map(|(name, _)| format!("{name:>12}")).concat());
+    for summary in &summaries {
+        println!("{:width$}  {}", summary.name, COLUMNS.map(|(_, cell)| format!("{:>12}", cell(summary))).concat());
+    }
+    for (name, ratios) in ratios(&summaries) {
+        println!("{name}: {ratios}");
+    }
+    for row in rows {
+        for lie in row.lies.iter().take(3) {
+            println!("FAILED: {} round {}: {lie}", row.target, row.round);
+        }
+        for (kind, n) in &row.lost {
+            println!("FAILED: {} round {}: {n} pushes not answered: {kind}", row.target, row.round);
+        }
+        if row.generator_late_us > 5000.0 {
+            println!(
+                "{} round {}: the generator was {:.0} µs behind its own schedule",
+                row.target, row.round, row.generator_late_us
+            );
+        }
+    }
+}
+
+fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
+    let Some(base) = summaries.iter().find(|summary| summary.name == "floor").or(summaries.last()) else { return Vec::new() };
+    let others = summaries.iter().filter(|summary| summary.name != base.name);
+    others
+        .map(|summary| {
+            let throughput = summary.median(|row| row.per_second) / base.median(|row| row.per_second);
+            let cpu = summary.median(cpu) / base.median(cpu);
+            let p99 = summary.median(|row| percentile(row, 99.0)) / base.median(|row| percentile(row, 99.0));
+            let text = format!("{throughput:.2} × the throughput, {cpu:.2} × the CPU, {p99:.2} × the p99");
+            (format!("{} / {}", summary.name, base.name), text)
+        })
+        .collect()
+}
+
+/// What the figures were taken on and with.
+#[derive(Serialize)]
+struct Conditions {
+    command: String,
+    machine: String,
+    cores: usize,
+    kernel: String,
+    version: &'static str,
+}
+
+fn conditions() -> Conditions {
+    let first = |path: &str, start: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
+        line.split_once(':').map_or(line.clone(), |(_, value)| value.trim().to_owned())
+    };
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    Conditions {
+        command: format!("pushgateway-bench {}", command.join(" ")),
+        machine: first("/proc/cpuinfo", "model name"),
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        kernel: first("/proc/sys/kernel/osrelease", ""),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn write_json<'a>(rows: impl Iterator<Item = &'a Row>, path: &Path) -> Result<(), String> {
+    let with_path = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(with_path)?;
+    let conditions = serde_json::to_string(&conditions()).map_err(|error| error.to_string())?;
+    writeln!(file, "{conditions}").map_err(with_path)?;
+    for row in rows {
+        let line = serde_json::to_string(row).map_err(|error| error.to_string())?;
+        writeln!(file, "{line}").map_err(with_path)?;
+    }
+    Ok(())
+}
+
+/// Writes raw figures and a page, where they are asked for.
+///
+/// # Errors
+///
+/// A file cannot be written.
+pub fn write(rows: &[Row], json: Option<&Path>, html: Option<&Path>) -> Result<(), String> {
+    if let Some(path) = json {
+        write_json(rows.iter(), path)?;
+    }
+    if let Some(path) = html {
+        let summaries = Summary::all(rows);
+        let plots = [latency_plot(&summaries)?, rounds_plot(&summaries)?].concat();
+        write_page(path, &[(String::new(), rows)], &plots)?;
+    }
+    Ok(())
+}
+
+/// The same of a sweep.
+///
+/// # Errors
+///
+/// A file cannot be written.
+pub fn write_sweep(all: &[(u32, Vec<Row>)], json: Option<&Path>, html: Option<&Path>, axis: &str) -> Result<(), String> {
+    if let Some(path) = json {
+        write_json(all.iter().flat_map(|(_, rows)| rows), path)?;
+    }
+    if let Some(path) = html {
+        let throughput = sweep_plot(all, axis, "pushes/s", |summary| summary.median(|row| row.per_second))?;
+        let cpu = sweep_plot(all, axis, "CPU µs a push", |summary| summary.median(cpu))?;
+        let scrape = sweep_plot(all, axis, "scrape ms", |summary| summary.median(last_byte_ms))?;
+        let sections: Vec<(String, &[Row])> =
+            all.iter().map(|(value, rows)| (format!("{axis} = {value}"), rows.as_slice())).collect();
+        write_page(path, &sections, &[throughput, cpu, scrape].concat())?;
+    }
+    Ok(())
+}
+
+fn write_page(path: &Path, sections: &[(String, &[Row])], plots: &str) -> Result<(), String> {
+    let conditions = conditions();
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+    let mut tables = String::new();
+    for (title, rows) in sections {
+        // Writing to a String cannot fail.
+        let _ = write!(tables, "<h2>{}</h2><div class=wide><table><tr><th>target", escape(title));
+        COLUMNS.iter().for_each(|(name, _)| tables.push_str(&format!("<th>{name}")));
+        let summaries = Summary::all(rows);
+        for summary in &summaries {
+            let _ = write!(tables, "<tr><th>{}", escape(summary.name));
+            COLUMNS.iter().for_each(|(_, cell)| tables.push_str(&format!("<td>{}", cell(summary))));
+        }
+        tables.push_str("</table></div><ul>");
+        for (name, text) in ratios(&summaries) {
+            let _ = write!(tables, "<li>{}: {text}", escape(&name));
+        }
+        tables.push_str("</ul>");
+    }
+    let page = format!(
+        "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>pushgateway-bench</title>\n\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}}\
+         table{{border-collapse:collapse}}th,td{{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd}}th:first-child{{text-align:left}}\
+         .wide{{overflow-x:auto}}svg{{max-width:100%;height:auto;margin:1rem 0}}code{{background:#f4f4f4;padding:.1rem .3rem}}</style>\n\
+         <h1>pushgateway-bench</h1>\n<p><code>{}</code><p>{}, {} cores, Linux {}, version {}. Medians over rounds; ± is half the distance \
+         between the quartiles. CPU is the target's, for each push, scrapes included; generator is this program's.\n{tables}\n{plots}\n",
+        escape(&conditions.command),
+        escape(&conditions.machine),
+        conditions.cores,
+        escape(&conditions.kernel),
+        conditions.version,
+    );
+    std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+const SIZE: (u32, u32) = (960, 480);
+
+fn color(index: usize) -> RGBColor {
+    const COLORS: [RGBColor; 6] = [
+        RGBColor(0, 90, 181),
+        RGBColor(220, 50, 32),
+        RGBColor(26, 133, 85),
+        RGBColor(212, 142, 21),
+        RGBColor(93, 58, 155),
+        RGBColor(90, 90, 90),
+    ];
+    COLORS[index % COLORS.len()]
+}
+
+/// Lines by name, on logarithmic axes if so wanted.
+fn line_plot(
+    title: &str,
+    (x_title, y_title): (&str, &str),
+    lines: &[(String, Vec<(f64, f64)>)],
+    x_label: impl Fn(&f64) -> String,
+) -> Result<String, String> {
+    let points = || lines.iter().flat_map(|(_, points)| points).filter(|(_, y)| y.is_finite() && *y > 0.0);
+    let range = |value: fn(&(f64, f64)) -> f64| {
+        let (low, high) = points().map(value).fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        (low, high)
+    };
+    if points().next().is_none() {
+        return Ok(String::new());
+    }
+    let ((x_low, x_high), (y_low, y_high)) = (range(|p| p.0), range(|p| p.1));
+    let mut svg = String::new();
+    let failed = |error: &dyn std::fmt::Display| format!("cannot plot {title}: {error}");
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 22))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(80)
+            .build_cartesian_2d((x_low..x_high.max(x_low * 1.01)).log_scale(), (y_low * 0.8..y_high * 1.25).log_scale())
+            .map_err(|error| failed(&error))?;
+        chart
+            .configure_mesh()
+            .x_desc(x_title)
+            .y_desc(y_title)
+            .x_label_formatter(&x_label)
+            .y_label_formatter(&|value| figure(*value))
+            .label_style(("sans-serif", 15))
+            .light_line_style(WHITE)
+            .draw()
+            .map_err(|error| failed(&error))?;
+        for (index, (name, points)) in lines.iter().enumerate() {
+            let style = color(index).stroke_width(3);
+            let points = points.iter().copied().filter(|(_, y)| y.is_finite() && *y > 0.0);
+            chart
+                .draw_series(LineSeries::new(points, style).point_size(3))
+                .map_err(|error| failed(&error))?
+                .label(name.clone())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .border_style(RGBColor(200, 200, 200))
+            .label_font(("sans-serif", 15))
+            .draw()
+            .map_err(|error| failed(&error))?;
+        area.present().map_err(|error| failed(&error))?;
+    }
+    Ok(svg)
+}
+
+/// Latency by percentile: the further right, the rarer.
+fn latency_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
+    let rarity = |rank: f64| 100.0 / (100.0 - rank.min(99.999));
+    let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
+        .iter()
+        .map(|summary| {
+            let ranks: Vec<f64> = summary.rows[0].latency_us.iter().map(|&(rank, _)| rank).collect();
+            let points = ranks.into_iter().map(|rank| (rarity(rank), summary.median(|row| percentile(row, rank)))).collect();
+            (summary.name.to_owned(), points)
+        })
+        .collect();
+    let label = |x: &f64| format!("{}%", ((100.0 - 100.0 / x) * 1e4).round() / 1e4);
+    line_plot("Latency of pushes by percentile", ("percentile", "µs"), &lines, label)
+}
+
+fn rounds_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
+    let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
+        .iter()
+        .map(|summary| {
+            let points = summary.rows.iter().map(|row| (f64::from(row.round), row.per_second)).collect();
+            (summary.name.to_owned(), points)
+        })
+        .collect();
+    line_plot("Pushes a second, round by round", ("round", "pushes/s"), &lines, |x| format!("{x:.0}"))
+}
+
+fn sweep_plot(all: &[(u32, Vec<Row>)], axis: &str, title: &str, value: impl Fn(&Summary<'_>) -> f64) -> Result<String, String> {
+    let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+    for (x, rows) in all {
+        for summary in Summary::all(rows) {
+            let point = (f64::from(*x), value(&summary));
+            match lines.iter_mut().find(|(name, _)| name == summary.name) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((summary.name.to_owned(), vec![point])),
+            }
+        }
+    }
+    line_plot(&format!("{title} by {axis}"), (axis, title), &lines, |x| format!("{x:.0}"))
+}

@@ -1,0 +1,334 @@
+//! What is pushed: the fleets that gateways are run for.
+//!
+//! Every number of a push follows from its group and its sequence number, which is one of the numbers. So whoever reads a scrape can
+//! say which push of a group it shows, and whether it shows all of it. Values differ between groups and from push to push: text whose
+//! values are all alike compresses far better than any real one.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+
+/// What a push looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The text format.
+    Text,
+    /// Delimited protobuf.
+    Protobuf,
+}
+
+/// How a push is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Not at all.
+    Identity,
+    /// gzip.
+    Gzip,
+    /// snappy's framing format.
+    Snappy,
+}
+
+/// A load by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Many jobs, each with a group of its own and 12 lines.
+    Fleet,
+    /// Pushes of 1,000 families.
+    Big,
+    /// Every push makes a group; the one before it is deleted.
+    Churn,
+    /// Everybody pushes to a handful of groups.
+    Hot,
+    /// A fleet of which every tenth push contradicts the others.
+    Clash,
+}
+
+/// What is pushed, by whom and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: Kind,
+    /// Groups of the fleet.
+    #[serde(default = "default_groups")]
+    pub groups: u32,
+    /// Of a hundred pushes so many are POSTs.
+    #[serde(default)]
+    pub add_percent: u8,
+    /// Text or protobuf.
+    #[serde(default = "default_format")]
+    pub format: Format,
+    /// Compression.
+    #[serde(default = "default_encoding")]
+    pub encoding: Encoding,
+}
+
+fn default_groups() -> u32 {
+    1000
+}
+
+fn default_format() -> Format {
+    Format::Text
+}
+
+fn default_encoding() -> Encoding {
+    Encoding::Identity
+}
+
+/// Samples of a push of the fleet.
+pub const N_LINES: usize = 12;
+/// Families of a `big` push beside those of the fleet.
+const N_BIG_FAMILIES: u64 = 995;
+/// Groups that everybody pushes to in `hot`.
+const N_HOT: u32 = 8;
+/// Every so many-th push of `clash` contradicts.
+const CLASH_EVERY: u64 = 10;
+
+/// What a push asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A push that has to be accepted.
+    Push,
+    /// A push that has to be refused.
+    Clash,
+    /// A delete.
+    Delete,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct What {
+    /// What it asks for.
+    pub action: Action,
+    /// Of which group.
+    pub group: u32,
+    /// Which push of that group.
+    pub seq: u64,
+}
+
+impl Workload {
+    /// How many groups are written to.
+    pub fn n_groups(&self) -> u32 {
+        if self.kind == Kind::Hot { self.groups.min(N_HOT) } else { self.groups }
+    }
+
+    /// Whether several connections push to one group at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.kind == Kind::Hot
+    }
+
+    /// Whether groups go again.
+    pub fn is_churning(&self) -> bool {
+        self.kind == Kind::Churn
+    }
+
+    /// What the `n`th request of a connection does.
+    pub fn action(&self, n: u64) -> Action {
+        match self.kind {
+            Kind::Clash if n % CLASH_EVERY == CLASH_EVERY - 1 => Action::Clash,
+            Kind::Churn if n % 2 == 1 => Action::Delete,
+            _ => Action::Push,
+        }
+    }
+
+    /// Writes a whole request. `prefix` is the path in front of `/job/…`; `scratch` is the body afterwards.
+    pub fn write_request(&self, what: What, prefix: &str, keep_alive: bool, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+        let What { action, group, seq } = what;
+        scratch.clear();
+        let job = if action == Action::Clash { "clash" } else { "fleet" };
+        let method = match action {
+            Action::Delete => "DELETE",
+            _ if (seq % 100) < u64::from(self.add_percent) => "POST",
+            _ => "PUT",
+        };
+        out.clear();
+        let _ = write!(out, "{method} {prefix}/job/{job}/instance/node-{group:07} HTTP/1.1\r\nHost: bench\r\n");
+        if !keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        match action {
+            Action::Delete => {}
+            Action::Clash => scratch.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n"),
+            Action::Push => {
+                write_fleet(group, seq, scratch);
+                if self.kind == Kind::Big {
+                    write_big(group, seq, scratch);
+                }
+            }
+        }
+        if self.format == Format::Protobuf && action != Action::Delete {
+            *scratch = as_protobuf(scratch);
+            out.extend_from_slice(
+                b"Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\n",
+            );
+        }
+        match self.encoding {
+            _ if action == Action::Delete => {}
+            Encoding::Identity => {}
+            Encoding::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(scratch).expect("a vector takes everything");
+                *scratch = encoder.finish().expect("a vector takes everything");
+                out.extend_from_slice(b"Content-Encoding: gzip\r\n");
+            }
+            Encoding::Snappy => {
+                let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+                encoder.write_all(scratch).expect("a vector takes everything");
+                *scratch = encoder.into_inner().expect("a vector takes everything");
+                out.extend_from_slice(b"Content-Encoding: snappy\r\n");
+            }
+        }
+        let _ = write!(out, "Content-Length: {}\r\n\r\n", scratch.len());
+        out.extend_from_slice(scratch);
+    }
+}
+
+fn as_protobuf(text: &[u8]) -> Vec<u8> {
+    use pushgateway::exposition::{protobuf, text};
+    use pushgateway::model::{Escaping, LabelSet, NameScheme};
+    let families = text::parse(text, NameScheme::Legacy).expect("we wrote it");
+    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8), Vec::new());
+    for family in families.skeleton.families() {
+        let template = protobuf::FamilyTemplate::new(family, &[], false, Escaping::AllowUtf8);
+        let mut metrics = Vec::new();
+        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
+        protobuf::write_header(family.name(), family.help(), family.metric_type(), Escaping::AllowUtf8, metrics.len(), &mut out);
+        out.extend_from_slice(&metrics);
+    }
+    out
+}
+
+/// A number that looks like chance and follows from group, push and line.
+fn mix(group: u32, seq: u64, line: u64) -> u64 {
+    let mut x = (u64::from(group) << 40) ^ (seq << 8) ^ line;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The lines of a push: text in front of the number, and the number as integer and seven digits behind the point, if it has any.
+fn lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_LINES] {
+    let chance = |line| mix(group, seq, line);
+    let seconds = |line| (1_795_000_000 + seq, Some(chance(line) % 10_000_000));
+    let (fast, slow) = (seq * 3 + chance(8) % 3, chance(9) % 50);
+    [
+        ("# HELP batch_runs_total Runs of the job.\n# TYPE batch_runs_total counter\nbatch_runs_total ", seq, None),
+        ("# TYPE batch_records_total counter\nbatch_records_total{step=\"read\"} ", seq * 731 + chance(1) % 700, None),
+        ("batch_records_total{step=\"write\"} ", seq * 613 + chance(2) % 600, None),
+        ("# TYPE batch_workers gauge\nbatch_workers ", 100 + chance(3) % 900, None),
+        ("# TYPE batch_queue_length gauge\nbatch_queue_length ", 100 + chance(4) % 900, None),
+        ("# TYPE batch_memory_mebibytes gauge\nbatch_memory_mebibytes ", 100 + chance(5) % 900, None),
+        ("# TYPE batch_last_start_seconds gauge\nbatch_last_start_seconds ", seconds(6).0, seconds(6).1),
+        ("# TYPE batch_last_end_seconds gauge\nbatch_last_end_seconds ", seconds(7).0, seconds(7).1),
+        ("# TYPE batch_step_seconds histogram\nbatch_step_seconds_bucket{le=\"0.5\"} ", fast, None),
+        ("batch_step_seconds_bucket{le=\"+Inf\"} ", fast + slow, None),
+        ("batch_step_seconds_sum ", seq * 2, Some(chance(10) % 10_000_000)),
+        ("batch_step_seconds_count ", fast + slow, None),
+    ]
+}
+
+fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
+    for (text, integer, fraction) in lines(group, seq) {
+        out.extend_from_slice(text.as_bytes());
+        write_number(integer, fraction, out);
+        out.push(b'\n');
+    }
+}
+
+fn write_number(integer: u64, fraction: Option<u64>, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = integer;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+    if let Some(fraction) = fraction {
+        out.push(b'.');
+        (0..7).rev().for_each(|place| out.push(b'0' + (fraction / 10u64.pow(place) % 10) as u8));
+    }
+}
+
+fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
+    for family in 0..N_BIG_FAMILIES {
+        let _ = write!(
+            out,
+            "# TYPE big_{family}_total counter\nbig_{family}_total {}\n",
+            seq * 17 + mix(group, seq, 100 + family) % 17
+        );
+    }
+}
+
+/// What a group shows of the fleet's lines; NaN for none.
+pub type Shown = [f64; N_LINES];
+
+/// The numbers that a push of a group has, as whoever reads them gets them.
+pub fn expected(group: u32, seq: u64) -> Shown {
+    let mut text = Vec::new();
+    lines(group, seq).map(|(_, integer, fraction)| {
+        text.clear();
+        write_number(integer, fraction, &mut text);
+        std::str::from_utf8(&text).expect("digits").parse().expect("a number")
+    })
+}
+
+/// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name apart.
+pub fn line_of(name: &str, labels: &str) -> Option<usize> {
+    Some(match name {
+        "batch_runs_total" => 0,
+        "batch_records_total" => 1 + usize::from(labels.contains("step=\"write\"")),
+        "batch_workers" => 3,
+        "batch_queue_length" => 4,
+        "batch_memory_mebibytes" => 5,
+        "batch_last_start_seconds" => 6,
+        "batch_last_end_seconds" => 7,
+        "batch_step_seconds_bucket" => 8 + usize::from(labels.contains("le=\"+Inf\"")),
+        "batch_step_seconds_sum" => 10,
+        "batch_step_seconds_count" => 11,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_has_the_numbers_that_are_expected_of_it() {
+        let mut body = Vec::new();
+        write_fleet(7, 41, &mut body);
+        let body = String::from_utf8(body).unwrap();
+        let mut shown = [f64::NAN; N_LINES];
+        for line in body.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            shown[line_of(name, labels).unwrap()] = value.parse().unwrap();
+        }
+        assert_eq!(shown, expected(7, 41));
+        assert_eq!(shown[0], 41.0);
+        assert_ne!(expected(7, 42), expected(8, 42));
+    }
+
+    #[test]
+    fn requests_are_whole() {
+        for (format, encoding) in
+            [(Format::Text, Encoding::Identity), (Format::Protobuf, Encoding::Gzip), (Format::Text, Encoding::Snappy)]
+        {
+            let workload = Workload { kind: Kind::Big, groups: 2, add_percent: 0, format, encoding };
+            let (mut out, mut scratch) = (Vec::new(), Vec::new());
+            let what = What { action: Action::Push, group: 1, seq: 2 };
+            workload.write_request(what, "/metrics", true, &mut out, &mut scratch);
+            let head = String::from_utf8_lossy(&out).split("\r\n\r\n").next().unwrap().to_owned();
+            assert!(head.starts_with("PUT /metrics/job/fleet/instance/node-0000001 HTTP/1.1\r\n"), "{head}");
+            assert!(head.contains(&format!("Content-Length: {}", scratch.len())) && out.ends_with(&scratch));
+        }
+    }
+}
