@@ -151,7 +151,7 @@ impl Ledger {
 /// What each group shows.
 fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
     let text = std::str::from_utf8(scrape).map_err(|error| error.to_string())?;
-    if !text.ends_with('\n') {
+    if !text.is_empty() && !text.ends_with('\n') {
         return Err("it does not end with a line".to_owned());
     }
     let mut groups: Vec<Option<Shown>> = vec![None; n_groups];

@@ -1,7 +1,7 @@
 //! Wiping everything, and shutting down on request.
 
+use super::answer::Answer;
 use super::gateway::Gateway;
-use super::service::Answer;
 use crate::telemetry::Method;
 
 /// Answers `/-/quit`.

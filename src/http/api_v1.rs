@@ -1,8 +1,8 @@
 //! The query API: groups and flags as JSON, to the reference's letter.
 
+use super::answer::Answer;
 use super::body::Body;
 use super::gateway::Gateway;
-use super::service::Answer;
 use crate::exposition::json;
 use crate::store::Snapshot;
 use crate::telemetry::build_labels;

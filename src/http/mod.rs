@@ -3,6 +3,7 @@
 //! Every request goes `server` → `router` → one of `push`, `scrape`, `api_v1`, `admin`. Status codes are chosen here alone.
 
 mod admin;
+mod answer;
 mod api_v1;
 mod body;
 mod gateway;

@@ -1,11 +1,11 @@
 //! PUT, POST and DELETE of a group.
 
+use super::answer::Answer;
 use super::gateway::Gateway;
 use super::negotiation::is_delimited_protobuf;
 use super::parse_pool::LARGE_BODY_BYTES;
 use super::request_body::{self, BodyError, Encoding};
 use super::router::GroupPath;
-use super::service::Answer;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme, is_legacy_label_name, unescape_name};

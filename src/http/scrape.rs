@@ -1,9 +1,9 @@
 //! GET of the telemetry path.
 
+use super::answer::Answer;
 use super::body::Body;
 use super::gateway::Gateway;
 use super::negotiation::{self, Wanted};
-use super::service::Answer;
 use crate::exposition::protobuf;
 use crate::model::Escaping;
 use crate::scrape::{Document, Format};

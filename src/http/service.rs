@@ -1,5 +1,6 @@
 //! One request, one answer.
 
+use super::answer::Answer;
 use super::body::Body;
 use super::gateway::Gateway;
 use super::request_body::{self, Encoding};
@@ -9,59 +10,10 @@ use crate::store::PushMode;
 use crate::telemetry::{Handler, Method};
 use crate::ui;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use std::time::Instant;
-
-/// An answer before it is put into HTTP's terms.
-pub(super) struct Answer {
-    pub status: u16,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Body,
-}
-
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-
-impl Answer {
-    pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty }
-    }
-
-    /// A body of this type.
-    pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body }
-    }
-
-    /// A line of text.
-    pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self::of(status, TEXT, Body::bytes(text.into()))
-    }
-
-    /// An error as the reference writes it: a line, which no browser may take for anything else.
-    pub fn error(status: u16, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        text.push('\n');
-        Self::text(status, text).with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
-    }
-
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// The connection cannot go on: the rest of the request was not read.
-    pub fn closing(self) -> Self {
-        self.with(header::CONNECTION, HeaderValue::from_static("close"))
-    }
-
-    fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(self.body);
-        *response.status_mut() = StatusCode::from_u16(self.status).expect("status codes are written in this crate");
-        response.headers_mut().extend(self.headers);
-        response
-    }
-}
 
 /// Answers a request.
 pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {

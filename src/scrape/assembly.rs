@@ -6,7 +6,7 @@
 //! | `rounds`  | the assembler                 | scrapes                          | whether `current` can be complete      |
 //! | `asked`   | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
 
-use super::assembler::Exposition;
+use super::exposition::Exposition;
 use super::format::Format;
 use super::round::Rounds;
 use crate::store::{Consumer, Store};

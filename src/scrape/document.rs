@@ -2,7 +2,7 @@
 //!
 //! A document copies no page. It is a [`Buf`] over all of them, so that a server can hand the kernel many at once.
 
-use super::assembler::{Exposition, ViewPages};
+use super::exposition::{Exposition, ViewPages};
 use super::format::{Format, KeyForm, Template};
 use super::gzip::{self, Crc};
 use super::page::Page;

@@ -1,0 +1,54 @@
+//! Answers, before they are put into HTTP's terms.
+
+use super::body::Body;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// A status, headers and a body.
+pub(super) struct Answer {
+    pub status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Body,
+}
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+impl Answer {
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Empty }
+    }
+
+    /// A body of this type.
+    pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
+        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body }
+    }
+
+    /// A line of text.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self::of(status, TEXT, Body::bytes(text.into()))
+    }
+
+    /// An error as the reference writes it: a line, which no browser may take for anything else.
+    pub fn error(status: u16, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.push('\n');
+        Self::text(status, text).with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+    }
+
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The connection cannot go on: the rest of the request was not read.
+    pub fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = StatusCode::from_u16(self.status).expect("status codes are written in this crate");
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
