@@ -118,6 +118,6 @@ pub fn delete(store: &Store, key: &GroupingKey) {
 /// What a group exposes, as `a=gauge b=counter`; empty for no group.
 pub fn shown(store: &Store, key: &GroupingKey) -> String {
     let Some(group) = store.group(key) else { return String::new() };
-    let families = group.layout.families_by_name();
+    let families = group.fixed.layout.families_by_name();
     families.map(|family| format!("{}={}", family.name(), family.metric_type().as_str())).collect::<Vec<_>>().join(" ")
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// What two groups show of the family `a` after these looks: by slot the last one counts.
 fn types(known: &mut [String; 2], taken: Vec<Taken>) {
     for Taken { slot, snapshot } in taken {
-        let type_of_a = snapshot.layout.family_by_name("a").filter(|_| snapshot.is_live());
+        let type_of_a = snapshot.fixed.layout.family_by_name("a").filter(|_| snapshot.is_live());
         known[slot as usize] = type_of_a.map(|family| family.metric_type().as_str().to_owned()).unwrap_or_default();
     }
 }

@@ -9,13 +9,17 @@ use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme, is_legacy_label_name, unescape_name};
-use crate::store::{Outcome, Push, PushMode};
+use crate::store::{Layout, Outcome, Push, PushMode};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use smallvec::SmallVec;
 use std::sync::Arc;
+
+/// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
+const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, headers: &HeaderMap, body: Incoming) -> Answer {
@@ -37,6 +41,21 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
         Err(error) => return body_error(&error),
     };
     let format = BodyFormat::of(headers, gateway);
+    let received_at = gateway.now_ns();
+    let known = if format.may_have_form(&body) { push_known(gateway, mode, &key, &body, received_at) } else { Known::Unknown };
+    let push = match known {
+        Known::Done => return Answer::empty(accepted(gateway)),
+        Known::Layout(push) => push,
+        Known::Unknown => match parsed(gateway, format, body).await {
+            Ok(families) => Push::new(key, families, mode, received_at),
+            Err(answer) => return answer,
+        },
+    };
+    admit(gateway, push).await
+}
+
+/// Parses a body, on a thread for large ones if it is; the error is the answer.
+async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, Answer> {
     // What is compressed says little about how long it takes.
     let expected_bytes = if format.encoding == Encoding::Identity { body.len() } else { body.len().saturating_mul(8) };
     let parsed = if expected_bytes < LARGE_BODY_BYTES {
@@ -44,20 +63,57 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
     } else {
         gateway.parse_pool.run(move || format.parse(body)).await
     };
-    let families = match parsed {
-        Some(Ok(families)) => families,
-        Some(Err(ParseError::Body(error))) => return body_error(&error),
-        Some(Err(ParseError::Format(text))) => return Answer::error(400, text),
-        None => return Answer::error(500, "the parser failed on this body"),
+    match parsed {
+        Some(Ok(families)) => Ok(families),
+        Some(Err(ParseError::Body(error))) => Err(body_error(&error)),
+        Some(Err(ParseError::Format(text))) => Err(Answer::error(400, text)),
+        None => Err(Answer::error(500, "the parser failed on this body")),
+    }
+}
+
+/// What a push is before its body is parsed as a whole.
+enum Known {
+    /// In effect already.
+    Done,
+    /// Of a layout that groups of its job have.
+    Layout(Push),
+    /// Nothing that was seen before.
+    Unknown,
+}
+
+/// Reads a push along the form of the group's last one, or of those of its job.
+fn push_known(gateway: &Gateway, mode: PushMode, key: &Arc<GroupingKey>, body: &[u8], received_at: i64) -> Known {
+    let read = |layout: &Layout| {
+        let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
+        layout.forms().any(|form| text::parse_along(form, body, &mut values)).then_some(values)
     };
-    let mut push = Push::new(key, families, mode, gateway.now_ns());
+    while let Some(found) = gateway.store.find(key) {
+        let Some(values) = read(&found.snapshot().fixed.layout) else { break };
+        if gateway.store.push_numbers(&found, values, received_at) {
+            return Known::Done;
+        }
+        // Somebody else pushed to the group meanwhile: it may have another layout now.
+    }
+    for layout in gateway.store.recent_layouts(key.job()) {
+        if let Some(values) = read(&layout) {
+            return Known::Layout(Push::of_layout(Arc::clone(key), layout, values, mode, received_at));
+        }
+    }
+    Known::Unknown
+}
+
+fn accepted(gateway: &Gateway) -> u16 {
+    if gateway.options.is_check_announced { 200 } else { 202 }
+}
+
+/// Brings a push into effect, or says why not.
+async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
     let outcome = loop {
         match gateway.store.push(&mut push) {
             Outcome::Busy => tokio::task::yield_now().await,
             outcome => break outcome,
         }
     };
-    let accepted = if gateway.options.is_check_announced { 200 } else { 202 };
     match outcome {
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
@@ -67,10 +123,10 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
                 tracing::warn!(key = %push.key(), error = %refusal, "push accepted but not exposed, because it contradicts others");
-                Answer::empty(accepted)
+                Answer::empty(accepted(gateway))
             }
         }
-        Outcome::Done | Outcome::Busy => Answer::empty(accepted),
+        Outcome::Done | Outcome::Busy => Answer::empty(accepted(gateway)),
     }
 }
 
@@ -128,12 +184,19 @@ impl BodyFormat {
         }
     }
 
+    /// Whether the body may be like an earlier one of its group or job as it lies there.
+    fn may_have_form(&self, body: &[u8]) -> bool {
+        !self.is_protobuf && self.encoding == Encoding::Identity && body.len() <= FORM_BYTES_MAX
+    }
+
     fn parse(&self, body: Bytes) -> Result<Families, ParseError> {
         let body = request_body::decode(body, self.encoding, self.limits).map_err(ParseError::Body)?;
         if self.is_protobuf {
             return protobuf::parse(&body).map_err(|error| ParseError::Format(error.to_string()));
         }
-        text::parse(&body, self.names).or_else(|error| {
+        let parsed =
+            if body.len() <= FORM_BYTES_MAX { text::parse_with_form(&body, self.names) } else { text::parse(&body, self.names) };
+        parsed.or_else(|error| {
             // What parses as it stands is never touched.
             let decoded = if self.is_form { request_body::decode_form(&body) } else { None };
             let families = decoded.and_then(|body| text::parse(&body, self.names).ok());

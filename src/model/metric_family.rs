@@ -18,6 +18,7 @@
 //! Invariants: families have unique names, metrics of a family lie together, the labels of a metric are sorted by name (stable;
 //! names may repeat: whoever keeps the families refuses that). All text is UTF-8.
 
+use super::BodyForm;
 use std::fmt;
 
 /// What a metric family is. The numbers are those of `io.prometheus.client.MetricType`.
@@ -374,6 +375,8 @@ pub struct Families {
     pub extras: Vec<MetricExtra>,
     /// The first rule that the push breaks.
     pub invalid: Option<Invalid>,
+    /// How it was written, where the parser was asked to keep that.
+    pub form: Option<Box<BodyForm>>,
 }
 
 impl Families {
@@ -469,6 +472,11 @@ impl FamiliesBuilder {
     /// Keeps what the text format cannot carry of the metric that `end_metric` just ended.
     pub fn extra(&mut self, metric: u32, body: &[u8]) {
         self.families.extras.push(MetricExtra { metric, body: body.into() });
+    }
+
+    /// How many numbers were added so far.
+    pub fn n_values(&self) -> usize {
+        self.families.values.len()
     }
 
     /// Notes a broken rule; the first one stays.

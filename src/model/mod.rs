@@ -1,10 +1,12 @@
 //! Values: what a push is made of, without where it came from or where it is kept.
 
+mod body_form;
 mod grouping_key;
 mod label_set;
 mod metric_family;
 mod name_scheme;
 
+pub use body_form::{BodyForm, FormNumber, NumberKind};
 pub use grouping_key::{GroupingKey, InvalidKey};
 pub use label_set::{ExposedLabels, LabelSet, exposed_labels, exposed_order};
 pub use metric_family::{

@@ -183,7 +183,7 @@ impl View {
             keys: input
                 .changes
                 .iter()
-                .map(|c| c.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.key.labels())))
+                .map(|c| c.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels())))
                 .collect(),
         };
         let mut jobs = Vec::new();

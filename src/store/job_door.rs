@@ -197,6 +197,11 @@ impl JobDoor {
         self.recent.load().iter().find(|layout| layout.is_for(skeleton, key)).cloned()
     }
 
+    /// The layouts that were pushed to this job lately, newest first.
+    pub fn recent_layouts(&self) -> SmallVec<[Arc<Layout>; N_RECENT]> {
+        (**self.recent.load()).clone()
+    }
+
     /// Keeps a layout for the next group that is like this one.
     pub fn remember(&self, layout: &Arc<Layout>) {
         let recent = self.recent.load();

@@ -8,10 +8,13 @@
 //! - no name is that of a family and a suffix of another one.
 
 use super::cell::Mode;
-use crate::model::{Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_name, exposed_labels};
+use crate::model::{
+    BodyForm, Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_name, exposed_labels,
+};
 use crate::sync::hash_of;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Labels of a series as the store compares them: escaped, sorted by name, without an empty `instance`.
@@ -37,7 +40,12 @@ pub struct Layout {
     skeleton: Skeleton,
     key_names: Box<[Box<str>]>,
     parts: Checked,
+    /// How pushes with this skeleton were written: not part of the layout, but what makes reading the next one cheap.
+    forms: [OnceLock<BodyForm>; N_FORMS],
 }
+
+/// Ways to write a layout that are kept: two clients may write the same families differently.
+const N_FORMS: usize = 2;
 
 /// What checking a skeleton finds out.
 #[derive(Debug)]
@@ -108,7 +116,7 @@ impl Layout {
         // Relaxed: ids only have to differ.
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let key_names = key.labels().iter().map(|(name, _)| name.into()).collect();
-        Self { id, skeleton, key_names, parts: checked }
+        Self { id, skeleton, key_names, parts: checked, forms: Default::default() }
     }
 
     /// No other layout has this number.
@@ -124,6 +132,28 @@ impl Layout {
     /// The literal names of the keys it was made for, sorted.
     pub fn key_names(&self) -> &[Box<str>] {
         &self.key_names
+    }
+
+    /// The forms in which it was pushed.
+    pub fn forms(&self) -> impl Iterator<Item = &BodyForm> {
+        self.forms.iter().map_while(OnceLock::get)
+    }
+
+    /// Whether another form would be kept.
+    pub fn wants_form(&self) -> bool {
+        self.forms.iter().any(|form| form.get().is_none())
+    }
+
+    /// Keeps how a push with exactly this skeleton was written, if there is room.
+    pub fn learn_form(&self, mut form: BodyForm) {
+        for place in &self.forms {
+            // Whoever was faster may have brought the same.
+            match place.set(form) {
+                Ok(()) => return,
+                Err(back) if place.get() == Some(&back) => return,
+                Err(back) => form = back,
+            }
+        }
     }
 
     /// Its families in ascending order of their names.

@@ -32,13 +32,14 @@ pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{Owner, Refusal};
 pub use slot::Slot;
-pub use snapshot::{Content, Snapshot};
+pub use snapshot::{Content, Fixed, Snapshot};
 
 use crate::model::{Escaping, GroupingKey, LabelSet, MetricType, Skeleton, escape_name};
 use crate::sync::{Loaded, Queue, Registry, Word};
 use admission::{Claims, NotClaimed};
 use layout::{series_hash, series_labels};
 use refusal::show_metric;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Who looks at what has changed.
@@ -55,6 +56,19 @@ pub struct Taken {
     pub slot: u32,
     /// The group.
     pub snapshot: Arc<Snapshot>,
+}
+
+/// A group that was there when a push to it was looked at, before its body is parsed: most pushes are like the last one.
+pub struct Found {
+    slot: Arc<Slot>,
+    base: Loaded<Snapshot>,
+}
+
+impl Found {
+    /// The group as it was found.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.base
+    }
 }
 
 /// What became of a push.
@@ -146,6 +160,25 @@ impl Store {
         }
     }
 
+    /// The group with exactly this key.
+    pub fn find(&self, key: &GroupingKey) -> Option<Found> {
+        let slot = self.slots.get(key.canonical())?;
+        let base = slot.current_for_update();
+        (base.is_live() && base.fixed.key.labels() == key.labels()).then_some(Found { slot, base })
+    }
+
+    /// Brings a push into effect that has all families of the group as it was found, in its layout, and only other numbers. Returns
+    /// whether it did: if not, somebody else was faster, and nothing has happened.
+    pub fn push_numbers(&self, found: &Found, values: SmallVec<[u64; 12]>, received_at: i64) -> bool {
+        let next = found.base.with_numbers(self.draw_version(), values, received_at);
+        matches!(self.publish_values(&found.slot, &found.base, next), Attempt::Done)
+    }
+
+    /// The layouts that were pushed to a job lately, newest first.
+    pub fn recent_layouts(&self, job: &str) -> SmallVec<[Arc<Layout>; 4]> {
+        self.doors.get(job).map(|door| door.recent_layouts()).unwrap_or_default()
+    }
+
     /// Tries to bring `push` into effect. After [`Outcome::Busy`] call again with the same push.
     pub fn push(&self, push: &mut Push) -> Outcome {
         if let Some(Refusal::KeyNames { .. }) = push.refusal {
@@ -159,9 +192,9 @@ impl Store {
                 self.slots.remove(&slot);
                 continue;
             }
-            if base.is_live() && base.key.labels() != push.key.labels() {
+            if base.is_live() && base.fixed.key.labels() != push.key.labels() {
                 // No failure time for the refused group: its series would be those of the group that is there.
-                return Outcome::Refused(Refusal::OtherKey { exposed: Arc::clone(&base.key) });
+                return Outcome::Refused(Refusal::OtherKey { exposed: Arc::clone(&base.fixed.key) });
             }
             let attempt = match push.refusal.take() {
                 Some(refusal) => match self.note_failure(&slot, &base, push) {
@@ -243,11 +276,11 @@ impl Store {
         loop {
             let Some(slot) = self.slots.get(key.canonical()) else { return Outcome::Done };
             let base = slot.current_for_update();
-            if !base.is_live() || base.key.labels() != key.labels() || !condition(&base) {
+            if !base.is_live() || base.fixed.key.labels() != key.labels() || !condition(&base) {
                 return Outcome::Done;
             }
             let nothing = Content::empty(Arc::clone(&self.empty));
-            match self.publish_structure(&slot, &base, &base.key, nothing, |version, _| base.tombstone(version)) {
+            match self.publish_structure(&slot, &base, &base.fixed.key, nothing, |version, _| base.tombstone(version)) {
                 Attempt::Done => return Outcome::Done,
                 Attempt::Lost => {}
                 Attempt::Busy => return Outcome::Busy,
@@ -305,7 +338,7 @@ impl Store {
 
     /// The consumer has passed this snapshot of a group that is no more: its slot goes, if no push has come meanwhile.
     pub fn retire(&self, _: Consumer, passed: &Arc<Snapshot>) {
-        let Some(slot) = self.slots.get(passed.key.canonical()) else { return };
+        let Some(slot) = self.slots.get(passed.fixed.key.canonical()) else { return };
         let current = slot.current_for_update();
         if !current.is_live() && Arc::ptr_eq(&current, passed) && slot.replace(&current, Arc::new(current.dead())) {
             self.slots.remove(&slot);
@@ -331,7 +364,7 @@ impl Store {
 
     /// The key of a group that is there is kept, rather than one copy a push.
     fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
-        Arc::clone(if base.key.labels() == push.key.labels() { &base.key } else { &push.key })
+        Arc::clone(if base.fixed.key.labels() == push.key.labels() { &base.fixed.key } else { &push.key })
     }
 
     fn draw_version(&self) -> u64 {
@@ -414,7 +447,7 @@ impl Store {
         claims: &mut Claims<'_>,
     ) -> Result<(), Option<Refusal>> {
         let (layout, values) = (&*content.layout, content.values.as_slice());
-        let base_layout = if base.is_live() { &base.layout } else { &self.empty };
+        let base_layout = if base.is_live() { &base.fixed.layout } else { &self.empty };
         claims.claim(base_layout, layout).map_err(|denied| match denied {
             NotClaimed::Busy => None,
             NotClaimed::Conflict { name, mode, raw, owner } => {
@@ -443,7 +476,7 @@ impl Store {
         // The series of a metric mostly lead to the same group as those of the one before.
         let mut found: Vec<Option<(LabelSet, Option<Arc<Snapshot>>)>> = vec![None; others.len()];
         for family in layout.skeleton().families() {
-            let before = base.is_live().then(|| base.layout.family_by_name(family.name())).flatten();
+            let before = base.is_live().then(|| base.fixed.layout.family_by_name(family.name())).flatten();
             for metric in family.metrics() {
                 let labels = series_labels(metric, key.labels());
                 let is_key = |name: &str| key.canonical().get(name).is_some();
@@ -452,6 +485,7 @@ impl Store {
                 };
                 if let Some(before) = before
                     && base
+                        .fixed
                         .layout
                         .find_series(before, series_hash(&own(&is_key)), |m| series_labels(m, key.labels())[..] == labels[..])
                 {
@@ -468,11 +502,15 @@ impl Store {
                         *found = Some((wanted, slot.map(|slot| Arc::clone(&slot.current())).filter(|other| other.is_live())));
                     }
                     let Some((_, Some(other))) = found else { continue };
-                    let Some(theirs) = other.layout.family_by_name(family.name()) else { continue };
+                    let Some(theirs) = other.fixed.layout.family_by_name(family.name()) else { continue };
                     let hash = series_hash(&own(&|name| shape.names().any(|in_shape| in_shape == name)));
-                    if other.layout.find_series(theirs, hash, |m| series_labels(m, other.key.labels())[..] == labels[..]) {
+                    if other
+                        .fixed
+                        .layout
+                        .find_series(theirs, hash, |m| series_labels(m, other.fixed.key.labels())[..] == labels[..])
+                    {
                         let metric = show_metric(layout.skeleton(), values, metric, key.labels());
-                        return Err(Refusal::Series { metric, owner: Arc::clone(&other.key) });
+                        return Err(Refusal::Series { metric, owner: Arc::clone(&other.fixed.key) });
                     }
                 }
             }
@@ -501,8 +539,8 @@ impl Store {
             (Mode::Family(pushed), Mode::Family(exposed)) => {
                 let of_owner = match &owner {
                     Owner::Group(owner) => self.group(owner).and_then(|group| {
-                        let metric = group.layout.family_by_name(&name.raw)?.metrics().next()?;
-                        Some(show_metric(group.layout.skeleton(), &group.values, metric, group.key.labels()))
+                        let metric = group.fixed.layout.family_by_name(&name.raw)?.metrics().next()?;
+                        Some(show_metric(group.fixed.layout.skeleton(), &group.values, metric, group.fixed.key.labels()))
                     }),
                     Owner::Unknown | Owner::Gateway => None,
                 };
@@ -529,7 +567,7 @@ impl Store {
     fn verified(&self, owner: Owner, name: &ClaimedName, mode: Mode, pushed_to: &GroupingKey) -> Owner {
         let Owner::Group(key) = owner else { return owner };
         let exposes = self.group(&key).is_some_and(|group| {
-            let claims = group.layout.claims();
+            let claims = group.fixed.layout.claims();
             let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
             place.is_ok_and(|place| claims[place].mode == mode)
         });

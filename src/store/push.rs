@@ -22,6 +22,8 @@ pub enum PushMode {
 pub struct Push {
     pub(super) key: Arc<GroupingKey>,
     families: Families,
+    /// A layout that the push has, with its numbers, instead of families.
+    known: Option<(Arc<Layout>, SmallVec<[u64; 12]>)>,
     mode: PushMode,
     /// Nanoseconds since the epoch.
     pub(super) received_at: i64,
@@ -41,7 +43,26 @@ impl Push {
         let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
         let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
         let families = without_markers(families);
-        Self { key, families, mode, received_at, refusal, made: None }
+        Self { key, families, known: None, mode, received_at, refusal, made: None }
+    }
+
+    /// A push that has a layout which the store knows, with these numbers and nothing that the text format cannot carry.
+    pub fn of_layout(
+        key: Arc<GroupingKey>,
+        layout: Arc<Layout>,
+        values: SmallVec<[u64; 12]>,
+        mode: PushMode,
+        received_at: i64,
+    ) -> Self {
+        let refusal = bad_key_name(&key);
+        Self { key, families: Families::default(), known: Some((layout, values)), mode, received_at, refusal, made: None }
+    }
+
+    /// Has families from here on, also if a layout was known.
+    fn unpack(&mut self) {
+        if let Some((layout, values)) = self.known.take() {
+            self.families = Families { skeleton: layout.skeleton().clone(), values: values.to_vec(), ..Families::default() };
+        }
     }
 
     /// The key of the group it goes to.
@@ -57,13 +78,23 @@ impl Push {
     }
 
     /// What the group has after this push, if only numbers change.
-    pub(super) fn value_only(&self, base: &Snapshot) -> Option<Content> {
-        if base.layout.skeleton() == self.skeleton() {
+    pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<Content> {
+        if let Some((layout, values)) = &self.known
+            && (Arc::ptr_eq(layout, &base.fixed.layout) || layout.skeleton() == base.fixed.layout.skeleton())
+        {
+            let layout = Arc::clone(&base.fixed.layout);
+            return Some(Content { layout, values: values.clone(), extras: Box::default(), family_times: None });
+        }
+        self.unpack();
+        if base.fixed.layout.skeleton() == self.skeleton() {
             let values = match &self.made {
                 Some((_, made)) if self.mode == PushMode::Replace => made.values.clone(),
                 _ => SmallVec::from_slice(&self.families.values),
             };
-            let layout = Arc::clone(&base.layout);
+            if let Some(form) = self.families.take_form() {
+                base.fixed.layout.learn_form(form);
+            }
+            let layout = Arc::clone(&base.fixed.layout);
             return Some(Content { layout, values, extras: self.families.extras.as_slice().into(), family_times: None });
         }
         match self.mode {
@@ -74,12 +105,12 @@ impl Push {
 
     /// The group with the numbers of the pushed families, where each of those has its layout there already.
     fn patched(&self, base: &Snapshot) -> Option<Content> {
-        let mut times: Box<[i64]> = (0..base.layout.skeleton().n_families()).map(|index| base.family_time(index)).collect();
+        let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families()).map(|index| base.family_time(index)).collect();
         let mut values = base.values.clone();
         let has_extras = !base.extras.is_empty() || !self.families.extras.is_empty();
         let mut extras = if has_extras { base.extras.to_vec() } else { Vec::new() };
         for pushed in self.families.skeleton.families() {
-            let known = base.layout.family_by_name(pushed.name()).filter(|known| known.same_layout(pushed))?;
+            let known = base.fixed.layout.family_by_name(pushed.name()).filter(|known| known.same_layout(pushed))?;
             values[known.value_range()].copy_from_slice(&self.families.values[pushed.value_range()]);
             times[known.index()] = self.received_at;
             if has_extras {
@@ -94,7 +125,7 @@ impl Push {
         }
         extras.sort_by_key(|extra| extra.metric);
         let family_times = times.iter().any(|&time| time != self.received_at).then_some(times);
-        Some(Content { layout: Arc::clone(&base.layout), values, extras: extras.into(), family_times })
+        Some(Content { layout: Arc::clone(&base.fixed.layout), values, extras: extras.into(), family_times })
     }
 
     /// What the group has after this push, whatever it had. A layout that the job knows is shared.
@@ -109,6 +140,20 @@ impl Push {
         {
             return Ok(made.clone());
         }
+        if merged_into == 0
+            && let Some((layout, values)) = self.known.take_if(|(layout, _)| layout.has_names_of(&self.key))
+        {
+            // It was checked when it was made, for any key with these names.
+            let content = Content { layout, values, extras: Box::default(), family_times: None };
+            if self.mode == PushMode::Merge {
+                // A merge may find a group in its next attempt, and then needs its families.
+                self.known = Some((Arc::clone(&content.layout), content.values.clone()));
+            }
+            self.made = Some((0, content.clone()));
+            return Ok(content);
+        }
+        self.unpack();
+        let form = self.families.take_form().filter(|_| merged_into == 0);
         let (families, family_times) = if merged_into == 0 {
             // A merge may find a group in its next attempt, and then needs its families again.
             let families = match self.mode {
@@ -122,7 +167,13 @@ impl Push {
         };
         let Families { skeleton, values, extras, .. } = families;
         let layout = match door.and_then(|door| door.recent_layout(&skeleton, &self.key)) {
-            Some(layout) => layout,
+            Some(layout) => {
+                // Not for a layout that is new: many a group has one of its own and is pushed once.
+                if let Some(form) = form {
+                    layout.learn_form(form);
+                }
+                layout
+            }
             None => match Checked::new(&skeleton, &self.key) {
                 Ok(checked) => Arc::new(Layout::of_checked(skeleton, checked, &self.key)),
                 Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
@@ -143,7 +194,7 @@ impl Push {
         by_name.sort_by_key(|&index| pushed.family(index).name());
         let find = |name: &str| by_name.binary_search_by(|&index| pushed.family(index).name().cmp(name)).ok();
         let mut is_placed = vec![false; by_name.len()];
-        for known in base.layout.skeleton().families() {
+        for known in base.fixed.layout.skeleton().families() {
             if let Some(place) = find(known.name()) {
                 builder.copy_family(&self.families, pushed.family(by_name[place]));
                 is_placed[by_name[place]] = true;
@@ -202,6 +253,10 @@ fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) 
 fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
     use crate::model::{Escaping, escape_name};
     let labels = key.labels();
+    if std::ptr::eq(labels, key.canonical()) && !labels.iter().any(|(name, _)| name.starts_with("__")) {
+        // Escaping changes none of the names, and each stands there once.
+        return None;
+    }
     if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
         return Some(Refusal::KeyNames { name: name.to_owned(), why: "is reserved" });
     }

@@ -15,16 +15,24 @@ enum Kind {
     Dead,
 }
 
+/// What stays the same of a group from push to push, shared by its snapshots alone: a push that only brings numbers counts a
+/// reference here, and none that other groups count, too.
+#[derive(Debug)]
+pub struct Fixed {
+    /// The key as the push wrote it.
+    pub key: Arc<GroupingKey>,
+    /// Families, types, helps and labels.
+    pub layout: Arc<Layout>,
+}
+
 /// One immutable state of a group.
 #[derive(Debug)]
 pub struct Snapshot {
     kind: Kind,
     /// Drawn from one counter for the whole store: later states have higher ones.
     pub version: u64,
-    /// The key as the push wrote it.
-    pub key: Arc<GroupingKey>,
-    /// Families, types, helps and labels.
-    pub layout: Arc<Layout>,
+    /// Key and layout.
+    pub fixed: Arc<Fixed>,
     /// The numbers in the layout's order: see `model::Families`.
     pub values: SmallVec<[u64; 12]>,
     /// What the text format cannot carry.
@@ -63,18 +71,28 @@ impl Snapshot {
     /// A group after an accepted push.
     pub fn pushed(base: &Self, version: u64, key: Arc<GroupingKey>, content: Content, received_at: i64) -> Self {
         let Content { layout, values, extras, family_times } = content;
+        let fixed = Self::fixed(base, key, layout);
         let (failure_time, first_time) = if base.is_live() { (base.failure_time, base.first_time) } else { (0, received_at) };
+        Self { kind: Kind::Live, version, fixed, values, extras, push_time: received_at, failure_time, first_time, family_times }
+    }
+
+    fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Fixed> {
+        let is_same = Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
+        if is_same { Arc::clone(&base.fixed) } else { Arc::new(Fixed { key, layout }) }
+    }
+
+    /// A live group after a push of all its families that only brought other numbers, and nothing that the text format cannot carry.
+    pub fn with_numbers(&self, version: u64, values: SmallVec<[u64; 12]>, received_at: i64) -> Self {
         Self {
             kind: Kind::Live,
             version,
-            key,
-            layout,
+            fixed: Arc::clone(&self.fixed),
             values,
-            extras,
+            extras: Box::default(),
             push_time: received_at,
-            failure_time,
-            first_time,
-            family_times,
+            failure_time: self.failure_time,
+            first_time: self.first_time,
+            family_times: None,
         }
     }
 
@@ -96,8 +114,7 @@ impl Snapshot {
         Self {
             kind: Kind::Absent,
             version,
-            key,
-            layout,
+            fixed: Arc::new(Fixed { key, layout }),
             values: SmallVec::new(),
             extras: Box::default(),
             push_time: 0,
@@ -109,7 +126,7 @@ impl Snapshot {
 
     /// The group of this snapshot is deleted.
     pub fn tombstone(&self, version: u64) -> Self {
-        Self::absent(version, Arc::clone(&self.key), Arc::clone(&self.layout))
+        Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(&self.fixed.layout))
     }
 
     /// The slot is not used any more.
@@ -118,7 +135,7 @@ impl Snapshot {
     }
 
     fn content(&self) -> Content {
-        let (layout, values, extras) = (Arc::clone(&self.layout), self.values.clone(), self.extras.clone());
+        let (layout, values, extras) = (Arc::clone(&self.fixed.layout), self.values.clone(), self.extras.clone());
         Content { layout, values, extras, family_times: self.family_times.clone() }
     }
 

@@ -21,12 +21,14 @@
 use super::float::parse_float;
 use crate::exposition::go_quote::{quote, quote_byte};
 use crate::model::{
-    Families, FamiliesBuilder, Invalid, MetricFlags, MetricType, NameScheme, is_legacy_label_name, is_legacy_metric_name,
+    BodyForm, Families, FamiliesBuilder, Invalid, MetricFlags, MetricType, NameScheme, NumberKind, is_legacy_label_name,
+    is_legacy_metric_name,
 };
 use ahash::{AHashMap, AHashSet};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// Why a body is not in the text format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,26 @@ impl std::error::Error for ParseError {}
 pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
     let mut parser = Parser::new(body, names);
     parser.lines()?;
-    parser.build()
+    Ok(parser.build()?.0)
+}
+
+/// Parses a pushed body and keeps its form, if it has one, for [`parse_along`](super::parse_along).
+///
+/// # Errors
+///
+/// The first line that is not in the format.
+pub fn parse_with_form(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
+    let mut parser = Parser::new(body, names);
+    parser.lines()?;
+    let numbers: Vec<Range<usize>> = parser.samples.iter().map(|sample| parser.range(sample.number)).collect();
+    let has_timestamp = parser.has_timestamp;
+    let (mut families, places) = parser.build()?;
+    let places: Option<Vec<(u32, NumberKind)>> = places.into_iter().collect();
+    if let Some(places) = places.filter(|_| !has_timestamp) {
+        let numbers = numbers.into_iter().zip(places).map(|(range, (value, kind))| (range, value, kind));
+        families.form = BodyForm::new(body, &families.skeleton, numbers).map(Box::new);
+    }
+    Ok(families)
 }
 
 /// A stretch of the body, or of what was unescaped.
@@ -87,7 +108,13 @@ struct Sample {
     /// Of a quantile or bucket; NaN for none.
     bound: f64,
     value: f64,
+    /// Where the value stands.
+    number: Span,
 }
+
+/// Which of the values a sample became, and what it has to be there; none for a sample that another one replaces, or whose place
+/// depends on its value.
+type Place = Option<(u32, NumberKind)>;
 
 #[derive(Clone, Copy)]
 struct Label {
@@ -147,8 +174,13 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn range(&self, span: Span) -> Range<usize> {
+        let start = (span.start & !UNESCAPED) as usize;
+        start..start + span.len as usize
+    }
+
     fn bytes(&self, span: Span) -> &[u8] {
-        let range = (span.start & !UNESCAPED) as usize..(span.start & !UNESCAPED) as usize + span.len as usize;
+        let range = self.range(span);
         if span.start & UNESCAPED == 0 { &self.body[range] } else { &self.unescaped[range] }
     }
 
@@ -212,7 +244,7 @@ impl<'a> Parser<'a> {
             _ => return self.skip_line(),
         };
         self.skip_blanks();
-        let name = self.name(is_metric_start, "metric")?;
+        let name = self.name(METRIC_START, "metric")?;
         match self.peek()? {
             b'\n' => return self.skip_line(),
             b' ' | b'\t' => {}
@@ -250,8 +282,7 @@ impl<'a> Parser<'a> {
             return self.error(message);
         }
         let start = self.at;
-        let stop = |b: &u8| matches!(b, b'\n' | b'\\');
-        self.at = self.body[start..].iter().position(stop).map_or(self.body.len(), |len| start + len);
+        self.at += memchr::memchr2(b'\n', b'\\', &self.body[start..]).unwrap_or(self.body.len() - start);
         let mut help = self.span_from(start);
         if self.peek()? == b'\\' {
             let from = self.unescaped.len();
@@ -306,7 +337,7 @@ impl<'a> Parser<'a> {
     }
 
     fn sample(&mut self) -> Parsed<()> {
-        let name = self.name(is_metric_start, "metric")?;
+        let name = self.name(METRIC_START, "metric")?;
         if name.len == 0 {
             return self.error("invalid metric name");
         }
@@ -339,7 +370,7 @@ impl<'a> Parser<'a> {
             if self.peek()? == b'}' {
                 break;
             }
-            let name = self.name(is_label_start, "label")?;
+            let name = self.name(LABEL_START, "label")?;
             if name.len == 0 {
                 let family = if has_name { self.quoted_family() } else { quote(b"") };
                 return self.error(format!("invalid label name for metric {family}"));
@@ -439,8 +470,7 @@ impl<'a> Parser<'a> {
     /// Reads up to the closing quote, whose opening one was read.
     fn label_value(&mut self) -> Parsed<Span> {
         let start = self.at;
-        let stop = |b: &u8| matches!(b, b'"' | b'\\' | b'\n');
-        self.at = self.body[start..].iter().position(stop).map_or(self.body.len(), |len| start + len);
+        self.at += memchr::memchr3(b'"', b'\\', b'\n', &self.body[start..]).unwrap_or(self.body.len() - start);
         let mut value = self.span_from(start);
         match self.peek()? {
             b'"' => {}
@@ -480,7 +510,7 @@ impl<'a> Parser<'a> {
             return self.error(format!("negative {what} for histogram {}", self.quoted_family()));
         }
         self.families[family as usize].has_samples = true;
-        self.samples.push(Sample { family, labels_end: index(self.labels.len()), part, bound, value });
+        self.samples.push(Sample { family, labels_end: index(self.labels.len()), part, bound, value, number: token });
         if self.peek()? == b'\n' {
             self.at += 1;
             return Ok(());
@@ -503,35 +533,31 @@ impl<'a> Parser<'a> {
     /// Reads up to the next blank or newline, which has to be there.
     fn token(&mut self) -> Parsed<Span> {
         let start = self.at;
-        while !matches!(self.peek()?, b' ' | b'\t' | b'\n') {
-            self.at += 1;
-        }
-        Ok(self.span_from(start))
-    }
-
-    /// Reads a name, which may be empty, quoted or quoted in part.
-    fn name(&mut self, is_start: fn(u8) -> bool, kind: &str) -> Parsed<Span> {
-        let start = self.at;
-        if !is_start(self.peek()?) {
-            return Ok(self.span_from(start));
-        }
-        while let Some(&byte) = self.body.get(self.at) {
-            if byte == b'"' {
-                return self.quoted_name(start, is_start, kind);
-            }
-            if !(is_start(byte) || byte.is_ascii_digit()) {
-                break;
-            }
-            self.at += 1;
-        }
+        let is_end = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'\n');
+        self.at = self.body[start..].iter().position(is_end).map_or(self.body.len(), |len| start + len);
         self.peek()?;
         Ok(self.span_from(start))
     }
 
+    /// Reads a name, which may be empty, quoted or quoted in part. `start` says which bytes begin it.
+    fn name(&mut self, start: u8, kind: &str) -> Parsed<Span> {
+        let from = self.at;
+        let rest = &self.body[from..];
+        if rest.first().is_some_and(|&byte| BYTES[byte as usize] & start != 0) {
+            let is_end = |&byte: &u8| BYTES[byte as usize] & (start | DIGIT) == 0 || byte == b'"';
+            self.at = rest.iter().position(is_end).map_or(self.body.len(), |len| from + len);
+            if self.body.get(self.at) == Some(&b'"') {
+                return self.quoted_name(from, start, kind);
+            }
+        }
+        self.peek()?;
+        Ok(self.span_from(from))
+    }
+
     /// Goes on with a name at its first quote.
-    fn quoted_name(&mut self, start: usize, is_start: fn(u8) -> bool, kind: &str) -> Parsed<Span> {
+    fn quoted_name(&mut self, from_byte: usize, start: u8, kind: &str) -> Parsed<Span> {
         let from = self.unescaped.len();
-        self.unescaped.extend_from_slice(&self.body[start..self.at]);
+        self.unescaped.extend_from_slice(&self.body[from_byte..self.at]);
         let mut is_inside = false;
         loop {
             match self.peek()? {
@@ -550,7 +576,7 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             let byte = self.peek()?;
-            if !(is_inside || is_start(byte) || byte.is_ascii_digit()) {
+            if !is_inside && BYTES[byte as usize] & (start | DIGIT) == 0 {
                 return Ok(self.unescaped_from(from));
             }
         }
@@ -610,8 +636,9 @@ impl<'a> Parser<'a> {
         is_part.then_some((family, part))
     }
 
-    fn build(self) -> Parsed<Families> {
+    fn build(self) -> Parsed<(Families, Vec<Place>)> {
         let mut builder = FamiliesBuilder::with_capacity(self.body.len());
+        let mut places = vec![None; self.samples.len()];
         if self.has_timestamp {
             builder.invalid(Invalid::Timestamp);
         }
@@ -627,29 +654,43 @@ impl<'a> Parser<'a> {
         while at < self.samples.len() {
             let family = self.samples[sample(at)].family;
             let end = (at..self.samples.len()).find(|&i| self.samples[sample(i)].family != family).unwrap_or(self.samples.len());
-            self.build_family(&mut builder, family, (at..end).map(sample));
+            self.build_family(&mut builder, &mut places, family, (at..end).map(sample));
             at = end;
         }
-        builder.finish().map_err(|too_large| ParseError { line: self.line, message: too_large.to_string() })
+        let families = builder.finish().map_err(|too_large| ParseError { line: self.line, message: too_large.to_string() })?;
+        Ok((families, places))
     }
 
-    fn build_family(&self, builder: &mut FamiliesBuilder, family: u32, samples: impl Iterator<Item = usize>) {
+    fn build_family(
+        &self,
+        builder: &mut FamiliesBuilder,
+        places: &mut [Place],
+        family: u32,
+        samples: impl Iterator<Item = usize>,
+    ) {
         let state = &self.families[family as usize];
         let metric_type = state.metric_type.unwrap_or(MetricType::Untyped);
         let help = state.help.map(|help| String::from_utf8_lossy(self.bytes(help)));
         builder.family(self.must_str(state.name), metric_type, help.as_deref());
         if matches!(metric_type, MetricType::Summary) || metric_type.is_histogram() {
-            return self.build_compound(builder, metric_type, samples);
+            return self.build_compound(builder, places, metric_type, samples);
         }
         for i in samples {
             self.build_labels(builder, i);
+            places[i] = Some((index(builder.n_values()), NumberKind::Float));
             builder.value(self.samples[i].value.to_bits());
             builder.end_metric(MetricFlags::default());
         }
     }
 
     /// Builds a summary or histogram, whose metrics have several samples each, perhaps far apart.
-    fn build_compound(&self, builder: &mut FamiliesBuilder, metric_type: MetricType, samples: impl Iterator<Item = usize>) {
+    fn build_compound(
+        &self,
+        builder: &mut FamiliesBuilder,
+        places: &mut [Place],
+        metric_type: MetricType,
+        samples: impl Iterator<Item = usize>,
+    ) {
         let mut metrics: Vec<SmallVec<[usize; 16]>> = Vec::new();
         let mut by_labels: AHashMap<LabelBytes<'_>, usize> = AHashMap::new();
         let mut last = None;
@@ -673,14 +714,14 @@ impl<'a> Parser<'a> {
         }
         for samples in metrics {
             self.build_labels(builder, samples[0]);
-            self.build_numbers(builder, metric_type, &samples);
+            self.build_numbers(builder, places, metric_type, &samples);
         }
     }
 
-    fn build_numbers(&self, builder: &mut FamiliesBuilder, metric_type: MetricType, samples: &[usize]) {
-        let samples = || samples.iter().map(|&i| self.samples[i]);
-        let last = |part| samples().rfind(|sample| sample.part == part).map(|sample| sample.value);
-        let bounds = || samples().filter(|sample| sample.part == Part::Whole && !sample.bound.is_nan());
+    fn build_numbers(&self, builder: &mut FamiliesBuilder, places: &mut [Place], metric_type: MetricType, samples: &[usize]) {
+        let last = |part| samples.iter().copied().rfind(|&i| self.samples[i].part == part);
+        let bounds =
+            || samples.iter().copied().filter(|&i| self.samples[i].part == Part::Whole && !self.samples[i].bound.is_nan());
         let (count, sum) = (last(Part::Count), last(Part::Sum));
         let mut flags = MetricFlags::default();
         if count.is_some() {
@@ -689,27 +730,33 @@ impl<'a> Parser<'a> {
         if sum.is_some() {
             flags |= MetricFlags::HAS_SUM;
         }
-        let (count, sum) = (count.unwrap_or(0.0), sum.unwrap_or(0.0).to_bits());
-        if metric_type == MetricType::Summary {
-            builder.value(to_u64_as_go_does(count));
-            builder.value(sum);
-            for sample in bounds() {
-                builder.bound(sample.bound);
-                builder.value(sample.value.to_bits());
-            }
-        } else {
-            let is_integer = |value: f64| value.trunc() == value && value < 18_446_744_073_709_551_616.0;
-            let is_float = !(is_integer(count) && bounds().all(|sample| is_integer(sample.value)));
-            if is_float {
-                flags |= MetricFlags::FLOAT_COUNTS;
-            }
-            let bits = |value: f64| if is_float { value.to_bits() } else { value as u64 };
-            builder.value(bits(count));
-            builder.value(sum);
-            for sample in bounds() {
-                builder.bound(sample.bound);
-                builder.value(bits(sample.value));
-            }
+        let value = |i: Option<usize>| i.map_or(0.0, |i| self.samples[i].value);
+        let is_integer = |value: f64| value.trunc() == value && value < 18_446_744_073_709_551_616.0;
+        let is_summary = metric_type == MetricType::Summary;
+        let is_float = !is_summary && !(is_integer(value(count)) && bounds().all(|i| is_integer(self.samples[i].value)));
+        if is_float {
+            flags |= MetricFlags::FLOAT_COUNTS;
+        }
+        let mut place = |i: usize, at: usize, kind: Option<NumberKind>| places[i] = kind.map(|kind| (index(at), kind));
+        // Whether counts are integers is part of the skeleton, so where they are not, a number has no place of its own.
+        let count_kind = (!is_float).then_some(NumberKind::Count);
+        if let Some(i) = count {
+            place(i, builder.n_values(), if is_summary { Some(NumberKind::SummaryCount) } else { count_kind });
+        }
+        builder.value(match value(count) {
+            count if is_summary => to_u64_as_go_does(count),
+            count if is_float => count.to_bits(),
+            count => count as u64,
+        });
+        if let Some(i) = sum {
+            place(i, builder.n_values(), Some(NumberKind::Float));
+        }
+        builder.value(value(sum).to_bits());
+        for i in bounds() {
+            let Sample { bound, value, .. } = self.samples[i];
+            place(i, builder.n_values(), if is_summary { Some(NumberKind::Float) } else { count_kind });
+            builder.bound(bound);
+            builder.value(if is_summary || is_float { value.to_bits() } else { value as u64 });
         }
         builder.end_metric(flags);
     }
@@ -744,35 +791,32 @@ fn index(index: usize) -> u32 {
     u32::try_from(index).expect("bodies are below 2 GiB")
 }
 
-const START: u8 = 1;
+/// A letter, an underscore or a quote.
+const LABEL_START: u8 = 1;
 const COLON: u8 = 2;
+const DIGIT: u8 = 4;
+const METRIC_START: u8 = LABEL_START | COLON;
 
-/// Which bytes begin a name: quotes do.
+/// What each byte can be in a name.
 static BYTES: [u8; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
     while i < 256 {
         let byte = i as u8;
         if byte.is_ascii_alphabetic() || byte == b'_' || byte == b'"' {
-            table[i] = START;
+            table[i] = LABEL_START;
         } else if byte == b':' {
             table[i] = COLON;
+        } else if byte.is_ascii_digit() {
+            table[i] = DIGIT;
         }
         i += 1;
     }
     table
 };
 
-fn is_label_start(byte: u8) -> bool {
-    BYTES[byte as usize] == START
-}
-
-fn is_metric_start(byte: u8) -> bool {
-    BYTES[byte as usize] != 0
-}
-
 /// A float as an integer the way the reference's counts come about: what is out of range is what amd64 makes of it.
-fn to_u64_as_go_does(value: f64) -> u64 {
+pub(super) fn to_u64_as_go_does(value: f64) -> u64 {
     if value < 9_223_372_036_854_775_808.0 {
         if value < -9_223_372_036_854_775_808.0 { 1 << 63 } else { (value as i64).cast_unsigned() }
     } else if value < 18_446_744_073_709_551_616.0 {
