@@ -157,7 +157,12 @@ impl Gateway {
 
     /// Milliseconds of a clock that does not go back.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+
+    /// The same at a moment that was noted.
+    pub(super) fn ms_at(&self, moment: Instant) -> u64 {
+        u64::try_from((moment - self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Has the process end, as a signal would.

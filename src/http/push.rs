@@ -16,15 +16,16 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
 const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
-pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, headers: &HeaderMap, body: Incoming) -> Answer {
+pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
     let key = match grouping_key(path, gateway.options.names) {
-        Ok(key) => Arc::new(key),
+        Ok(key) => key,
         Err(text) => {
             // The reference has begun to decode the body by then, too; and the connection can go on.
             let body = request_body::receive(body, gateway.limits()).await;
@@ -42,10 +43,11 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath, he
     };
     let format = BodyFormat::of(headers, gateway);
     let received_at = gateway.now_ns();
-    let known = if format.may_have_form(&body) { push_known(gateway, mode, &key, &body, received_at) } else { Known::Unknown };
+    let known = if format.may_have_form(&body) { push_known(gateway, &key, &body, received_at) } else { Known::Unknown };
+    let key = Arc::new(key);
     let push = match known {
         Known::Done => return Answer::empty(accepted(gateway)),
-        Known::Layout(push) => push,
+        Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
         Known::Unknown => match parsed(gateway, format, body).await {
             Ok(families) => Push::new(key, families, mode, received_at),
             Err(answer) => return answer,
@@ -76,13 +78,13 @@ enum Known {
     /// In effect already.
     Done,
     /// Of a layout that groups of its job have.
-    Layout(Push),
+    Layout(Arc<Layout>, SmallVec<[u64; 12]>),
     /// Nothing that was seen before.
     Unknown,
 }
 
 /// Reads a push along the form of the group's last one, or of those of its job.
-fn push_known(gateway: &Gateway, mode: PushMode, key: &Arc<GroupingKey>, body: &[u8], received_at: i64) -> Known {
+fn push_known(gateway: &Gateway, key: &GroupingKey, body: &[u8], received_at: i64) -> Known {
     let read = |layout: &Layout| {
         let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
         layout.forms().any(|form| text::parse_along(form, body, &mut values)).then_some(values)
@@ -96,7 +98,7 @@ fn push_known(gateway: &Gateway, mode: PushMode, key: &Arc<GroupingKey>, body: &
     }
     for layout in gateway.store.recent_layouts(key.job()) {
         if let Some(values) = read(&layout) {
-            return Known::Layout(Push::of_layout(Arc::clone(key), layout, values, mode, received_at));
+            return Known::Layout(layout, values);
         }
     }
     Known::Unknown
@@ -131,7 +133,7 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
 }
 
 /// Answers a delete.
-pub(super) async fn delete(gateway: &Gateway, path: &GroupPath, body: Option<Incoming>) -> Answer {
+pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option<Incoming>) -> Answer {
     // A body says nothing here, but the next request stands behind it.
     if let Some(body) = body
         && let Err(error) = request_body::receive(body, gateway.limits()).await
@@ -206,20 +208,21 @@ impl BodyFormat {
 }
 
 /// The key that a path names; the error is the text of the answer.
-fn grouping_key(path: &GroupPath, names: NameScheme) -> Result<GroupingKey, String> {
+fn grouping_key(path: &GroupPath<'_>, names: NameScheme) -> Result<GroupingKey, String> {
     let job = if path.job_is_base64 {
-        decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?
+        Cow::Owned(decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?)
     } else {
-        path.job.clone()
+        Cow::Borrowed(&*path.job)
     };
-    let mut labels: Vec<(String, Vec<u8>)> = Vec::new();
-    if let Some(below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
-        let components: Vec<&[u8]> = below.split(|&byte| byte == b'/').collect();
-        let (pairs, rest) = components.as_chunks::<2>();
-        if !rest.is_empty() {
+    let mut labels: SmallVec<[(Cow<'_, str>, Cow<'_, [u8]>); 4]> = SmallVec::new();
+    if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
+        let n_slashes = memchr::memchr_iter(b'/', below).count();
+        if n_slashes % 2 == 0 {
             return Err(format!("odd number of components in label string {}", quote(&path.labels)));
         }
-        for &[name, value] in pairs {
+        for _ in 0..n_slashes / 2 + 1 {
+            let name = take_component(&mut below);
+            let value = take_component(&mut below);
             let (name, is_base64) = match name.strip_suffix(b"@base64") {
                 Some(name) => (name, true),
                 None => (name, false),
@@ -229,9 +232,9 @@ fn grouping_key(path: &GroupPath, names: NameScheme) -> Result<GroupingKey, Stri
                 let invalid = |what| {
                     format!("invalid base64 encoding for label {}={}: {what}", String::from_utf8_lossy(name), quote(value))
                 };
-                decode_base64(value).map_err(invalid)?
+                Cow::Owned(decode_base64(value).map_err(invalid)?)
             } else {
-                value.to_vec()
+                Cow::Borrowed(value)
             };
             labels.push((unescaped, value));
         }
@@ -240,24 +243,32 @@ fn grouping_key(path: &GroupPath, names: NameScheme) -> Result<GroupingKey, Stri
         return Err("job name is required".to_owned());
     }
     // The job in front wins over one among the labels.
-    labels.push(("job".to_owned(), job));
-    let mut texts = Vec::with_capacity(labels.len());
+    labels.push((Cow::Borrowed("job"), job));
+    let mut texts: SmallVec<[(&str, &str); 4]> = SmallVec::new();
     for (name, value) in &labels {
         let value =
             std::str::from_utf8(value).map_err(|_| format!("the value of label {name:?} is not UTF-8: {}", quote(value)))?;
-        texts.push((name.as_str(), value));
+        texts.push((name, value));
     }
     GroupingKey::new(texts).map_err(|error| error.to_string())
 }
 
-fn label_name(name: &[u8], names: NameScheme) -> Option<String> {
+/// The part before the next slash, which is taken off as well.
+fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
+    let end = memchr::memchr(b'/', path).unwrap_or(path.len());
+    let (component, rest) = path.split_at(end);
+    *path = rest.get(1..).unwrap_or_default();
+    component
+}
+
+fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
     if name.starts_with("__") {
         return None;
     }
     match names {
-        NameScheme::Legacy => is_legacy_label_name(name).then(|| name.to_owned()),
-        NameScheme::Utf8 => (!name.is_empty()).then(|| unescape_name(name).into_owned()),
+        NameScheme::Legacy => is_legacy_label_name(name).then_some(Cow::Borrowed(name)),
+        NameScheme::Utf8 => (!name.is_empty()).then(|| unescape_name(name)),
     }
 }
 
@@ -284,7 +295,7 @@ mod tests {
 
     fn check(job: &str, labels: &str, expected: Result<&str, &str>) {
         let (job, job_is_base64) = job.strip_prefix("base64:").map_or((job, false), |job| (job, true));
-        let path = GroupPath { job: job.into(), job_is_base64, labels: labels.into() };
+        let path = GroupPath { job: job.as_bytes().into(), job_is_base64, labels: labels.as_bytes().into() };
         let key = grouping_key(&path, NameScheme::Legacy).map(|key| key.to_string());
         assert_eq!(key.as_deref().map_err(String::as_str), expected, "{job} {labels}");
     }
@@ -316,7 +327,7 @@ mod tests {
 
     #[test]
     fn escaped_names_are_unescaped_if_any_name_may_come() {
-        let path = GroupPath { job: b"a".to_vec(), job_is_base64: false, labels: b"/U__x_2e_y/1".to_vec() };
+        let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: b"/U__x_2e_y/1".into() };
         let key = |names| grouping_key(&path, names).unwrap().to_string();
         assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
         assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);

@@ -19,11 +19,11 @@ pub struct Routes {
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum Route<'a> {
     Scrape,
     /// PUT and POST, with the group's path.
-    Push(GroupPath),
-    Delete(GroupPath),
+    Push(GroupPath<'a>),
+    Delete(GroupPath<'a>),
     Healthy,
     Ready,
     Quit,
@@ -46,11 +46,11 @@ pub(super) enum ApiRoute {
 
 /// The part of a path that names a group, decoded but not yet understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GroupPath {
-    pub job: Vec<u8>,
+pub(super) struct GroupPath<'a> {
+    pub job: Cow<'a, [u8]>,
     pub job_is_base64: bool,
     /// With the slash in front; may be empty.
-    pub labels: Vec<u8>,
+    pub labels: Cow<'a, [u8]>,
 }
 
 /// Why there is no route.
@@ -97,7 +97,7 @@ impl Routes {
         path.strip_prefix(&self.prefix).is_some_and(|below| below.starts_with("/api/v1/"))
     }
 
-    pub(super) fn find(&self, method: &str, path: &str, query: Option<&str>) -> Result<Route, NoRoute> {
+    pub(super) fn find<'a>(&self, method: &str, path: &'a str, query: Option<&str>) -> Result<Route<'a>, NoRoute> {
         if path == "*" && method != "OPTIONS" {
             return Err(NoRoute::BadRequest);
         }
@@ -142,7 +142,7 @@ impl Routes {
         }
     }
 
-    fn fixed(&self) -> [(String, Route, &'static str); 6] {
+    fn fixed(&self) -> [(String, Route<'static>, &'static str); 6] {
         let below = |path: &str| format!("{}{path}", self.prefix);
         [
             (self.telemetry.clone(), Route::Scrape, GET),
@@ -154,7 +154,7 @@ impl Routes {
         ]
     }
 
-    fn exact(&self, method: Method, path: &[u8]) -> Option<Route> {
+    fn exact<'a>(&self, method: Method, path: &Cow<'a, [u8]>) -> Option<Route<'a>> {
         // Pushes first: there are most of them.
         if let Some(at) = self.group_at(path, false) {
             let group = at.group(path);
@@ -167,7 +167,7 @@ impl Routes {
         if self.is_static(path, false) && method == Method::Get {
             return Some(Route::Static);
         }
-        let (_, route, methods) = self.fixed().into_iter().find(|(known, ..)| known.as_bytes() == path)?;
+        let (_, route, methods) = self.fixed().into_iter().find(|(known, ..)| *known.as_bytes() == **path)?;
         allows(methods, method).then_some(route)
     }
 
@@ -265,11 +265,13 @@ struct GroupAt {
 }
 
 impl GroupAt {
-    fn group(&self, path: &[u8]) -> GroupPath {
-        let rest = &path[self.job..];
-        let job_len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-        let (job, labels) = rest.split_at(job_len);
-        GroupPath { job: job.to_vec(), job_is_base64: self.is_base64, labels: labels.to_vec() }
+    fn group<'a>(&self, path: &Cow<'a, [u8]>) -> GroupPath<'a> {
+        let job_end = memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
+        let (job, labels) = match path {
+            Cow::Borrowed(path) => (Cow::Borrowed(&path[self.job..job_end]), Cow::Borrowed(&path[job_end..])),
+            Cow::Owned(path) => (Cow::Owned(path[self.job..job_end].to_vec()), Cow::Owned(path[job_end..].to_vec())),
+        };
+        GroupPath { job, job_is_base64: self.is_base64, labels }
     }
 }
 
@@ -330,6 +332,10 @@ fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
 
 /// The path without `//`, `.` and `..`; a slash at its end stays.
 fn clean(path: &[u8]) -> Cow<'_, [u8]> {
+    // What is odd begins with a slash and one of these.
+    if path.starts_with(b"/") && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.'))) {
+        return Cow::Borrowed(path);
+    }
     let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
     let Some(below) = path.strip_prefix(b"/") else {
         // Only `*` and the like: a path begins with a slash.
@@ -365,15 +371,15 @@ fn clean(path: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
 
-    fn find(method: &str, path: &str) -> Result<Route, NoRoute> {
+    fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
         Routes::new("", "/metrics").find(method, path, None)
     }
 
-    fn group(job: &str, labels: &str) -> GroupPath {
-        GroupPath { job: job.into(), job_is_base64: false, labels: labels.into() }
+    fn group<'a>(job: &'a str, labels: &'a str) -> GroupPath<'a> {
+        GroupPath { job: job.as_bytes().into(), job_is_base64: false, labels: labels.as_bytes().into() }
     }
 
-    fn to(permanent: bool, location: &str) -> Result<Route, NoRoute> {
+    fn to(permanent: bool, location: &str) -> Result<Route<'static>, NoRoute> {
         Err(NoRoute::Redirect { permanent, location: location.to_owned() })
     }
 
@@ -384,7 +390,7 @@ mod tests {
         assert_eq!(find("DELETE", "/metrics/job/a%2Fb/c+d%20e"), Ok(Route::Delete(group("a", "/b/c+d e"))));
         assert_eq!(
             find("PUT", "/metrics/job@base64/YQ/l/v"),
-            Ok(Route::Push(GroupPath { job: b"YQ".to_vec(), job_is_base64: true, labels: b"/l/v".to_vec() }))
+            Ok(Route::Push(GroupPath { job: b"YQ".into(), job_is_base64: true, labels: b"/l/v".into() }))
         );
         for bad in ["/metrics/job/a%2", "/metrics/job/a%zz"] {
             assert_eq!(find("PUT", bad), Err(NoRoute::BadRequest));
@@ -443,7 +449,7 @@ mod tests {
     #[test]
     fn everything_moves_below_a_prefix() {
         let routes = Routes::new("/pg/", "/metrics");
-        let find = |method: &str, path: &str| routes.find(method, path, None);
+        let find = |method: &str, path: &'static str| routes.find(method, path, None);
         assert_eq!(find("PUT", "/pg/metrics/job/a"), Ok(Route::Push(group("a", ""))));
         assert_eq!(find("GET", "/pg/metrics"), Ok(Route::Scrape));
         assert_eq!(find("GET", "/pg/api/v1/status"), Ok(Route::Api(ApiRoute::Status)));

@@ -73,7 +73,7 @@ async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Res
     }
 }
 
-async fn routed(gateway: &Gateway, route: Route, parts: &Parts, body: Option<Incoming>) -> Answer {
+async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option<Incoming>) -> Answer {
     let began = Instant::now();
     let method = match parts.method {
         hyper::Method::DELETE => Method::Delete,
@@ -86,9 +86,9 @@ async fn routed(gateway: &Gateway, route: Route, parts: &Parts, body: Option<Inc
             let size = request_size(parts, &body);
             let mode = if method == Method::Put { PushMode::Replace } else { PushMode::Merge };
             let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
-            let took = began.elapsed();
+            let ended = Instant::now();
             gateway.telemetry.requests.count(Handler::Push, method, answer.status);
-            gateway.telemetry.requests.count_push(method, size, took, gateway.now_ms());
+            gateway.telemetry.requests.count_push(method, size, ended - began, gateway.ms_at(ended));
             answer
         }
         (Route::Delete(path), body) => {
@@ -101,7 +101,7 @@ async fn routed(gateway: &Gateway, route: Route, parts: &Parts, body: Option<Inc
 }
 
 /// Routes that do not look at the body.
-async fn unread(gateway: &Gateway, route: Route, parts: &Parts, method: Method) -> Answer {
+async fn unread(gateway: &Gateway, route: Route<'_>, parts: &Parts, method: Method) -> Answer {
     let (handler, answer) = match route {
         Route::Scrape => return scrape::scrape(gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),

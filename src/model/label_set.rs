@@ -20,7 +20,8 @@ impl LabelSet {
         let mut sorted: SmallVec<[(&str, &str); 8]> = labels.into_iter().collect();
         // Stable, so that of equal names the last one given stays last.
         sorted.sort_by_key(|&(name, _)| name);
-        let mut set = Self::default();
+        let n_bytes = sorted.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let mut set = Self { text: String::with_capacity(n_bytes), ends: SmallVec::new() };
         for (i, &(name, value)) in sorted.iter().enumerate() {
             if sorted.get(i + 1).is_some_and(|&(next, _)| next == name) {
                 continue;

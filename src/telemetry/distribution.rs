@@ -4,6 +4,7 @@
 //! quantile is the middle of the bucket it falls into: at most 0.8 % off, and exact below 128.
 
 use crate::sync::Tally;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 const WINDOW_MS: u64 = 2 * 60 * 1000;
@@ -13,24 +14,26 @@ const PRECISION: u32 = 6;
 /// Numbers from 2⁴⁴ on (five hours in nanoseconds, 16 TiB) fall into the last bucket.
 const N_BUCKETS: usize = ((44 - PRECISION as usize) << PRECISION) + (1 << PRECISION);
 
+#[derive(Default)]
 struct Window {
     /// Which two minutes, counted from the clock's beginning, plus one; 0 for never used.
     turn: AtomicU64,
-    counts: Box<[AtomicU32]>,
+    /// Made when something is counted: most gateways see one kind of push.
+    counts: OnceLock<Box<[AtomicU32]>>,
+}
+
+impl Window {
+    fn counts(&self) -> &[AtomicU32] {
+        self.counts.get_or_init(|| (0..N_BUCKETS).map(|_| AtomicU32::new(0)).collect())
+    }
 }
 
 /// A distribution of whole numbers.
+#[derive(Default)]
 pub struct Distribution {
     windows: [Window; N_WINDOWS],
     count: Tally,
     sum: Tally,
-}
-
-impl Default for Distribution {
-    fn default() -> Self {
-        let window = || Window { turn: AtomicU64::new(0), counts: (0..N_BUCKETS).map(|_| AtomicU32::new(0)).collect() };
-        Self { windows: std::array::from_fn(|_| window()), count: Tally::default(), sum: Tally::default() }
-    }
 }
 
 fn bucket_of(value: u64) -> usize {
@@ -58,9 +61,9 @@ impl Distribution {
         let before = window.turn.load(Relaxed);
         // Relaxed throughout: a statistic. Whoever is first in a new turn empties the buckets; what others record meanwhile may be lost.
         if before != turn && window.turn.compare_exchange(before, turn, Relaxed, Relaxed).is_ok() && before != 0 {
-            window.counts.iter().for_each(|count| count.store(0, Relaxed));
+            window.counts().iter().for_each(|count| count.store(0, Relaxed));
         }
-        window.counts[bucket_of(value)].fetch_add(1, Relaxed);
+        window.counts()[bucket_of(value)].fetch_add(1, Relaxed);
     }
 
     /// How many numbers were ever recorded, and their sum.
@@ -68,15 +71,16 @@ impl Distribution {
         (self.count.get(), self.sum.get())
     }
 
-    /// The quantiles of these ascending ranks over the last ten minutes; NaN for none recorded.
-    pub fn quantiles<const N: usize>(&self, ranks: [f64; N], now_ms: u64) -> [f64; N] {
+    /// The quantiles of these ascending ranks over the last ten minutes and over all of `parts`; NaN for none recorded.
+    pub fn quantiles<'a, const N: usize>(parts: impl Iterator<Item = &'a Self>, ranks: [f64; N], now_ms: u64) -> [f64; N] {
         let turn = now_ms / WINDOW_MS + 1;
         let is_recent = |window: &&Window| {
             let of = window.turn.load(Relaxed);
             of != 0 && of + N_WINDOWS as u64 > turn
         };
-        let recent: Vec<&Window> = self.windows.iter().filter(is_recent).collect();
-        let count = |bucket: usize| recent.iter().map(|window| u64::from(window.counts[bucket].load(Relaxed))).sum::<u64>();
+        let recent: Vec<&[AtomicU32]> =
+            parts.flat_map(|part| part.windows.iter().filter(is_recent)).map(Window::counts).collect();
+        let count = |bucket: usize| recent.iter().map(|counts| u64::from(counts[bucket].load(Relaxed))).sum::<u64>();
         let counts: Vec<u64> = (0..N_BUCKETS).map(count).collect();
         let total: u64 = counts.iter().sum();
         ranks.map(|rank| {
@@ -110,12 +114,14 @@ mod tests {
 
     #[test]
     fn quantiles_forget_after_ten_minutes() {
-        let distribution = Distribution::default();
-        (1..=100).for_each(|value| distribution.record(value, 0));
-        assert_eq!(distribution.quantiles([0.1, 0.5, 0.9], 1), [10.0, 50.0, 90.0]);
-        distribution.record(7, 5 * WINDOW_MS);
-        assert_eq!(distribution.quantiles([0.5], 5 * WINDOW_MS), [7.0]);
-        assert!(distribution.quantiles([0.5], 11 * WINDOW_MS)[0].is_nan());
-        assert_eq!(distribution.totals(), (101, 5057));
+        let (first, second) = (Distribution::default(), Distribution::default());
+        let quantile = |rank, now_ms| Distribution::quantiles([&first, &second].into_iter(), [rank], now_ms)[0];
+        (1..=99).for_each(|value| [&first, &second][value % 2].record(value as u64, 0));
+        first.record(100, 0);
+        assert_eq!([0.1, 0.5, 0.9].map(|rank| quantile(rank, 1)), [10.0, 50.0, 90.0]);
+        second.record(7, 5 * WINDOW_MS);
+        assert_eq!(quantile(0.5, 5 * WINDOW_MS), 7.0);
+        assert!(quantile(0.5, 11 * WINDOW_MS).is_nan());
+        assert_eq!((first.totals().0 + second.totals().0, first.totals().1 + second.totals().1), (101, 5057));
     }
 }

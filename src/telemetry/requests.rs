@@ -54,15 +54,23 @@ const N_STRIPES: usize = 16;
 
 #[derive(Default)]
 #[repr(align(128))]
-struct Stripe([[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()]);
+struct Stripe {
+    counts: [[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()],
+    /// Of POST and of PUT.
+    pushes: [Pushes; 2],
+}
+
+#[derive(Default)]
+struct Pushes {
+    /// Bytes of the request.
+    sizes: Distribution,
+    /// Nanoseconds until the answer.
+    times: Distribution,
+}
 
 /// Counts and distributions of requests.
 #[derive(Default)]
-pub struct Requests {
-    stripes: Box<[Stripe; N_STRIPES]>,
-    /// POST and PUT: bytes of the request, nanoseconds until the answer.
-    pushes: [(Distribution, Distribution); 2],
-}
+pub struct Requests(Box<[Stripe; N_STRIPES]>);
 
 fn stripe() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -78,26 +86,26 @@ impl Requests {
     /// A request was answered.
     pub fn count(&self, handler: Handler, method: Method, code: u16) {
         let code = CODES.iter().position(|&known| known == code).unwrap_or(0);
-        self.stripes[stripe()].0[handler as usize][method as usize][code].add(1);
+        self.0[stripe()].counts[handler as usize][method as usize][code].add(1);
     }
 
     /// A push of `size` bytes was answered after `took`, at `now_ms`.
     pub fn count_push(&self, method: Method, size: u64, took: Duration, now_ms: u64) {
-        let (sizes, times) = &self.pushes[usize::from(method == Method::Put)];
+        let Pushes { sizes, times } = &self.0[stripe()].pushes[usize::from(method == Method::Put)];
         sizes.record(size, now_ms);
         times.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), now_ms);
     }
 
     pub(super) fn write(&self, own: &mut OwnBuilder, now_ms: u64) {
         own.summary("pushgateway_http_push_duration_seconds", "HTTP request duration for pushes to the Pushgateway.");
-        self.write_pushes(own, now_ms, |(_, times)| times, 1e9);
+        self.write_pushes(own, now_ms, |pushes| &pushes.times, 1e9);
         own.summary("pushgateway_http_push_size_bytes", "HTTP request size for pushes to the Pushgateway.");
-        self.write_pushes(own, now_ms, |(sizes, _)| sizes, 1.0);
+        self.write_pushes(own, now_ms, |pushes| &pushes.sizes, 1.0);
         own.counter("pushgateway_http_requests_total", "Total HTTP requests processed by the Pushgateway, excluding scrapes.");
         for code in CODE_ORDER {
             for (handler, handler_name) in HANDLERS {
                 for (method, method_name) in METHODS.iter().enumerate() {
-                    let count: u64 = self.stripes.iter().map(|stripe| stripe.0[handler as usize][method][code].get()).sum();
+                    let count: u64 = self.0.iter().map(|stripe| stripe.counts[handler as usize][method][code].get()).sum();
                     if count > 0 {
                         let code = CODES[code].to_string();
                         own.value(&[("code", &code), ("handler", handler_name), ("method", method_name)], count as f64);
@@ -107,21 +115,15 @@ impl Requests {
         }
     }
 
-    fn write_pushes(
-        &self,
-        own: &mut OwnBuilder,
-        now_ms: u64,
-        which: impl Fn(&(Distribution, Distribution)) -> &Distribution,
-        unit: f64,
-    ) {
-        for (pushes, method) in self.pushes.iter().zip(["post", "put"]) {
-            let distribution = which(pushes);
-            let (count, sum) = distribution.totals();
+    fn write_pushes(&self, own: &mut OwnBuilder, now_ms: u64, which: fn(&Pushes) -> &Distribution, unit: f64) {
+        for (place, method) in ["post", "put"].into_iter().enumerate() {
+            let parts = || self.0.iter().map(|stripe| which(&stripe.pushes[place]));
+            let (count, sum) = parts().map(Distribution::totals).fold((0, 0), |(n, all), (count, sum)| (n + count, all + sum));
             if count == 0 {
                 continue;
             }
             let ranks = [0.1, 0.5, 0.9];
-            let values = distribution.quantiles(ranks, now_ms);
+            let values = Distribution::quantiles(parts(), ranks, now_ms);
             let quantiles: [(f64, f64); 3] = std::array::from_fn(|i| (ranks[i], values[i] / unit));
             own.quantiles(&[("method", method)], count, sum as f64 / unit, &quantiles);
         }

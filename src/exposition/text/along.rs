@@ -38,35 +38,74 @@ pub fn parse_along(form: &BodyForm, body: &[u8], values: &mut [u64]) -> bool {
 
 /// The number that a line ends with, and the rest from the newline on.
 fn read_number(bytes: &[u8]) -> Option<(f64, &[u8])> {
-    // Most numbers are a few digits, perhaps with a point: exact as a quotient of two integers that an `f64` holds.
-    let (mut integer, mut at) = (0u64, 0);
-    let mut n_decimals = None;
-    while let Some(&byte) = bytes.get(at).filter(|_| at < 17) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            integer = integer * 10 + u64::from(digit);
-        } else if byte == b'.' && n_decimals.is_none() && at > 0 {
-            n_decimals = Some(at);
-        } else {
-            break;
-        }
-        at += 1;
+    // Most numbers are digits, perhaps with a point among them. Nineteen digits fit 64 bits.
+    let mut integer = 0u64;
+    let mut at = digits(bytes, &mut integer);
+    let mut n_digits = at;
+    let mut n_decimals = 0;
+    if at > 0 && bytes.get(at) == Some(&b'.') {
+        n_decimals = digits(&bytes[at + 1..], &mut integer);
+        n_digits += n_decimals;
+        at += 1 + n_decimals;
     }
-    if bytes.get(at) == Some(&b'\n') && at > 0 && integer <= EXACT_MAX {
-        let value = match n_decimals {
-            None => integer as f64,
-            Some(point) => integer as f64 / POWERS_OF_TEN[at - point - 1],
-        };
-        return Some((value, &bytes[at..]));
+    if n_digits > 0 && n_digits <= 19 && bytes.get(at) == Some(&b'\n') {
+        return Some((quotient(integer, n_decimals), &bytes[at..]));
     }
     let end = memchr::memchr(b'\n', bytes)?;
     Some((parse_float(&bytes[..end])?, &bytes[end..]))
 }
 
-/// Every integer up to this one is an `f64`.
-const EXACT_MAX: u64 = 1 << 53;
-/// So is every one of these: their quotient is rounded once, which is what reading a decimal number means.
-const POWERS_OF_TEN: [f64; 17] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16];
+/// Appends the digits that `bytes` begin with to `integer`, modulo 2⁶⁴; returns how many there are.
+fn digits(bytes: &[u8], integer: &mut u64) -> usize {
+    let mut n = 0;
+    while let Some(eight) = bytes[n..].first_chunk::<8>().and_then(|chunk| eight_digits(u64::from_le_bytes(*chunk))) {
+        *integer = integer.wrapping_mul(100_000_000).wrapping_add(eight);
+        n += 8;
+    }
+    while let Some(digit) = bytes.get(n).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        *integer = integer.wrapping_mul(10).wrapping_add(u64::from(digit));
+        n += 1;
+    }
+    n
+}
+
+/// The number that eight bytes spell, the first one in the lowest byte of `word`; none if one of them is no digit.
+fn eight_digits(word: u64) -> Option<u64> {
+    let is_digits = word & 0xf0f0_f0f0_f0f0_f0f0 == 0x3030_3030_3030_3030
+        && word.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0 == 0x3030_3030_3030_3030;
+    if !is_digits {
+        return None;
+    }
+    // Neighbours are put together three times: digits to pairs, pairs to fours, fours to eight.
+    let pairs = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+    Some((fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32)
+}
+
+/// The `f64` nearest to `integer` / 10^`n_decimals`, of two equally near ones the even one; at most 19 decimals.
+fn quotient(integer: u64, n_decimals: usize) -> f64 {
+    let power = POWERS_OF_TEN[n_decimals];
+    // Up to 2⁵³ and 10¹⁵ both are `f64`s, and their quotient is rounded once.
+    if integer <= 1 << 53 && n_decimals <= 15 || integer == 0 {
+        return integer as f64 / power as f64;
+    }
+    // With 64 bits below the point and above, the quotient has more than the 55 bits that rounding looks at; what the division leaves
+    // only says that there is more.
+    let shift = 64 + integer.leading_zeros();
+    let dividend = u128::from(integer) << shift;
+    let (quotient, rest) = (dividend / u128::from(power), dividend % u128::from(power));
+    (quotient | u128::from(rest > 0)) as f64 / (1u128 << shift.min(127)) as f64
+}
+
+const POWERS_OF_TEN: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
 
 #[cfg(test)]
 mod tests {
@@ -144,11 +183,20 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_by_the_parser() {
+        for text in ["9007199254740993", "9007199254740992.5", "9007199254740993.0", "0.0000000000000000", "1.000000000000000001"]
+        {
+            let read = read_number(format!("{text}\n").as_bytes()).map(|(value, _)| value);
+            assert_eq!(read, parse_float(text.as_bytes()), "{text}");
+        }
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..200_000 {
             let mut text = String::new();
             for _ in 0..random.usize(..20) {
                 text.push(*random.choice(b"0123456789012345678901234567890123456789.e-+").unwrap() as char);
+            }
+            if random.bool() {
+                // As many do: seconds with many decimals, up to halfway between two numbers and beyond what is exact.
+                text = format!("{}.{:0width$}", random.u32(..), random.u64(..) % 10_000_000, width = random.usize(7..12));
             }
             let line = format!("{text}\n");
             let read = read_number(line.as_bytes());
