@@ -1,6 +1,6 @@
 //! The door of a job: two groups with different label names can expose the same series.
 
-use loom_tests::store::{Entry, JobDoor};
+use loom_tests::store::{Becomes, Entry, JobDoor};
 use loom_tests::{delete, explore, key, put, shown, store, try_put};
 use std::sync::Arc;
 
@@ -50,12 +50,12 @@ fn a_door_dies_with_its_last_group() {
         let visitor = loom::thread::spawn(move || match other.try_enter(&second) {
             Ok(entry) => {
                 assert_eq!(entry, Entry::Shared);
-                other.leave(entry, &second, 1);
+                other.leave(entry, &second, Becomes::Absent, Becomes::Accepted);
                 true
             }
             Err(_) => false,
         });
-        door.leave(Entry::Shared, &first, 0);
+        door.leave(Entry::Shared, &first, Becomes::Absent, Becomes::Absent);
         let has_group = visitor.join().unwrap();
         assert_eq!(door.is_dead(), !has_group);
         if has_group { "one door" } else { "two doors" }

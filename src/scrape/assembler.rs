@@ -276,7 +276,7 @@ mod tests {
 
         fn deleted(&mut self, of: &Taken) -> Taken {
             self.version += 1;
-            Taken { slot: of.slot, snapshot: Arc::new(of.snapshot.tombstone(self.version)) }
+            Taken { slot: of.slot, snapshot: Arc::new(of.snapshot.tombstone(self.version, &of.snapshot.fixed.layout)) }
         }
     }
 
@@ -433,6 +433,7 @@ mod tests {
             assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
         };
+        let empty = snapshots.live(u32::MAX, &Vec::new()).snapshot.fixed.layout.clone();
         let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>, slots: &mut dyn Iterator<Item = u32>, shift: u32| {
             let mut taken = Vec::new();
             for slot in slots {
@@ -453,12 +454,12 @@ mod tests {
         let mut taken: Vec<Taken> = Vec::new();
         for slot in groups.keys().copied().filter(|slot| slot % 100 != 7).collect::<Vec<_>>() {
             groups.remove(&slot);
-            let snapshot = Arc::new(assembler.groups[slot as usize].as_ref().unwrap().snapshot.tombstone(99_999));
+            let snapshot = Arc::new(assembler.groups[slot as usize].as_ref().unwrap().snapshot.tombstone(99_999, &empty));
             taken.push(Taken { slot, snapshot });
         }
         check(&mut assembler, &groups, taken);
         let taken = groups.keys().map(|slot| {
-            let snapshot = Arc::new(assembler.groups[*slot as usize].as_ref().unwrap().snapshot.tombstone(99_999));
+            let snapshot = Arc::new(assembler.groups[*slot as usize].as_ref().unwrap().snapshot.tombstone(99_999, &empty));
             Taken { slot: *slot, snapshot }
         });
         let taken = taken.collect();

@@ -18,7 +18,7 @@ enum Claim {
     Change { cell: Arc<Cell>, to: Mode, raw: Box<str> },
 }
 
-/// The claims that a push holds. They are settled or undone before they are dropped.
+/// The claims that a push holds. Unless they are settled they are undone when they are dropped, also by a panic.
 pub(super) struct Claims<'a> {
     cells: &'a Registry<Cell>,
     by: &'a Arc<GroupingKey>,
@@ -83,8 +83,14 @@ impl<'a> Claims<'a> {
                     return Ok(());
                 }
                 Err(NotGranted::Dead) => self.cells.remove(&cell),
-                Err(NotGranted::Busy) => return Err(NotClaimed::Busy),
-                Err(NotGranted::Conflict(mode)) => return Err(conflict(&cell, index, mode)),
+                Err(refused) => {
+                    // Our doubt may have been the last claim on it.
+                    remove_dead(self.cells, &cell);
+                    return Err(match refused {
+                        NotGranted::Conflict(mode) => conflict(&cell, index, mode),
+                        NotGranted::Busy | NotGranted::Dead => NotClaimed::Busy,
+                    });
+                }
             }
         }
     }
@@ -110,8 +116,8 @@ impl<'a> Claims<'a> {
     }
 
     /// The snapshot is published and marked.
-    pub fn settle(self) {
-        for claim in self.held {
+    pub fn settle(mut self) {
+        for claim in std::mem::take(&mut self.held) {
             match claim {
                 Claim::Take(cell) => cell.settle_take(),
                 Claim::Drop(cell) => {
@@ -122,10 +128,12 @@ impl<'a> Claims<'a> {
             }
         }
     }
+}
 
+impl Drop for Claims<'_> {
     /// Nothing was published.
-    pub fn undo(self) {
-        for claim in self.held.into_iter().rev() {
+    fn drop(&mut self) {
+        for claim in std::mem::take(&mut self.held).into_iter().rev() {
             match claim {
                 Claim::Take(cell) => {
                     cell.undo_take();

@@ -13,6 +13,7 @@
 //! A door without groups and without anybody inside is dead, for good: whoever finds it dead removes it and looks the job up again.
 
 use super::layout::Layout;
+use super::snapshot::Snapshot;
 use crate::model::{GroupingKey, LabelSet, Skeleton};
 use crate::sync::{Keyed, Published, Tally, Word};
 use smallvec::SmallVec;
@@ -24,11 +25,39 @@ pub struct Shape {
     names: Box<[Box<str>]>,
     /// Written by those who are inside; read by who is inside alone.
     n_groups: Tally,
+    /// Of those the ones that a push was ever accepted for.
+    n_accepted: Tally,
+}
+
+/// What becomes of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// There is none.
+    Absent,
+    /// There is one, to which no push was ever accepted.
+    Refused,
+    /// There is one, with what a push brought.
+    Accepted,
+}
+
+impl Becomes {
+    /// What a snapshot is.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        match (snapshot.is_live(), snapshot.is_accepted()) {
+            (false, _) => Self::Absent,
+            (true, false) => Self::Refused,
+            (true, true) => Self::Accepted,
+        }
+    }
 }
 
 impl Shape {
     fn new(key: &LabelSet) -> Self {
-        Self { names: key.iter().map(|(name, _)| name.into()).collect(), n_groups: Tally::default() }
+        Self {
+            names: key.iter().map(|(name, _)| name.into()).collect(),
+            n_groups: Tally::default(),
+            n_accepted: Tally::default(),
+        }
     }
 
     fn is_of(&self, key: &LabelSet) -> bool {
@@ -43,6 +72,10 @@ impl Shape {
     /// Whether groups of this shape exist.
     pub fn is_live(&self) -> bool {
         self.n_groups.get() > 0
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.n_accepted.get() > 0
     }
 }
 
@@ -137,11 +170,12 @@ impl JobDoor {
         entry
     }
 
-    /// Goes out again; the group of `key` has begun (+1), ceased (−1) or gone on (0) to exist.
-    pub fn leave(&self, entry: Entry, key: &GroupingKey, n_groups: i64) {
-        if n_groups != 0 {
-            self.count(entry, key, n_groups);
+    /// Goes out again; the group of `key` was one thing and has become another.
+    pub fn leave(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
+        if was != is {
+            self.count(entry, key, was, is);
         }
+        let n_groups = i64::from(is != Becomes::Absent) - i64::from(was != Becomes::Absent);
         let Ok(_) = self.word.update::<std::convert::Infallible>(|word| {
             let word = match entry {
                 Entry::Shared => word - IN_FLIGHT,
@@ -154,7 +188,7 @@ impl JobDoor {
         });
     }
 
-    fn count(&self, entry: Entry, key: &GroupingKey, n_groups: i64) {
+    fn count(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
         let shape = match entry {
             Entry::Shared => Arc::clone(&self.first),
             Entry::Exclusive => {
@@ -163,7 +197,16 @@ impl JobDoor {
                 Arc::clone(known.expect("a shape is added before a group of it exists"))
             }
         };
-        if n_groups > 0 { shape.n_groups.add(1) } else { shape.n_groups.sub(1) }
+        // What it has become first: a shape that goes on having a group is never seen without.
+        let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
+        for (tally, is, was) in [(&shape.n_groups, counts(is).0, counts(was).0), (&shape.n_accepted, counts(is).1, counts(was).1)]
+        {
+            match (was, is) {
+                (false, true) => tally.add(1),
+                (true, false) => tally.sub(1),
+                _ => {}
+            }
+        }
     }
 
     /// Whether nobody has it any more.
@@ -177,16 +220,23 @@ impl JobDoor {
     }
 
     /// Makes room for a group with this key, for one who is inside alone; forgets shapes that no group has. Returns whether there is
-    /// room: each of `shapes_max` other shapes may have groups.
-    pub fn add_shape_while_alone(&self, key: &GroupingKey, shapes_max: usize) -> bool {
+    /// room: `shapes_max` shapes may have groups for which a push was accepted. Those that were only refused are limited as well, but
+    /// take no room from the others: nobody is refused because of a push that was refused itself.
+    pub fn add_shape_while_alone(&self, key: &GroupingKey, becomes: Becomes, shapes_max: usize) -> bool {
         let shapes = self.shapes.load();
-        if shapes.iter().any(|shape| shape.is_of(key.canonical())) {
-            return true;
+        let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
+        let has_room = match becomes {
+            Becomes::Absent => true,
+            Becomes::Refused => known.is_some() || shapes.iter().filter(|shape| shape.is_live()).count() < shapes_max,
+            Becomes::Accepted => {
+                known.is_some_and(|shape| shape.is_accepted())
+                    || shapes.iter().filter(|shape| shape.is_accepted()).count() < shapes_max
+            }
+        };
+        if known.is_some() || !has_room {
+            return has_room;
         }
         let mut kept: Vec<Arc<Shape>> = shapes.iter().filter(|shape| shape.is_live()).cloned().collect();
-        if kept.len() >= shapes_max {
-            return false;
-        }
         kept.push(Arc::new(Shape::new(key.canonical())));
         self.shapes.store(Arc::new(kept));
         true
@@ -226,11 +276,11 @@ mod tests {
         let (a, b) = (key(&[("instance", "1")]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
         assert_eq!(door.try_enter(&b), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, 1);
-        door.leave(Entry::Shared, &b, 0);
+        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
+        door.leave(Entry::Shared, &b, Becomes::Absent, Becomes::Absent);
         assert!(!door.is_dead());
         assert_eq!(door.try_enter(&a), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, -1);
+        door.leave(Entry::Shared, &a, Becomes::Accepted, Becomes::Absent);
         assert!(door.is_dead());
         assert_eq!(door.try_enter(&a), Err(NotEntered::Dead));
     }
@@ -241,13 +291,13 @@ mod tests {
         let door = JobDoor::entered(&a);
         assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
         assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, 1);
+        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
         assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        assert!(door.add_shape_while_alone(&b, 2));
+        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
         let live: Vec<bool> = door.shapes_while_alone().iter().map(|shape| shape.is_live()).collect();
         assert_eq!(live, [true, false]);
-        door.leave(Entry::Exclusive, &b, 1);
+        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
     }
 
@@ -257,7 +307,7 @@ mod tests {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
         assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, 1);
+        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
     }
 
@@ -265,16 +315,36 @@ mod tests {
     fn shapes_are_limited_and_those_without_groups_forgotten() {
         let (a, b, c) = (key(&[]), key(&[("instance", "2")]), key(&[("x", "2")]));
         let door = JobDoor::entered(&a);
-        door.leave(Entry::Shared, &a, 1);
+        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&b, 2));
-        door.leave(Entry::Exclusive, &b, 1);
+        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
+        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(!door.add_shape_while_alone(&c, 2));
-        door.leave(Entry::Exclusive, &c, 0);
+        assert!(!door.add_shape_while_alone(&c, Becomes::Accepted, 2));
+        door.leave(Entry::Exclusive, &c, Becomes::Absent, Becomes::Absent);
         assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        door.leave(Entry::Exclusive, &b, -1);
+        door.leave(Entry::Exclusive, &b, Becomes::Accepted, Becomes::Absent);
         assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&c, 2));
+        assert!(door.add_shape_while_alone(&c, Becomes::Accepted, 2));
+    }
+
+    /// Three refused pushes used up a limit of three, and the next, valid one was refused.
+    #[test]
+    fn shapes_that_were_only_refused_take_no_room_from_others() {
+        let keys = ["a", "b", "c", "d"].map(|name| key(&[(name, "1")]));
+        let door = JobDoor::entered(&keys[0]);
+        door.leave(Entry::Shared, &keys[0], Becomes::Absent, Becomes::Refused);
+        let enter_as = |key: &GroupingKey, becomes| {
+            assert_eq!(door.try_enter(key), Ok(Entry::Exclusive));
+            let has_room = door.add_shape_while_alone(key, becomes, 2);
+            let is = if has_room { becomes } else { Becomes::Absent };
+            door.leave(Entry::Exclusive, key, Becomes::Absent, is);
+            has_room
+        };
+        assert!(enter_as(&keys[1], Becomes::Refused));
+        assert!(!enter_as(&keys[2], Becomes::Refused));
+        assert!(enter_as(&keys[2], Becomes::Accepted));
+        assert!(enter_as(&keys[3], Becomes::Accepted));
+        assert!(!enter_as(&key(&[("e", "1")]), Becomes::Accepted));
     }
 }

@@ -26,7 +26,7 @@ mod slot;
 mod snapshot;
 
 pub use cell::{Cell, Mode, NotGranted};
-pub use job_door::{Entry, JobDoor, NotEntered};
+pub use job_door::{Becomes, Entry, JobDoor, NotEntered};
 pub use layout::{Checked, ClaimedName, Flaw, Layout};
 pub use mark::Mark;
 pub use push::{Push, PushMode};
@@ -119,11 +119,26 @@ enum Attempt {
     Refused(Refusal),
 }
 
-/// Inside a door.
+/// Attempts of one call that others may win; after that many the caller yields.
+const LOST_MAX: usize = 16;
+
+/// Inside a door, until this is dropped.
 struct Inside<'a> {
+    doors: &'a Registry<JobDoor>,
     door: Arc<JobDoor>,
     entry: Entry,
     key: &'a GroupingKey,
+    was: Becomes,
+    is: Becomes,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.door.leave(self.entry, self.key, self.was, self.is);
+        if self.door.is_dead() {
+            self.doors.remove(&self.door);
+        }
+    }
 }
 
 impl Store {
@@ -164,7 +179,7 @@ impl Store {
     pub fn find(&self, key: &GroupingKey) -> Option<Found> {
         let slot = self.slots.get(key.canonical())?;
         let base = slot.current_for_update();
-        (base.is_live() && base.fixed.key.labels() == key.labels()).then_some(Found { slot, base })
+        (base.is_accepted() && base.fixed.key.labels() == key.labels()).then_some(Found { slot, base })
     }
 
     /// Brings a push into effect that has all families of the group as it was found, in its layout, and only other numbers. Returns
@@ -185,7 +200,7 @@ impl Store {
             // Even the group's failure time would have the label twice.
             return Outcome::Refused(push.refusal.take().expect("just seen"));
         }
-        loop {
+        for _ in 0..LOST_MAX {
             let slot = self.slot(&push.key);
             let base = slot.current_for_update();
             if base.is_dead() {
@@ -194,7 +209,13 @@ impl Store {
             }
             if base.is_live() && base.fixed.key.labels() != push.key.labels() {
                 // No failure time for the refused group: its series would be those of the group that is there.
-                return Outcome::Refused(Refusal::OtherKey { exposed: Arc::clone(&base.fixed.key) });
+                if base.is_accepted() {
+                    return Outcome::Refused(Refusal::OtherKey { exposed: Arc::clone(&base.fixed.key) });
+                }
+                // That group only exists because a push was refused, which is no reason to refuse another one.
+                if let Some(refusal) = push.refusal.take() {
+                    return Outcome::Refused(refusal);
+                }
             }
             let attempt = match push.refusal.take() {
                 Some(refusal) => match self.note_failure(&slot, &base, push) {
@@ -224,10 +245,11 @@ impl Store {
             }
             return outcome;
         }
+        Outcome::Busy
     }
 
     fn attempt(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &mut Push) -> Attempt {
-        if base.is_live()
+        if base.is_accepted()
             && let Some(content) = push.value_only(base)
         {
             let next = Snapshot::pushed(base, self.draw_version(), self.shared_key(base, push), content, push.received_at);
@@ -236,14 +258,14 @@ impl Store {
         let door = self.doors.get(push.key.job());
         let content = match push.content(base, door.as_deref()) {
             Ok(content) => content,
-            // It contradicts what the group has, which must be the current state.
-            Err(refusal) if slot.is_still(base) => return Attempt::Refused(refusal),
+            // What contradicts what the group has must contradict its current state.
+            Err(refusal) if !push.is_merge_into(base) || slot.is_still(base) => return Attempt::Refused(refusal),
             Err(_) => return Attempt::Lost,
         };
         let layout = Arc::clone(&content.layout);
         let key = self.shared_key(base, push);
         let received_at = push.received_at;
-        let attempt = self.publish_structure(slot, base, &push.key, content, |version, content| {
+        let attempt = self.publish_structure(slot, base, &push.key, Becomes::Accepted, content, |version, content| {
             Snapshot::pushed(base, version, key, content, received_at)
         });
         if let Attempt::Done = attempt
@@ -261,7 +283,7 @@ impl Store {
             return self.publish_values(slot, base, Snapshot::failed(base, self.draw_version(), key, None, received_at));
         }
         let empty = Layout::new(Skeleton::default(), &push.key).expect("no family contradicts nothing");
-        self.publish_structure(slot, base, &push.key, Content::empty(Arc::new(empty)), |version, content| {
+        self.publish_structure(slot, base, &push.key, Becomes::Refused, Content::empty(Arc::new(empty)), |version, content| {
             Snapshot::failed(base, version, key, Some(content.layout), received_at)
         })
     }
@@ -273,20 +295,23 @@ impl Store {
 
     /// Deletes the group with exactly this key if there is one and `condition` holds of the state that is deleted.
     pub fn delete_if(&self, key: &GroupingKey, condition: impl Fn(&Snapshot) -> bool) -> Outcome {
-        loop {
+        for _ in 0..LOST_MAX {
             let Some(slot) = self.slots.get(key.canonical()) else { return Outcome::Done };
             let base = slot.current_for_update();
             if !base.is_live() || base.fixed.key.labels() != key.labels() || !condition(&base) {
                 return Outcome::Done;
             }
             let nothing = Content::empty(Arc::clone(&self.empty));
-            match self.publish_structure(&slot, &base, &base.fixed.key, nothing, |version, _| base.tombstone(version)) {
+            match self.publish_structure(&slot, &base, &base.fixed.key, Becomes::Absent, nothing, |version, _| {
+                base.tombstone(version, &self.empty)
+            }) {
                 Attempt::Done => return Outcome::Done,
                 Attempt::Lost => {}
                 Attempt::Busy => return Outcome::Busy,
                 Attempt::Refused(_) => unreachable!("a deletion contradicts nothing"),
             }
         }
+        Outcome::Busy
     }
 
     /// The group with this key in any way to write it.
@@ -384,27 +409,27 @@ impl Store {
         Attempt::Done
     }
 
-    /// Publishes a state that may expose other series or types than `base`: those of `content`.
+    /// Publishes a state that may expose other series or types than `base`: those of `content`. It is what the group `becomes`.
     fn publish_structure(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         key: &Arc<GroupingKey>,
+        becomes: Becomes,
         content: Content,
         next: impl FnOnce(u64, Content) -> Snapshot,
     ) -> Attempt {
-        let Some(inside) = self.enter(key) else { return Attempt::Busy };
+        let Some(mut inside) = self.enter(key) else { return Attempt::Busy };
         let mut claims = Claims::new(&self.cells, key);
-        let admitted = self.admit(&inside, base, &content, &mut claims);
-        let attempt = match admitted {
+        match self.admit(&inside, base, becomes, &content, &mut claims) {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
                 let next = Arc::new(next(self.draw_version(), content));
-                let n_groups = i64::from(next.is_live()) - i64::from(base.is_live());
+                debug_assert_eq!(Becomes::of(&next), becomes);
                 if slot.replace(base, next) {
                     self.mark(slot);
                     claims.settle();
-                    self.leave(inside, n_groups);
+                    (inside.was, inside.is) = (Becomes::of(base), becomes);
                     return Attempt::Done;
                 }
                 Attempt::Lost
@@ -413,28 +438,21 @@ impl Store {
             Err(_) if !slot.is_still(base) => Attempt::Lost,
             Err(None) => Attempt::Busy,
             Err(Some(refusal)) => Attempt::Refused(refusal),
-        };
-        claims.undo();
-        self.leave(inside, 0);
-        attempt
+        }
     }
 
-    fn enter<'a>(&self, key: &'a GroupingKey) -> Option<Inside<'a>> {
+    fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<Inside<'a>> {
         loop {
             let (door, is_mine) = self.doors.get_or_insert(key.job(), || JobDoor::entered(key));
             let entered = if is_mine { Ok(Entry::Shared) } else { door.try_enter(key) };
             match entered {
-                Ok(entry) => return Some(Inside { door, entry, key }),
+                Ok(entry) => {
+                    let (was, is) = (Becomes::Absent, Becomes::Absent);
+                    return Some(Inside { doors: &self.doors, door, entry, key, was, is });
+                }
                 Err(NotEntered::Busy) => return None,
                 Err(NotEntered::Dead) => self.doors.remove(&door),
             }
-        }
-    }
-
-    fn leave(&self, inside: Inside<'_>, n_groups: i64) {
-        inside.door.leave(inside.entry, inside.key, n_groups);
-        if inside.door.is_dead() {
-            self.doors.remove(&inside.door);
         }
     }
 
@@ -443,6 +461,7 @@ impl Store {
         &self,
         inside: &Inside<'_>,
         base: &Snapshot,
+        becomes: Becomes,
         content: &Content,
         claims: &mut Claims<'_>,
     ) -> Result<(), Option<Refusal>> {
@@ -456,7 +475,7 @@ impl Store {
         })?;
         if inside.entry == Entry::Exclusive {
             let shapes_max = self.config.shapes_per_job_max;
-            if !inside.door.add_shape_while_alone(inside.key, shapes_max) {
+            if !inside.door.add_shape_while_alone(inside.key, becomes, shapes_max) {
                 return Err(Some(Refusal::TooManyShapes { shapes_max }));
             }
             self.check_series(inside, base, layout, values).map_err(Some)?;

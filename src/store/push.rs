@@ -58,6 +58,11 @@ impl Push {
         Self { key, families: Families::default(), known: Some((layout, values)), mode, received_at, refusal, made: None }
     }
 
+    /// Whether what it makes of a group rests on what the group has.
+    pub(super) fn is_merge_into(&self, base: &Snapshot) -> bool {
+        self.mode == PushMode::Merge && base.is_live()
+    }
+
     /// Has families from here on, also if a layout was known.
     fn unpack(&mut self) {
         if let Some((layout, values)) = self.known.take() {
@@ -87,15 +92,15 @@ impl Push {
         }
         self.unpack();
         if base.fixed.layout.skeleton() == self.skeleton() {
-            let values = match &self.made {
-                Some((_, made)) if self.mode == PushMode::Replace => made.values.clone(),
-                _ => SmallVec::from_slice(&self.families.values),
+            let (values, extras) = match &self.made {
+                Some((_, made)) if self.mode == PushMode::Replace => (made.values.clone(), made.extras.clone()),
+                _ => (SmallVec::from_slice(&self.families.values), self.families.extras.as_slice().into()),
             };
             if let Some(form) = self.families.take_form() {
                 base.fixed.layout.learn_form(form);
             }
             let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content { layout, values, extras: self.families.extras.as_slice().into(), family_times: None });
+            return Some(Content { layout, values, extras, family_times: None });
         }
         match self.mode {
             PushMode::Replace => None,
@@ -134,7 +139,7 @@ impl Push {
     ///
     /// The push contradicts itself, or for a merge what it leaves of the group.
     pub(super) fn content(&mut self, base: &Snapshot, door: Option<&JobDoor>) -> Result<Content, Refusal> {
-        let merged_into = if self.mode == PushMode::Merge && base.is_live() { base.version } else { 0 };
+        let merged_into = if self.is_merge_into(base) { base.version } else { 0 };
         if let Some((version, made)) = &self.made
             && *version == merged_into
         {

@@ -72,7 +72,9 @@ impl Snapshot {
     pub fn pushed(base: &Self, version: u64, key: Arc<GroupingKey>, content: Content, received_at: i64) -> Self {
         let Content { layout, values, extras, family_times } = content;
         let fixed = Self::fixed(base, key, layout);
-        let (failure_time, first_time) = if base.is_live() { (base.failure_time, base.first_time) } else { (0, received_at) };
+        // A group that was only ever refused may have had its key written otherwise: then it was another one.
+        let goes_on = base.is_live() && base.fixed.key.labels() == fixed.key.labels();
+        let (failure_time, first_time) = if goes_on { (base.failure_time, base.first_time) } else { (0, received_at) };
         Self { kind: Kind::Live, version, fixed, values, extras, push_time: received_at, failure_time, first_time, family_times }
     }
 
@@ -124,14 +126,15 @@ impl Snapshot {
         }
     }
 
-    /// The group of this snapshot is deleted.
-    pub fn tombstone(&self, version: u64) -> Self {
-        Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(&self.fixed.layout))
+    /// The group of this snapshot is deleted. The tombstone has the layout `empty`: tombstones may wait long to be looked at.
+    pub fn tombstone(&self, version: u64, empty: &Arc<Layout>) -> Self {
+        Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
     }
 
     /// The slot is not used any more.
     pub fn dead(&self) -> Self {
-        Self { kind: Kind::Dead, ..self.tombstone(self.version) }
+        let fixed = &self.fixed;
+        Self { kind: Kind::Dead, ..Self::absent(self.version, Arc::clone(&fixed.key), Arc::clone(&fixed.layout)) }
     }
 
     fn content(&self) -> Content {
@@ -142,6 +145,11 @@ impl Snapshot {
     /// Whether there is a group.
     pub fn is_live(&self) -> bool {
         self.kind == Kind::Live
+    }
+
+    /// Whether there is a group, and a push to it was ever accepted.
+    pub fn is_accepted(&self) -> bool {
+        self.is_live() && self.push_time != 0
     }
 
     /// Whether its slot is not used any more.
