@@ -1,16 +1,17 @@
 //! What all requests share: the groups, the exposition and the thread that assembles it.
 
+use super::cadence::{Cadence, Unasked};
 use super::parse_pool::ParsePool;
 use super::request_body::Limits;
 use super::router::Routes;
 use crate::model::NameScheme;
 use crate::scrape::{Assembler, Assembly, Exposition, Format, Sizes};
-use crate::store::{self, Outcome, Store};
+use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::thread::Thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
 /// Bytes of a page, the unit in which the exposition is rendered and compressed.
@@ -49,6 +50,7 @@ pub struct Gateway {
     /// Somebody waits for a round.
     is_round_wanted: AtomicBool,
     round_ended: Notify,
+    cadence: Cadence,
     assembler: std::sync::OnceLock<Thread>,
     started: Instant,
     pub(crate) started_at: SystemTime,
@@ -73,6 +75,7 @@ impl Gateway {
             assembly: Assembly::new(),
             is_round_wanted: AtomicBool::new(false),
             round_ended: Notify::new(),
+            cadence: Cadence::default(),
             assembler: std::sync::OnceLock::new(),
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -95,15 +98,21 @@ impl Gateway {
     fn assemble(&self) {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
+        let (mut unasked, mut round_ms) = (Unasked::default(), 0);
         loop {
             // Acquire: pairs with the Release of whoever wants a round.
             while !self.is_round_wanted.swap(false, Acquire) {
-                std::thread::park();
+                match self.cadence.rest(&mut unasked, self.now_ms(), round_ms) {
+                    0 if self.store.has_marked(Consumer::Assembler) => break,
+                    rest => std::thread::park_timeout(Duration::from_millis(rest)),
+                }
             }
             let began = Instant::now();
             let report = assembler.run_round(&self.store, &self.assembly, self.now_ms());
             self.round_ended.notify_waiters();
-            self.telemetry.count_assembly(began.elapsed(), report.n_pages);
+            let took = began.elapsed();
+            round_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            self.telemetry.count_assembly(took, report.n_pages);
             for conflict in report.help_conflicts {
                 let (family, exposed, pushed) = (conflict.family, conflict.exposed, conflict.pushed);
                 tracing::info!(family, exposed, pushed, "a family was pushed with another help than the one that is exposed");
@@ -113,7 +122,9 @@ impl Gateway {
 
     /// The exposition in a format, showing everything that was answered before this call.
     pub(super) async fn current_exposition(&self, format: Format, gzip: bool) -> Arc<Exposition> {
-        let round = match self.assembly.try_current(&self.store, format, gzip, self.now_ms()) {
+        let now_ms = self.now_ms();
+        self.cadence.note(now_ms);
+        let round = match self.assembly.try_current(&self.store, format, gzip, now_ms) {
             Ok(exposition) => return exposition,
             Err(round) => round,
         };

@@ -6,6 +6,7 @@ mod admin;
 mod answer;
 mod api_v1;
 mod body;
+mod cadence;
 mod gateway;
 mod negotiation;
 mod parse_pool;

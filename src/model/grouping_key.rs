@@ -4,7 +4,7 @@
 //! `instance` is exposed as an empty one; `a.b` and `a_b`, because escaping makes them one name. So a key knows both: the labels as
 //! they were given (*literal*), and the *canonical* ones, escaped and without an empty `instance`, by which the store finds it.
 
-use crate::model::{Escaping, LabelSet, escape_name, is_legacy_label_name};
+use crate::model::{Escaping, LabelSet, escape_label_name, is_legacy_label_name};
 use std::fmt;
 
 /// A grouping key: always has a non-empty `job`.
@@ -39,13 +39,13 @@ impl GroupingKey {
         if literal.get("job").is_none_or(str::is_empty) {
             return Err(InvalidKey::NoJob);
         }
-        let is_escaped = |name: &str| !is_legacy_label_name(name) && escape_name(name, Escaping::Underscores) != name;
+        let is_escaped = |name: &str| !is_legacy_label_name(name) && escape_label_name(name, Escaping::Underscores) != name;
         let differs = literal.iter().any(|(name, value)| (value.is_empty() && name == "instance") || is_escaped(name));
         let canonical = differs.then(|| {
             let escaped: Vec<_> = literal
                 .iter()
                 .filter(|&(name, value)| !(name == "instance" && value.is_empty()))
-                .map(|(name, value)| (escape_name(name, Escaping::Underscores), value))
+                .map(|(name, value)| (escape_label_name(name, Escaping::Underscores), value))
                 .collect();
             LabelSet::new(escaped.iter().map(|(name, value)| (name.as_ref(), *value)))
         });

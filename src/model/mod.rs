@@ -12,4 +12,6 @@ pub use label_set::{ExposedLabels, LabelSet, exposed_labels, exposed_order};
 pub use metric_family::{
     Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType, Skeleton, TooLarge,
 };
-pub use name_scheme::{Escaping, NameScheme, escape_name, is_legacy_label_name, is_legacy_metric_name, unescape_name};
+pub use name_scheme::{
+    Escaping, NameScheme, escape_label_name, escape_name, is_legacy_label_name, is_legacy_metric_name, unescape_name,
+};

@@ -31,6 +31,9 @@ pub enum Escaping {
 }
 
 impl Escaping {
+    /// The schemes under which a name that is not a legacy name looks like one, and may look like another name.
+    pub const LEGACY: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
+
     /// The scheme's name in a content type.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,18 +61,25 @@ fn is_legacy(name: &str, colon: bool) -> bool {
         && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':'))
 }
 
-/// Whether a legacy name may have `c`, at its first place or a later one. A colon is let through in label names too, as the
-/// reference's escaping does.
-fn is_legacy_char(c: char, first: bool) -> bool {
-    c.is_ascii_alphabetic() || c == '_' || c == ':' || (c.is_ascii_digit() && !first)
+/// The name of a metric as a scraper sees it under `escaping`.
+pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+    escape(name, escaping, true)
 }
 
-/// `name` as a scraper sees it under `escaping`.
-pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+/// The name of a label as a scraper sees it under `escaping`: as [`escape_name`], but that a legacy label name has no colon. (The
+/// reference lets colons through, and no scraper that needs escaping takes them.)
+pub fn escape_label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+    escape(name, escaping, false)
+}
+
+/// `colon`: a legacy name may have colons.
+fn escape(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
+    let is_legacy_char =
+        |c: char, first: bool| c.is_ascii_alphabetic() || c == '_' || (colon && c == ':') || (c.is_ascii_digit() && !first);
     match escaping {
         Escaping::AllowUtf8 => Cow::Borrowed(name),
         // A legacy name stays as it is under every scheme.
-        _ if is_legacy_metric_name(name) || name.is_empty() => Cow::Borrowed(name),
+        _ if is_legacy(name, colon) || name.is_empty() => Cow::Borrowed(name),
         Escaping::Underscores => {
             Cow::Owned(name.chars().enumerate().map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' }).collect())
         }
@@ -149,6 +159,15 @@ mod tests {
             assert_eq!(escape_name(name, Escaping::Values), values, "{name}");
             assert_eq!(unescape_name(&escape_name(name, Escaping::Values)), name);
         }
+    }
+
+    #[test]
+    fn colons_are_for_metrics_alone() {
+        let both = |escaping| (escape_name("a:b", escaping).into_owned(), escape_label_name("a:b", escaping).into_owned());
+        let is = |label: &str| ("a:b".to_owned(), label.to_owned());
+        let labels = ["a_b", "a__b", "U__a_3a_b"];
+        assert_eq!(Escaping::LEGACY.map(both), labels.map(is));
+        assert_eq!(both(Escaping::AllowUtf8), is("a:b"));
     }
 
     #[test]

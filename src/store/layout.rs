@@ -6,10 +6,13 @@
 //! - no series stands twice in a push, and no label name twice on a line, as they look after escaping (`le` of a histogram and
 //!   `quantile` of a summary are labels too); none is empty or reserved;
 //! - no name is that of a family and a suffix of another one.
+//!
+//! A name that is not a legacy name looks different under each escaping scheme, and is claimed as it looks under each of them.
 
 use super::cell::Mode;
 use crate::model::{
-    BodyForm, Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_name, exposed_labels,
+    BodyForm, Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_label_name, escape_name,
+    exposed_labels, is_legacy_label_name, is_legacy_metric_name,
 };
 use crate::sync::hash_of;
 use smallvec::SmallVec;
@@ -198,7 +201,8 @@ pub fn series_labels<'a>(metric: Metric<'a>, key: &'a LabelSet) -> SeriesLabels<
 
 fn compared<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> SeriesLabels<'a> {
     let kept = labels.filter(|&(name, value)| !(name == "instance" && value.is_empty()));
-    let mut labels: SeriesLabels<'_> = kept.map(|(name, value)| (escape_name(name, Escaping::Underscores), value)).collect();
+    let mut labels: SeriesLabels<'_> =
+        kept.map(|(name, value)| (escape_label_name(name, Escaping::Underscores), value)).collect();
     labels.sort();
     labels
 }
@@ -220,6 +224,7 @@ impl Checked {
         let claims = check_names(skeleton)?;
         let mut series = Vec::with_capacity(skeleton.n_metrics());
         for family in skeleton.families() {
+            check_other_schemes(family, key.labels())?;
             for metric in family.metrics() {
                 check_labels(family, metric, key.labels())?;
                 series.push((series_hash(&own_labels(metric, key.labels())), index_u32(metric.index())));
@@ -249,6 +254,29 @@ fn own_labels<'a>(metric: Metric<'a>, key: &LabelSet) -> SeriesLabels<'a> {
     compared(metric.labels().filter(|&(name, _)| key.get(name).is_none()))
 }
 
+/// Names that differ under the first scheme may be the same under another: `l-m` and `l__m` under `dots`.
+fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), Flaw> {
+    let mut names = family.metrics().flat_map(|metric| metric.labels()).map(|(name, _)| name);
+    if names.all(is_legacy_label_name) {
+        return Ok(());
+    }
+    for escaping in [Escaping::Dots, Escaping::Values] {
+        let labels = |metric: Metric<'_>| {
+            let own = metric.labels().filter(|&(name, _)| key.get(name).is_none());
+            let mut labels: Vec<_> =
+                own.map(|(name, value)| (escape_label_name(name, escaping).into_owned(), value.to_owned())).collect();
+            labels.sort();
+            labels
+        };
+        let mut all: Vec<_> = family.metrics().map(|metric| (labels(metric), metric.index())).collect();
+        all.sort();
+        if let Some(pair) = all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Flaw::DuplicateSeries { metric: pair[1].1 });
+        }
+    }
+    Ok(())
+}
+
 fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Result<(), Flaw> {
     let twice = |label: &str| Err(Flaw::LabelTwice { metric: metric.index(), label: label.to_owned() });
     let mut before = None;
@@ -262,18 +290,25 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
         before = Some(name);
     }
     let own = metric.labels().map(|(name, _)| name).filter(|name| key.get(name).is_none());
-    let mut names: SmallVec<[Cow<'_, str>; 8]> =
-        own.chain(key.iter().map(|(name, _)| name)).map(|name| escape_name(name, Escaping::Underscores)).collect();
-    match family.metric_type() {
-        MetricType::Summary => names.push("quantile".into()),
-        MetricType::Histogram | MetricType::GaugeHistogram => names.push("le".into()),
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {}
+    let names = own.chain(key.iter().map(|(name, _)| name));
+    let is_legacy = names.clone().all(is_legacy_label_name);
+    // Legacy names are the same under every scheme.
+    for escaping in &Escaping::LEGACY[..if is_legacy { 1 } else { 3 }] {
+        let mut names: SmallVec<[Cow<'_, str>; 8]> = names.clone().map(|name| escape_label_name(name, *escaping)).collect();
+        if let Some(name) = names.iter().find(|name| *name == "__name__") {
+            return Err(Flaw::LabelName { metric: metric.index(), label: name.to_string() });
+        }
+        match family.metric_type() {
+            MetricType::Summary => names.push("quantile".into()),
+            MetricType::Histogram | MetricType::GaugeHistogram => names.push("le".into()),
+            MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {}
+        }
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return twice(&pair[0]);
+        }
     }
-    names.sort();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => twice(&pair[0]),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
@@ -290,15 +325,22 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
             MetricType::Summary => &["_count", "_sum"],
             MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
         };
-        let mut add = |raw: &str, mode| {
-            let escaped = escape_name(raw, Escaping::Underscores).into();
-            claims.push(ClaimedName { escaped, raw: raw.into(), mode, family: index_u32(family.index()) });
-        };
-        add(family.name(), Mode::Family(family.metric_type()));
-        suffixes.iter().for_each(|suffix| add(&format!("{}{suffix}", family.name()), Mode::Derived));
+        let name = family.name();
+        let n_schemes = if is_legacy_metric_name(name) { 1 } else { 3 };
+        for escaping in &Escaping::LEGACY[..n_schemes] {
+            // The suffix is written behind the escaped name.
+            let escaped = escape_name(name, *escaping);
+            let mut add = |suffix: &str, mode| {
+                let (escaped, raw) = (format!("{escaped}{suffix}").into(), format!("{name}{suffix}").into());
+                claims.push(ClaimedName { escaped, raw, mode, family: index_u32(family.index()) });
+            };
+            add("", Mode::Family(family.metric_type()));
+            suffixes.iter().for_each(|suffix| add(suffix, Mode::Derived));
+        }
     }
     // Stable: of equal names the earlier family's comes first.
     claims.sort_by(|a, b| a.escaped.cmp(&b.escaped));
+    claims.dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.mode == b.mode);
     let Some(pair) = claims.windows(2).find(|pair| pair[0].escaped == pair[1].escaped) else { return Ok(claims.into()) };
     let (a, b) = (&pair[0], &pair[1]);
     Err(match (a.mode, b.mode) {
@@ -348,6 +390,9 @@ mod tests {
         assert_eq!(gauges(&[&[("a", "1"), ("a", "2")]], &[]), twice("a"));
         assert_eq!(gauges(&[&[("a.b", "1"), ("a_b", "2")]], &[]), twice("a_b"));
         assert_eq!(gauges(&[&[("a.b", "1")]], &[("a_b", "2")]), twice("a_b"));
+        assert_eq!(gauges(&[&[("a.b", "1"), ("a_dot_b", "2")]], &[]), twice("a_dot_b"));
+        assert_eq!(gauges(&[&[("a:b", "1")], &[("a.b", "1")]], &[]), Some(Flaw::DuplicateSeries { metric: 1 }));
+        assert_eq!(gauges(&[&[("a-b", "1")], &[("a__b", "1")]], &[]), Some(Flaw::DuplicateSeries { metric: 1 }));
         let histogram = |labels, key| layout(&[("h", MetricType::Histogram, labels)], key).err();
         assert_eq!(histogram(&[&[("le", "1")]], &[]), twice("le"));
         assert_eq!(histogram(&[&[]], &[("le", "5")]), twice("le"));
@@ -356,6 +401,7 @@ mod tests {
         let reserved = |label: &str| Some(Flaw::LabelName { metric: 0, label: label.to_owned() });
         assert_eq!(gauges(&[&[("__a", "1")]], &[]), reserved("__a"));
         assert_eq!(gauges(&[&[("", "1")]], &[]), reserved(""));
+        assert_eq!(gauges(&[&[("..name..", "1")]], &[]), reserved("__name__"));
     }
 
     #[test]
@@ -371,6 +417,18 @@ mod tests {
             Some(Flaw::SameEscapedName { family: 1, other: "a.b".to_owned() })
         );
         assert_eq!(layout(&[("s", MetricType::Summary, &[]), ("s_count", MetricType::Gauge, one)], &[]).err(), None);
+        // Under `dots` and under `values`.
+        for other in ["a_dot_b", "U__a_2e_b"] {
+            assert_eq!(
+                flaw([("a.b", MetricType::Counter), (other, MetricType::Counter)]),
+                Some(Flaw::SameEscapedName { family: 1, other: "a.b".to_owned() })
+            );
+        }
+        assert_eq!(
+            flaw([("s.t", MetricType::Summary), ("s_dot_t_sum", MetricType::Gauge)]),
+            Some(Flaw::Suffix { name: "s_dot_t_sum".to_owned(), family: 0 })
+        );
+        assert_eq!(flaw([("a.b", MetricType::Counter), ("a_b_", MetricType::Counter)]), None);
     }
 
     #[test]

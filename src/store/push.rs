@@ -256,21 +256,23 @@ fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) 
 
 /// A name that would make every line of the group invalid.
 fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
-    use crate::model::{Escaping, escape_name};
+    use crate::model::{Escaping, escape_label_name, is_legacy_label_name};
     let labels = key.labels();
-    if std::ptr::eq(labels, key.canonical()) && !labels.iter().any(|(name, _)| name.starts_with("__")) {
-        // Escaping changes none of the names, and each stands there once.
-        return None;
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
+        return Some(Refusal::KeyNames { name: name.to_owned(), why: "is empty" });
     }
     if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
         return Some(Refusal::KeyNames { name: name.to_owned(), why: "is reserved" });
     }
-    let mut names: SmallVec<[_; 8]> = labels.iter().map(|(name, _)| escape_name(name, Escaping::Underscores)).collect();
-    names.sort();
-    names
-        .windows(2)
-        .find(|pair| pair[0] == pair[1])
-        .map(|pair| Refusal::KeyNames { name: pair[0].to_string(), why: "stands twice once escaped" })
+    // Legacy names stay as they are under every scheme, and each stands there once.
+    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) { 0 } else { Escaping::LEGACY.len() };
+    Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
+        let mut names: SmallVec<[_; 8]> = labels.iter().map(|(name, _)| escape_label_name(name, escaping)).collect();
+        names.sort();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| (&pair[0], "stands twice once escaped"));
+        let reserved = || names.iter().find(|name| *name == "__name__").map(|name| (name, "is reserved"));
+        twice.or_else(reserved).map(|(name, why)| Refusal::KeyNames { name: name.to_string(), why })
+    })
 }
 
 fn without_markers(families: Families) -> Families {

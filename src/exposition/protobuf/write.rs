@@ -5,7 +5,9 @@
 //! the grouping key, which are encoded once in [`KeyFields`].
 
 use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
-use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_name, exposed_order};
+use crate::model::{
+    Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_label_name, escape_name, exposed_order,
+};
 
 /// The labels of a grouping key, each as the whole `label` field of a metric.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ impl KeyFields {
     pub fn new(labels: &LabelSet, escaping: Escaping) -> Self {
         let mut this = Self { fields: Vec::new(), ends: Vec::with_capacity(labels.len()) };
         for (name, value) in labels.iter() {
-            write_label(&escape_name(name, escaping), value, &mut this.fields);
+            write_label(&escape_label_name(name, escaping), value, &mut this.fields);
             this.ends.push(offset(this.fields.len()));
         }
         this
@@ -76,7 +78,7 @@ impl FamilyTemplate {
             for (name, value) in all {
                 match value {
                     Ok(value) => {
-                        write_label(&escape_name(name, escaping), value, &mut own);
+                        write_label(&escape_label_name(name, escaping), value, &mut own);
                         labels.push(Label::Own(offset(own.len())));
                     }
                     Err(index) => labels.push(Label::Key(index)),

@@ -9,8 +9,8 @@
 
 use super::float::write_float;
 use crate::model::{
-    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_name, exposed_order, is_legacy_label_name,
-    is_legacy_metric_name,
+    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name, exposed_order,
+    is_legacy_label_name, is_legacy_metric_name,
 };
 use std::borrow::Cow;
 
@@ -142,7 +142,8 @@ impl Builder<'_> {
             labels.push(("instance".to_owned(), LabelValue::Own("")));
         }
         labels.sort_by(|a, b| a.0.cmp(&b.0));
-        let escaped = labels.into_iter().map(|(name, value)| (Cow::Owned(escape_name(&name, self.escaping).into_owned()), value));
+        let escaped =
+            labels.into_iter().map(|(name, value)| (Cow::Owned(escape_label_name(&name, self.escaping).into_owned()), value));
         escaped.collect()
     }
 

@@ -1,0 +1,92 @@
+//! When the assembler works without being asked to.
+//!
+//! Scrapes come at even intervals. Shortly before the next one is due, a round brings what was pushed by then into the exposition, so
+//! that the scrape itself waits only for the rest. And if nobody scrapes, a round now and then keeps deleted groups, and the list of
+//! slots to look at, from piling up.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// After this long without a scrape nobody is expected.
+const EXPECTED_MS: u64 = 60_000;
+/// Scrapes that follow each other faster than this are no interval.
+const INTERVAL_MS_MIN: u64 = 1_000;
+/// Work ahead begins at least so long before a scrape is due.
+const LEAD_MS_MIN: u64 = 20;
+/// How often what was pushed is looked at if nobody scrapes.
+const UNASKED_MS: u64 = 10_000;
+
+/// The times of scrapes. All figures are milliseconds of one clock.
+///
+/// Relaxed throughout: a guess, of which only the moment of some work depends.
+#[derive(Debug, Default)]
+pub(super) struct Cadence {
+    last: AtomicU64,
+    interval: AtomicU64,
+}
+
+/// What the assembler has done of its own accord.
+#[derive(Debug, Default)]
+pub(super) struct Unasked {
+    /// The scrape after which it last worked ahead.
+    ahead_of: u64,
+    /// When it last looked.
+    looked_at: u64,
+}
+
+impl Cadence {
+    /// A scrape came.
+    pub fn note(&self, now: u64) {
+        let last = self.last.swap(now, Relaxed);
+        let interval = now.saturating_sub(last);
+        self.interval.store(if last > 0 && interval >= INTERVAL_MS_MIN { interval } else { 0 }, Relaxed);
+    }
+
+    /// How long the assembler may rest before it works without being asked; 0 for now, and then it is noted as done. A round lately
+    /// took `round_ms`.
+    pub fn rest(&self, unasked: &mut Unasked, now: u64, round_ms: u64) -> u64 {
+        let (last, interval) = (self.last.load(Relaxed), self.interval.load(Relaxed));
+        let mut rest = (unasked.looked_at + UNASKED_MS).saturating_sub(now);
+        let is_expected = interval > 0 && last != unasked.ahead_of && now.saturating_sub(last) < EXPECTED_MS;
+        if is_expected {
+            let lead = (round_ms * 2).clamp(LEAD_MS_MIN, interval / 2);
+            let until_ahead = (last + interval - lead).saturating_sub(now);
+            if until_ahead == 0 {
+                unasked.ahead_of = last;
+            }
+            rest = rest.min(until_ahead);
+        }
+        if rest == 0 {
+            unasked.looked_at = now;
+        }
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_done_shortly_before_the_next_scrape_and_once() {
+        let (cadence, mut unasked) = (Cadence::default(), Unasked::default());
+        cadence.note(1_000);
+        cadence.note(6_000);
+        assert_eq!(cadence.rest(&mut unasked, 6_000, 50), 4_000, "until what nobody asks for is due");
+        assert_eq!(cadence.rest(&mut unasked, 10_000, 50), 0);
+        assert_eq!(cadence.rest(&mut unasked, 10_000, 50), 900, "twice the time of a round before 11,000");
+        assert_eq!(cadence.rest(&mut unasked, 10_900, 50), 0);
+        assert_eq!(cadence.rest(&mut unasked, 10_901, 50), 9_999);
+    }
+
+    #[test]
+    fn nobody_is_expected_without_an_interval_or_after_a_while() {
+        let (cadence, mut unasked) = (Cadence::default(), Unasked { ahead_of: 0, looked_at: 100_000 });
+        cadence.note(100_000);
+        assert_eq!(cadence.rest(&mut unasked, 100_001, 5), 9_999);
+        cadence.note(100_100);
+        assert_eq!(cadence.rest(&mut unasked, 100_101, 5), 9_899);
+        cadence.note(105_100);
+        let mut much_later = Unasked { ahead_of: 0, looked_at: 200_000 };
+        assert_eq!(cadence.rest(&mut much_later, 200_000, 5), 10_000);
+    }
+}
