@@ -1,7 +1,8 @@
 //! When the assembler works without being asked to.
 //!
 //! Scrapes come at even intervals. Shortly before the next one is due, a round brings what was pushed by then into the exposition, so
-//! that the scrape itself waits only for the rest. And if nobody scrapes, a round now and then keeps deleted groups, and the list of
+//! that the scrape itself waits only for the rest. Where pushes come so fast that the rest is as much again, that is work done twice,
+//! and left alone for a while. And if nobody scrapes, a round now and then keeps deleted groups, and the list of
 //! slots to look at, from piling up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,6 +13,10 @@ const EXPECTED_MS: u64 = 60_000;
 const INTERVAL_MS_MIN: u64 = 1_000;
 /// Work ahead begins at least so long before a scrape is due.
 const LEAD_MS_MIN: u64 = 20;
+/// Work ahead is worthwhile if by its end not more than this part of it has changed again.
+const WORTHWHILE: usize = 8;
+/// For how many scrapes work ahead is left alone if it was not.
+const PASSED_OVER: u32 = 20;
 /// How often what was pushed is looked at if nobody scrapes.
 const UNASKED_MS: u64 = 10_000;
 
@@ -31,6 +36,17 @@ pub(super) struct Unasked {
     ahead_of: u64,
     /// When it last looked.
     looked_at: u64,
+    /// For so many scrapes to come it does not work ahead.
+    n_passed_over: u32,
+}
+
+impl Unasked {
+    /// How much a round took, which nobody had asked for, and how much had changed again by its end.
+    pub fn note_round(&mut self, n_taken: usize, n_changed_again: usize) {
+        if n_changed_again > n_taken / WORTHWHILE {
+            self.n_passed_over = PASSED_OVER;
+        }
+    }
 }
 
 impl Cadence {
@@ -50,10 +66,15 @@ impl Cadence {
         if is_expected {
             let lead = (round_ms * 2).clamp(LEAD_MS_MIN, interval / 2);
             let until_ahead = (last + interval - lead).saturating_sub(now);
-            if until_ahead == 0 {
+            if until_ahead > 0 {
+                rest = rest.min(until_ahead);
+            } else {
                 unasked.ahead_of = last;
+                match unasked.n_passed_over.checked_sub(1) {
+                    Some(left) => unasked.n_passed_over = left,
+                    None => rest = 0,
+                }
             }
-            rest = rest.min(until_ahead);
         }
         if rest == 0 {
             unasked.looked_at = now;
@@ -79,14 +100,31 @@ mod tests {
     }
 
     #[test]
+    fn work_that_would_be_done_twice_is_passed_over_for_a_while() {
+        let (cadence, mut unasked) = (Cadence::default(), Unasked::default());
+        let mut n_ahead = 0;
+        for n in 1..100 {
+            cadence.note(n * 5_000);
+            unasked.looked_at = n * 5_000;
+            if cadence.rest(&mut unasked, n * 5_000 + 4_990, 1) == 0 {
+                n_ahead += 1;
+                unasked.note_round(800, 101);
+            }
+        }
+        assert_eq!(n_ahead, 5);
+        unasked.note_round(800, 100);
+        assert_eq!(unasked.n_passed_over, 7);
+    }
+
+    #[test]
     fn nobody_is_expected_without_an_interval_or_after_a_while() {
-        let (cadence, mut unasked) = (Cadence::default(), Unasked { ahead_of: 0, looked_at: 100_000 });
+        let (cadence, mut unasked) = (Cadence::default(), Unasked { looked_at: 100_000, ..Unasked::default() });
         cadence.note(100_000);
         assert_eq!(cadence.rest(&mut unasked, 100_001, 5), 9_999);
         cadence.note(100_100);
         assert_eq!(cadence.rest(&mut unasked, 100_101, 5), 9_899);
         cadence.note(105_100);
-        let mut much_later = Unasked { ahead_of: 0, looked_at: 200_000 };
+        let mut much_later = Unasked { looked_at: 200_000, ..Unasked::default() };
         assert_eq!(cadence.rest(&mut much_later, 200_000, 5), 10_000);
     }
 }

@@ -101,9 +101,13 @@ impl Gateway {
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
         loop {
             // Acquire: pairs with the Release of whoever wants a round.
+            let mut is_asked = true;
             while !self.is_round_wanted.swap(false, Acquire) {
                 match self.cadence.rest(&mut unasked, self.now_ms(), round_ms) {
-                    0 if self.store.has_marked(Consumer::Assembler) => break,
+                    0 if self.store.has_marked(Consumer::Assembler) => {
+                        is_asked = false;
+                        break;
+                    }
                     rest => std::thread::park_timeout(Duration::from_millis(rest)),
                 }
             }
@@ -111,6 +115,9 @@ impl Gateway {
             let report = assembler.run_round(&self.store, &self.assembly, self.now_ms());
             self.round_ended.notify_waiters();
             let took = began.elapsed();
+            if !is_asked {
+                unasked.note_round(report.n_marked, self.store.n_marked(Consumer::Assembler));
+            }
             round_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             self.telemetry.count_assembly(took, report.n_pages);
             for conflict in report.help_conflicts {

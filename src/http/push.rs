@@ -8,7 +8,7 @@ use super::request_body::{self, BodyError, Encoding};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{protobuf, text};
-use crate::model::{Families, GroupingKey, NameScheme, is_legacy_label_name, unescape_name};
+use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, is_legacy_label_name, unescape_name};
 use crate::store::{Layout, Outcome, Push, PushMode};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -24,8 +24,8 @@ const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
-    let key = match grouping_key(path, gateway.options.names) {
-        Ok(key) => key,
+    let labels = match PathLabels::new(path, gateway.options.names) {
+        Ok(labels) => labels,
         Err(text) => {
             // The reference has begun to decode the body by then, too; and the connection can go on.
             let body = request_body::receive(body, gateway.limits()).await;
@@ -43,13 +43,12 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>
     };
     let format = BodyFormat::of(headers, gateway);
     let received_at = gateway.now_ns();
-    let known = if format.may_have_form(&body) { push_known(gateway, &key, &body, received_at) } else { Known::Unknown };
-    let key = Arc::new(key);
+    let known = if format.may_have_form(&body) { push_known(gateway, &labels, &body, received_at) } else { Known::Unknown };
     let push = match known {
         Known::Done => return Answer::empty(accepted(gateway)),
-        Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
+        Known::Layout(layout, values) => Push::of_layout(Arc::new(labels.key()), layout, values, mode, received_at),
         Known::Unknown => match parsed(gateway, format, body).await {
-            Ok(families) => Push::new(key, families, mode, received_at),
+            Ok(families) => Push::new(Arc::new(labels.key()), families, mode, received_at),
             Err(answer) => return answer,
         },
     };
@@ -84,19 +83,21 @@ enum Known {
 }
 
 /// Reads a push along the form of the group's last one, or of those of its job.
-fn push_known(gateway: &Gateway, key: &GroupingKey, body: &[u8], received_at: i64) -> Known {
+fn push_known(gateway: &Gateway, labels: &PathLabels<'_>, body: &[u8], received_at: i64) -> Known {
     let read = |layout: &Layout| {
         let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
         layout.forms().any(|form| text::parse_along(form, body, &mut values)).then_some(values)
     };
-    while let Some(found) = gateway.store.find(key) {
+    let key = LabelBytes::new(labels.iter());
+    while let Some(found) = gateway.store.find(&key) {
         let Some(values) = read(&found.snapshot().fixed.layout) else { break };
         if gateway.store.push_numbers(&found, values, received_at) {
             return Known::Done;
         }
         // Somebody else pushed to the group meanwhile: it may have another layout now.
     }
-    for layout in gateway.store.recent_layouts(key.job()) {
+    let (_, job) = labels.0.last().expect("there is a job");
+    for layout in gateway.store.recent_layouts(job) {
         if let Some(values) = read(&layout) {
             return Known::Layout(layout, values);
         }
@@ -207,53 +208,77 @@ impl BodyFormat {
     }
 }
 
-/// Name and value of a label as they stand in a path, decoded.
-type PathLabel<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
+/// The labels that a path names, not yet sorted; the last one of a name counts, and that is the job's for `job`, which is not empty.
+pub(super) struct PathLabels<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>);
+
+impl<'a> PathLabels<'a> {
+    /// Reads a path; the error is the text of the answer.
+    fn new(path: &'a GroupPath<'_>, names: NameScheme) -> Result<Self, String> {
+        let job = if path.job_is_base64 {
+            Cow::Owned(decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?)
+        } else {
+            Cow::Borrowed(&*path.job)
+        };
+        let mut labels = SmallVec::new();
+        // What is not UTF-8 is told only if nothing else is wrong.
+        let mut not_utf8 = None;
+        let mut add = |name: Cow<'a, str>, value: Cow<'a, [u8]>| {
+            let text = match value {
+                Cow::Borrowed(value) => std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| value.to_vec()),
+                Cow::Owned(value) => String::from_utf8(value).map(Cow::Owned).map_err(std::string::FromUtf8Error::into_bytes),
+            };
+            match text {
+                Ok(text) => labels.push((name, text)),
+                Err(value) => {
+                    not_utf8.get_or_insert_with(|| format!("the value of label {name:?} is not UTF-8: {}", quote(&value)));
+                }
+            }
+        };
+        if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
+            let n_slashes = memchr::memchr_iter(b'/', below).count();
+            if n_slashes.is_multiple_of(2) {
+                return Err(format!("odd number of components in label string {}", quote(&path.labels)));
+            }
+            for _ in 0..n_slashes / 2 + 1 {
+                let name = take_component(&mut below);
+                let value = take_component(&mut below);
+                let (name, is_base64) = match name.strip_suffix(b"@base64") {
+                    Some(name) => (name, true),
+                    None => (name, false),
+                };
+                let unescaped = label_name(name, names).ok_or_else(|| format!("improper label name {}", quote(name)))?;
+                let value = if is_base64 {
+                    let invalid = |what| {
+                        format!("invalid base64 encoding for label {}={}: {what}", String::from_utf8_lossy(name), quote(value))
+                    };
+                    Cow::Owned(decode_base64(value).map_err(invalid)?)
+                } else {
+                    Cow::Borrowed(value)
+                };
+                add(unescaped, value);
+            }
+        }
+        if job.is_empty() {
+            return Err("job name is required".to_owned());
+        }
+        // The job in front wins over one among the labels.
+        add(Cow::Borrowed("job"), job);
+        not_utf8.map_or(Ok(Self(labels)), Err)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The key of the group.
+    fn key(&self) -> GroupingKey {
+        GroupingKey::new(self.iter()).expect("there is a job")
+    }
+}
 
 /// The key that a path names; the error is the text of the answer.
 fn grouping_key(path: &GroupPath<'_>, names: NameScheme) -> Result<GroupingKey, String> {
-    let job = if path.job_is_base64 {
-        Cow::Owned(decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?)
-    } else {
-        Cow::Borrowed(&*path.job)
-    };
-    let mut labels: SmallVec<[PathLabel<'_>; 4]> = SmallVec::new();
-    if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
-        let n_slashes = memchr::memchr_iter(b'/', below).count();
-        if n_slashes.is_multiple_of(2) {
-            return Err(format!("odd number of components in label string {}", quote(&path.labels)));
-        }
-        for _ in 0..n_slashes / 2 + 1 {
-            let name = take_component(&mut below);
-            let value = take_component(&mut below);
-            let (name, is_base64) = match name.strip_suffix(b"@base64") {
-                Some(name) => (name, true),
-                None => (name, false),
-            };
-            let unescaped = label_name(name, names).ok_or_else(|| format!("improper label name {}", quote(name)))?;
-            let value = if is_base64 {
-                let invalid = |what| {
-                    format!("invalid base64 encoding for label {}={}: {what}", String::from_utf8_lossy(name), quote(value))
-                };
-                Cow::Owned(decode_base64(value).map_err(invalid)?)
-            } else {
-                Cow::Borrowed(value)
-            };
-            labels.push((unescaped, value));
-        }
-    }
-    if job.is_empty() {
-        return Err("job name is required".to_owned());
-    }
-    // The job in front wins over one among the labels.
-    labels.push((Cow::Borrowed("job"), job));
-    let mut texts: SmallVec<[(&str, &str); 4]> = SmallVec::new();
-    for (name, value) in &labels {
-        let value =
-            std::str::from_utf8(value).map_err(|_| format!("the value of label {name:?} is not UTF-8: {}", quote(value)))?;
-        texts.push((name, value));
-    }
-    GroupingKey::new(texts).map_err(|error| error.to_string())
+    PathLabels::new(path, names).map(|labels| labels.key())
 }
 
 /// The part before the next slash, which is taken off as well.

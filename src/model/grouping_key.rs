@@ -62,6 +62,11 @@ impl GroupingKey {
         self.canonical.as_ref().unwrap_or(&self.literal)
     }
 
+    /// Whether it is written as the canonical one.
+    pub fn is_canonical(&self) -> bool {
+        self.canonical.is_none()
+    }
+
     /// The value of `job`.
     pub fn job(&self) -> &str {
         self.literal.get("job").expect("a key has a job")

@@ -1,62 +1,134 @@
 //! A sorted set of label names and values in one run of text.
 //!
-//! Invariant: names are unique and in ascending byte order.
+//! ```text
+//! set    = { name value }                 in ascending order of names, each name once
+//! name   = length text
+//! value  = length text
+//! length = bytes of the text: six bits a character, the lowest first, with 64 added to all characters but the last
+//! ```
+//!
+//! So a set is valid UTF-8, it is compared and hashed as it lies, and no two sets have the same text.
 
 use super::{Family, Metric};
 use smallvec::SmallVec;
+use std::cmp::Ordering;
 
 /// Labels sorted by name, each name once. Values may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LabelSet {
-    /// name, value, name, value, … without separators.
-    text: String,
-    /// Where each name and each value ends in `text`.
-    ends: SmallVec<[u32; 8]>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LabelSet(Box<str>);
+
+/// A [`LabelSet`] that is needed for a look-up only: on the stack, if it is of usual size.
+#[derive(Debug)]
+pub struct LabelBytes(SmallVec<[u8; 128]>);
+
+const MORE: usize = 64;
+
+/// Sorts by name; of a repeated name the last value wins, as in the URL of a push. Calls `put` with every name and value.
+fn for_each_sorted<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, mut put: impl FnMut(&str)) {
+    let mut sorted: SmallVec<[(&str, &str); 8]> = labels.into_iter().collect();
+    if !sorted.is_sorted_by(|a, b| a.0 < b.0) {
+        // Stable, so that of equal names the last one given stays last.
+        sorted.sort_by_key(|&(name, _)| name);
+    }
+    for (i, &(name, value)) in sorted.iter().enumerate() {
+        if sorted.get(i + 1).is_none_or(|&(next, _)| next != name) {
+            put(name);
+            put(value);
+        }
+    }
+}
+
+/// Calls `put` with the characters of a length.
+fn put_length(mut len: usize, mut put: impl FnMut(u8)) {
+    while len >= MORE {
+        put((len % MORE + MORE) as u8);
+        len /= MORE;
+    }
+    put(len as u8);
 }
 
 impl LabelSet {
     /// Sorts `labels` by name; of a repeated name the last value wins, as in the URL of a push.
     pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut sorted: SmallVec<[(&str, &str); 8]> = labels.into_iter().collect();
-        // Stable, so that of equal names the last one given stays last.
-        sorted.sort_by_key(|&(name, _)| name);
-        let n_bytes = sorted.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let mut set = Self { text: String::with_capacity(n_bytes), ends: SmallVec::new() };
-        for (i, &(name, value)) in sorted.iter().enumerate() {
-            if sorted.get(i + 1).is_some_and(|&(next, _)| next == name) {
-                continue;
-            }
-            for part in [name, value] {
-                set.text.push_str(part);
-                set.ends.push(u32::try_from(set.text.len()).expect("a label set is far below 4 GiB"));
-            }
-        }
-        set
+        let mut text = String::with_capacity(64);
+        for_each_sorted(labels, |part| {
+            put_length(part.len(), |character| text.push(char::from(character)));
+            text.push_str(part);
+        });
+        Self(text.into())
     }
 
     /// How many labels there are.
     pub fn len(&self) -> usize {
-        self.ends.len() / 2
+        self.iter().count()
     }
 
     /// Whether there is no label at all.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.0.is_empty()
     }
 
     /// Names and values in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        let mut start = 0;
-        self.ends.as_chunks::<2>().0.iter().map(move |&[name_end, value_end]| {
-            let pair = (&self.text[start..name_end as usize], &self.text[name_end as usize..value_end as usize]);
-            start = value_end as usize;
-            pair
-        })
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || (!rest.is_empty()).then(|| (take_part(&mut rest), take_part(&mut rest))))
     }
 
     /// The value of the label called `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find_map(|(n, v)| (n == name).then_some(v))
+    }
+
+    /// The bytes by which it is found: those of [`LabelBytes`] of the same labels.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+fn take_part<'a>(rest: &mut &'a str) -> &'a str {
+    let (mut len, mut shift) = (0, 0);
+    let mut characters = rest.bytes();
+    let mut n = 0;
+    for byte in characters.by_ref() {
+        n += 1;
+        len |= (usize::from(byte) % MORE) << shift;
+        shift += 6;
+        if usize::from(byte) < MORE {
+            break;
+        }
+    }
+    let (part, after) = rest[n..].split_at(len);
+    *rest = after;
+    part
+}
+
+/// By names and values, label by label.
+impl Ord for LabelSet {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for LabelSet {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl LabelBytes {
+    /// Those of the [`LabelSet`] of these labels.
+    pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut bytes = SmallVec::new();
+        for_each_sorted(labels, |part| {
+            put_length(part.len(), |character| bytes.push(character));
+            bytes.extend_from_slice(part.as_bytes());
+        });
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -111,9 +183,22 @@ mod tests {
         assert_eq!(exposed_labels([("instance", "i")].into_iter(), &key)[0], ("instance", "i"));
     }
 
-    /// `{a="bc"}` and `{ab="c"}` are the same text.
     #[test]
-    fn sets_with_the_same_text_are_told_apart() {
+    fn sets_of_any_size_are_read_as_they_were_written() {
+        let long: Vec<String> = [0, 1, 63, 64, 65, 4095, 4096, 300_000].map(|len| "é".repeat(len)).to_vec();
+        let names: Vec<String> = (0..long.len()).map(|i| format!("{}{i}", "n".repeat(i * 20))).collect();
+        let labels = || names.iter().map(String::as_str).zip(long.iter().map(String::as_str));
+        let set = LabelSet::new(labels());
+        let mut sorted: Vec<_> = labels().collect();
+        sorted.sort();
+        assert_eq!(set.iter().collect::<Vec<_>>(), sorted);
+        assert_eq!((set.len(), set.as_bytes()), (long.len(), LabelBytes::new(labels()).as_bytes()));
+    }
+
+    #[test]
+    fn sets_are_told_apart_and_ordered_by_label() {
         assert_ne!(LabelSet::new([("a", "bc")]), LabelSet::new([("ab", "c")]));
+        let sets = [[("a", "z"), ("b", "1")], [("a", "zz"), ("b", "0")], [("b", "0"), ("c", "1")]].map(LabelSet::new);
+        assert!(sets.is_sorted());
     }
 }

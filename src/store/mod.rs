@@ -34,7 +34,7 @@ pub use refusal::{Owner, Refusal};
 pub use slot::Slot;
 pub use snapshot::{Content, Fixed, Snapshot};
 
-use crate::model::{Escaping, GroupingKey, LabelSet, MetricType, Skeleton, escape_name};
+use crate::model::{Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_name};
 use crate::sync::{Loaded, Queue, Registry, Word};
 use admission::{Claims, NotClaimed};
 use layout::{series_hash, series_labels};
@@ -175,11 +175,11 @@ impl Store {
         }
     }
 
-    /// The group with exactly this key.
-    pub fn find(&self, key: &GroupingKey) -> Option<Found> {
-        let slot = self.slots.get(key.canonical())?;
+    /// The group with exactly this key, if a push to it was ever accepted. Not found is one whose key is not canonical.
+    pub fn find(&self, key: &LabelBytes) -> Option<Found> {
+        let slot = self.slots.get(key.as_bytes())?;
         let base = slot.current_for_update();
-        (base.is_accepted() && base.fixed.key.labels() == key.labels()).then_some(Found { slot, base })
+        (base.is_accepted() && base.fixed.is_canonical).then_some(Found { slot, base })
     }
 
     /// Brings a push into effect that has all families of the group as it was found, in its layout, and only other numbers. Returns
@@ -296,7 +296,7 @@ impl Store {
     /// Deletes the group with exactly this key if there is one and `condition` holds of the state that is deleted.
     pub fn delete_if(&self, key: &GroupingKey, condition: impl Fn(&Snapshot) -> bool) -> Outcome {
         for _ in 0..LOST_MAX {
-            let Some(slot) = self.slots.get(key.canonical()) else { return Outcome::Done };
+            let Some(slot) = self.slots.get(key.canonical().as_bytes()) else { return Outcome::Done };
             let base = slot.current_for_update();
             if !base.is_live() || base.fixed.key.labels() != key.labels() || !condition(&base) {
                 return Outcome::Done;
@@ -316,7 +316,7 @@ impl Store {
 
     /// The group with this key in any way to write it.
     pub fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
-        let snapshot = Arc::clone(&self.slots.get(key.canonical())?.current());
+        let snapshot = Arc::clone(&self.slots.get(key.canonical().as_bytes())?.current());
         snapshot.is_live().then_some(snapshot)
     }
 
@@ -361,9 +361,14 @@ impl Store {
         !self.marked.is_empty()
     }
 
+    /// How many slots are marked, about.
+    pub fn n_marked(&self, _: Consumer) -> usize {
+        self.marked.len()
+    }
+
     /// The consumer has passed this snapshot of a group that is no more: its slot goes, if no push has come meanwhile.
     pub fn retire(&self, _: Consumer, passed: &Arc<Snapshot>) {
-        let Some(slot) = self.slots.get(passed.fixed.key.canonical()) else { return };
+        let Some(slot) = self.slots.get(passed.fixed.key.canonical().as_bytes()) else { return };
         let current = slot.current_for_update();
         if !current.is_live() && Arc::ptr_eq(&current, passed) && slot.replace(&current, Arc::new(current.dead())) {
             self.slots.remove(&slot);
@@ -373,7 +378,7 @@ impl Store {
 
     fn slot(&self, key: &Arc<GroupingKey>) -> Arc<Slot> {
         let mut id = None;
-        let (slot, is_new) = self.slots.get_or_insert(key.canonical(), || {
+        let (slot, is_new) = self.slots.get_or_insert(key.canonical().as_bytes(), || {
             let new = self
                 .free_slot_ids
                 .pop()
@@ -517,7 +522,7 @@ impl Store {
                     };
                     let wanted = LabelSet::new(wanted);
                     if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
-                        let slot = self.slots.get(&wanted);
+                        let slot = self.slots.get(wanted.as_bytes());
                         *found = Some((wanted, slot.map(|slot| Arc::clone(&slot.current())).filter(|other| other.is_live())));
                     }
                     let Some((_, Some(other))) = found else { continue };

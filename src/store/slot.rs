@@ -3,6 +3,9 @@
 //! Invariant: a push is seen whole or not at all. It builds a new `Snapshot` and swaps it in; whoever holds the old one keeps it
 //! until they are done.
 //!
+//! The key lies in the slot itself if it is of usual size: finding a slot among a million is a chain of cache misses, and this is
+//! one less.
+//!
 //! | field     | written by            | read by              | what it carries                                 |
 //! |-----------|-----------------------|----------------------|-------------------------------------------------|
 //! | `current` | `replace`, AcqRel     | `current`, Acquire   | the group, or that there is none                |
@@ -10,8 +13,9 @@
 
 use super::mark::Mark;
 use super::snapshot::Snapshot;
-use crate::model::{GroupingKey, LabelSet};
+use crate::model::GroupingKey;
 use crate::sync::{Keyed, Loaded, Published};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The place of one group.
@@ -19,23 +23,24 @@ use std::sync::Arc;
 pub struct Slot {
     /// Dense, and used again after the slot is gone.
     pub id: u32,
-    key: Arc<GroupingKey>,
+    /// The bytes of the canonical labels.
+    key: SmallVec<[u8; 40]>,
     current: Published<Snapshot>,
     pub(super) mark: Mark,
 }
 
 impl Keyed for Slot {
-    type Key = LabelSet;
+    type Key = [u8];
 
-    fn key(&self) -> &LabelSet {
-        self.key.canonical()
+    fn key(&self) -> &[u8] {
+        &self.key
     }
 }
 
 impl Slot {
     /// A slot without a group.
-    pub fn new(id: u32, key: &Arc<GroupingKey>, absent: Arc<Snapshot>) -> Self {
-        Self { id, key: Arc::clone(key), current: Published::new(absent), mark: Mark::new() }
+    pub fn new(id: u32, key: &GroupingKey, absent: Arc<Snapshot>) -> Self {
+        Self { id, key: key.canonical().as_bytes().into(), current: Published::new(absent), mark: Mark::new() }
     }
 
     /// The group's snapshot.

@@ -23,6 +23,15 @@ pub struct Fixed {
     pub key: Arc<GroupingKey>,
     /// Families, types, helps and labels.
     pub layout: Arc<Layout>,
+    /// Whether the key is written as the canonical one.
+    pub is_canonical: bool,
+}
+
+impl Fixed {
+    fn new(key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Self> {
+        let is_canonical = key.is_canonical();
+        Arc::new(Self { key, layout, is_canonical })
+    }
 }
 
 /// One immutable state of a group.
@@ -80,7 +89,7 @@ impl Snapshot {
 
     fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Fixed> {
         let is_same = Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
-        if is_same { Arc::clone(&base.fixed) } else { Arc::new(Fixed { key, layout }) }
+        if is_same { Arc::clone(&base.fixed) } else { Fixed::new(key, layout) }
     }
 
     /// A live group after a push of all its families that only brought other numbers, and nothing that the text format cannot carry.
@@ -116,7 +125,7 @@ impl Snapshot {
         Self {
             kind: Kind::Absent,
             version,
-            fixed: Arc::new(Fixed { key, layout }),
+            fixed: Fixed::new(key, layout),
             values: SmallVec::new(),
             extras: Box::default(),
             push_time: 0,

@@ -58,10 +58,22 @@ fn read_number(bytes: &[u8]) -> Option<(f64, &[u8])> {
 /// Appends the digits that `bytes` begin with to `integer`, modulo 2⁶⁴; returns how many there are.
 fn digits(bytes: &[u8], integer: &mut u64) -> usize {
     let mut n = 0;
-    while let Some(eight) = bytes[n..].first_chunk::<8>().and_then(|chunk| eight_digits(u64::from_le_bytes(*chunk))) {
-        *integer = integer.wrapping_mul(100_000_000).wrapping_add(eight);
-        n += 8;
+    while let Some(chunk) = bytes[n..].first_chunk::<8>() {
+        // Eight bytes at a time, the first one lowest. Of each what it differs from a zero: a digit is below ten, and adding 118 to
+        // anything from ten on sets the highest bit.
+        let word = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
+        let others = (((word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
+        let n_digits = others.trailing_zeros() / 8;
+        if n_digits == 0 {
+            return n;
+        }
+        *integer = integer.wrapping_mul(POWERS_OF_TEN[n_digits as usize]).wrapping_add(number_of(word << (64 - 8 * n_digits)));
+        n += n_digits as usize;
+        if n_digits < 8 {
+            return n;
+        }
     }
+    // The end of the body.
     while let Some(digit) = bytes.get(n).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         *integer = integer.wrapping_mul(10).wrapping_add(u64::from(digit));
         n += 1;
@@ -69,17 +81,12 @@ fn digits(bytes: &[u8], integer: &mut u64) -> usize {
     n
 }
 
-/// The number that eight bytes spell, the first one in the lowest byte of `word`; none if one of them is no digit.
-fn eight_digits(word: u64) -> Option<u64> {
-    let is_digits = word & 0xf0f0_f0f0_f0f0_f0f0 == 0x3030_3030_3030_3030
-        && word.wrapping_add(0x0606_0606_0606_0606) & 0xf0f0_f0f0_f0f0_f0f0 == 0x3030_3030_3030_3030;
-    if !is_digits {
-        return None;
-    }
+/// The number of eight digits, the first one lowest in the word.
+fn number_of(digits: u64) -> u64 {
     // Neighbours are put together three times: digits to pairs, pairs to fours, fours to eight.
-    let pairs = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
-    Some((fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32)
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 /// The `f64` nearest to `integer` / 10^`n_decimals`, of two equally near ones the even one; at most 19 decimals.
@@ -87,14 +94,16 @@ fn quotient(integer: u64, n_decimals: usize) -> f64 {
     let power = POWERS_OF_TEN[n_decimals];
     // Up to 2⁵³ and 10¹⁵ both are `f64`s, and their quotient is rounded once.
     if integer <= 1 << 53 && n_decimals <= 15 || integer == 0 {
-        return integer as f64 / power as f64;
+        // Signed: the processor converts those at once.
+        return integer.cast_signed() as f64 / power.cast_signed() as f64;
     }
     // With 64 bits below the point and above, the quotient has more than the 55 bits that rounding looks at; what the division leaves
     // only says that there is more.
     let shift = 64 + integer.leading_zeros();
     let dividend = u128::from(integer) << shift;
-    let (quotient, rest) = (dividend / u128::from(power), dividend % u128::from(power));
-    (quotient | u128::from(rest > 0)) as f64 / (1u128 << shift.min(127)) as f64
+    let quotient = dividend / u128::from(power);
+    let has_rest = quotient * u128::from(power) != dividend;
+    (quotient | u128::from(has_rest)) as f64 / (1u128 << shift.min(127)) as f64
 }
 
 const POWERS_OF_TEN: [u64; 20] = {
