@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -187,13 +188,21 @@ async fn serve(
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let result = tokio::select! {
+    let closed = closed(&mut closing);
+    tokio::pin!(closed);
+    let mut is_registered = false;
+    let result = std::future::poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
-        biased;
-        result = connection.as_mut() => Some(result),
-        // It changes once, or is gone, which means the same.
-        _ = closed(&mut closing) => None,
-    };
+        if let Poll::Ready(result) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        // Once it was polled it wakes this task, and draining begins before that: no need to poll it with every request.
+        if std::mem::replace(&mut is_registered, true) && !gateway.is_draining() {
+            return Poll::Pending;
+        }
+        closed.as_mut().poll(context).map(|()| None)
+    })
+    .await;
     let result = match result {
         Some(result) => result,
         None => {
