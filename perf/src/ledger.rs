@@ -158,7 +158,7 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
     for line in text.lines().filter(|line| line.starts_with("batch_")) {
         let parts = line.split_once('{').and_then(|(name, rest)| Some((name, rest.rsplit_once("} ")?)));
         let Some((name, (labels, value))) = parts else { return Err(format!("no sample: {line}")) };
-        if !labels.contains("job=\"fleet\"") {
+        if !labels.contains("job=\"fleet") {
             continue;
         }
         let instance = labels.split("instance=\"node-").nth(1).and_then(|rest| rest.get(..7)).and_then(|id| id.parse().ok());

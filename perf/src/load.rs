@@ -6,8 +6,9 @@
 
 use crate::client::Connection;
 use crate::ledger::{Ledger, Lie};
-use crate::workload::{Action, What, Workload};
+use crate::workload::{self, Action, What, Workload};
 use hdrhistogram::Histogram;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,11 +36,35 @@ pub struct Plan {
     pub threads: usize,
     pub keep_alive: bool,
     pub duration: Duration,
+    /// Ends earlier than that after so many pushes.
+    pub count: Option<u64>,
+    /// Clients beside the others that push large bodies back to back.
+    pub bulk: Option<Bulk>,
     pub seed: u64,
     /// Scrapes beside the pushes.
     pub scrapes: Option<Scrapes>,
     /// Whether scrapes can be compared with what was pushed.
     pub is_checked: bool,
+}
+
+/// Clients that push large bodies.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Bulk {
+    pub clients: u32,
+    pub series: u32,
+}
+
+/// What those did.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct BulkDone {
+    /// Bodies that were accepted.
+    pub accepted: u64,
+    /// Bodies that were not.
+    pub failed: u64,
+    /// Bytes of the accepted ones.
+    pub bytes: u64,
+    /// Bytes a second over the time from the first to the last answer.
+    pub bytes_per_second: f64,
 }
 
 /// A scraper beside the pushes.
@@ -51,10 +76,10 @@ pub struct Scrapes {
 }
 
 /// What Prometheus 3 says that it takes.
-const ACCEPT: &str = "Accept: text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1\r\nUser-Agent: Prometheus/3.5\r\n";
+pub const ACCEPT: &str = "Accept: text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1\r\nUser-Agent: Prometheus/3.5\r\n";
 
 /// One scrape.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Scraped {
     /// Seconds to the first byte.
     pub first_byte_seconds: f64,
@@ -74,6 +99,8 @@ pub struct Measured {
     pub lost: BTreeMap<String, u64>,
     pub elapsed: Duration,
     pub scrapes: Vec<Scraped>,
+    /// Of the clients that push large bodies.
+    pub bulk: Option<BulkDone>,
     /// The first of each kind.
     pub lies: Vec<Lie>,
     /// How far behind its own schedule the generator was at worst (open loop), beyond what answers took.
@@ -108,12 +135,26 @@ struct Run {
     plan: Plan,
     ledger: Arc<Ledger>,
     is_over: AtomicBool,
+    n_begun: AtomicU64,
     began: Instant,
+}
+
+impl Run {
+    /// Whether nothing is to be sent any more.
+    fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed) || self.plan.count.is_some_and(|count| self.n_begun.fetch_add(1, Relaxed) >= count)
+    }
 }
 
 /// Runs a plan to its end. `progress` is told the number of answers now and then.
 pub fn run(plan: Plan, ledger: &Arc<Ledger>, progress: impl Fn(u64)) -> Measured {
-    let run = Arc::new(Run { ledger: Arc::clone(ledger), is_over: AtomicBool::new(false), began: Instant::now(), plan });
+    let run = Arc::new(Run {
+        ledger: Arc::clone(ledger),
+        is_over: AtomicBool::new(false),
+        n_begun: AtomicU64::new(0),
+        began: Instant::now(),
+        plan,
+    });
     let n_done = Arc::new(AtomicU64::new(0));
     let threads: Vec<_> = (0..run.plan.threads)
         .map(|thread| {
@@ -125,8 +166,14 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>, progress: impl Fn(u64)) -> Measured
         let run = Arc::clone(&run);
         std::thread::spawn(move || scrape_beside(&run, &scrapes))
     });
-    while run.began.elapsed() < run.plan.duration {
-        std::thread::sleep(Duration::from_millis(100).min(run.plan.duration));
+    let bulk: Vec<_> = (0..run.plan.bulk.map_or(0, |bulk| bulk.clients))
+        .map(|client| {
+            let run = Arc::clone(&run);
+            std::thread::spawn(move || push_bulk(&run, client))
+        })
+        .collect();
+    while run.began.elapsed() < run.plan.duration && threads.iter().any(|thread| !thread.is_finished()) {
+        std::thread::sleep(Duration::from_millis(if run.plan.count.is_some() { 5 } else { 50 }).min(run.plan.duration));
         progress(n_done.load(Relaxed));
     }
     run.is_over.store(true, Relaxed);
@@ -137,6 +184,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>, progress: impl Fn(u64)) -> Measured
         lost: BTreeMap::new(),
         elapsed,
         scrapes: Vec::new(),
+        bulk: None,
         lies: Vec::new(),
         late_max: Duration::ZERO,
     };
@@ -146,6 +194,12 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>, progress: impl Fn(u64)) -> Measured
         of_thread.statuses.into_iter().for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
         of_thread.lost.into_iter().for_each(|(kind, n)| *measured.lost.entry(kind).or_default() += n);
         measured.late_max = measured.late_max.max(of_thread.late_max);
+    }
+    for client in bulk {
+        let one = client.join().expect("a bulk client panicked");
+        let all = measured.bulk.get_or_insert_default();
+        (all.accepted, all.failed, all.bytes) = (all.accepted + one.accepted, all.failed + one.failed, all.bytes + one.bytes);
+        all.bytes_per_second += one.bytes_per_second;
     }
     if let Some(scraper) = scraper {
         (measured.scrapes, measured.lies) = scraper.join().expect("the scraper panicked");
@@ -218,7 +272,7 @@ async fn connection(run: Arc<Run>, n: u32, n_done: Arc<AtomicU64>) -> PerThread 
     let mut schedule = Schedule::new(plan, n);
     let mut last = 0;
     for i in 0.. {
-        if run.is_over.load(Relaxed) {
+        if run.is_over() {
             break;
         }
         let mut due = Instant::now();
@@ -295,6 +349,37 @@ impl Groups {
     }
 }
 
+/// Pushes two bodies in turn, made beforehand, until the run is over.
+fn push_bulk(run: &Run, client: u32) -> BulkDone {
+    let bulk = run.plan.bulk.expect("there are bulk clients");
+    let requests = [1, 2].map(|seq| {
+        let body = workload::bulk_body(bulk.series, seq);
+        let mut request = format!(
+            "PUT {}/job/bulk/instance/client-{client} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
+            run.plan.prefix,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(&body);
+        (request, body.len())
+    });
+    runtime().block_on(async {
+        let mut connection = Connection::new(run.plan.address);
+        let (mut done, began) = (BulkDone::default(), Instant::now());
+        for (request, len) in requests.iter().cycle() {
+            if run.is_over.load(Relaxed) {
+                break;
+            }
+            match connection.exchange(request).await {
+                Ok(200..=299) => (done.accepted, done.bytes) = (done.accepted + 1, done.bytes + *len as u64),
+                _ => done.failed += 1,
+            }
+        }
+        done.bytes_per_second = done.bytes as f64 / began.elapsed().as_secs_f64();
+        done
+    })
+}
+
 /// Lies that are kept of a run.
 const LIES_MAX: usize = 10;
 
@@ -362,42 +447,30 @@ pub fn final_scrape(address: SocketAddr, path: &str, gzip: bool, ledger: &Ledger
 
 /// Pushes every group once, until `patience` is over; how many were made.
 pub fn preload(plan: &Plan, ledger: &Arc<Ledger>, patience: Duration, progress: impl Fn(u64)) -> u32 {
-    let n_groups = plan.workload.n_groups();
+    let groups: Arc<[u32]> = (0..plan.workload.n_groups()).collect();
+    for_each_group(plan, ledger, Action::Push, groups, patience, progress)
+}
+
+/// Pushes or deletes each of these groups once over 16 connections a thread, until `patience` is over; how many were begun.
+pub fn for_each_group(
+    plan: &Plan,
+    ledger: &Arc<Ledger>,
+    action: Action,
+    groups: Arc<[u32]>,
+    patience: Duration,
+    progress: impl Fn(u64),
+) -> u32 {
     let next = Arc::new(AtomicU64::new(0));
     let deadline = Instant::now() + patience;
     let threads: Vec<_> = (0..plan.threads)
         .map(|_| {
-            let (plan, ledger, next) = (plan.clone(), Arc::clone(ledger), Arc::clone(&next));
+            let (plan, ledger, next, groups) = (plan.clone(), Arc::clone(ledger), Arc::clone(&next), Arc::clone(&groups));
             std::thread::spawn(move || {
                 runtime().block_on(async {
-                    let tasks: Vec<_> = (0..16)
-                        .map(|_| {
-                            let (plan, ledger, next) = (plan.clone(), Arc::clone(&ledger), Arc::clone(&next));
-                            tokio::spawn(async move {
-                                let mut connection = Connection::new(plan.address);
-                                let (mut request, mut scratch) = (Vec::new(), Vec::new());
-                                while Instant::now() < deadline {
-                                    let group = next.fetch_add(1, Relaxed);
-                                    if group >= u64::from(n_groups) {
-                                        break;
-                                    }
-                                    let group = u32::try_from(group).expect("groups have 32 bits");
-                                    let seq = ledger.start(group);
-                                    let write = &plan.workload;
-                                    write.write_request(
-                                        What { action: Action::Push, group, seq },
-                                        &plan.prefix,
-                                        true,
-                                        &mut request,
-                                        &mut scratch,
-                                    );
-                                    if matches!(connection.exchange(&request).await, Ok(200..=299)) {
-                                        ledger.answer(group, seq);
-                                    }
-                                }
-                            })
-                        })
-                        .collect();
+                    let one = || {
+                        each_in_turn(plan.clone(), Arc::clone(&ledger), action, Arc::clone(&groups), Arc::clone(&next), deadline)
+                    };
+                    let tasks: Vec<_> = (0..16).map(|_| tokio::spawn(one())).collect();
                     for task in tasks {
                         task.await.expect("a connection panicked");
                     }
@@ -405,12 +478,41 @@ pub fn preload(plan: &Plan, ledger: &Arc<Ledger>, patience: Duration, progress: 
             })
         })
         .collect();
+    let n_begun = || next.load(Relaxed).min(groups.len() as u64);
     while threads.iter().any(|thread| !thread.is_finished()) {
-        std::thread::sleep(Duration::from_millis(50));
-        progress(next.load(Relaxed).min(u64::from(n_groups)));
+        std::thread::sleep(Duration::from_millis(2));
+        progress(n_begun());
     }
-    threads.into_iter().for_each(|thread| thread.join().expect("the preload panicked"));
-    u32::try_from(next.load(Relaxed).min(u64::from(n_groups))).expect("groups have 32 bits")
+    threads.into_iter().for_each(|thread| thread.join().expect("a generator panicked"));
+    u32::try_from(n_begun()).expect("groups have 32 bits")
+}
+
+/// One connection of [`for_each_group`].
+async fn each_in_turn(
+    plan: Plan,
+    ledger: Arc<Ledger>,
+    action: Action,
+    groups: Arc<[u32]>,
+    next: Arc<AtomicU64>,
+    deadline: Instant,
+) {
+    let mut connection = Connection::new(plan.address);
+    let (mut request, mut scratch) = (Vec::new(), Vec::new());
+    while Instant::now() < deadline {
+        let index = usize::try_from(next.fetch_add(1, Relaxed)).expect("counted by the groups");
+        let Some(&group) = groups.get(index) else { break };
+        let seq = match action {
+            Action::Delete => {
+                ledger.delete(group);
+                0
+            }
+            Action::Push | Action::Clash => ledger.start(group),
+        };
+        plan.workload.write_request(What { action, group, seq }, &plan.prefix, true, &mut request, &mut scratch);
+        if matches!(connection.exchange(&request).await, Ok(200..=299)) && action == Action::Push {
+            ledger.answer(group, seq);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -541,6 +643,8 @@ mod tests {
             threads: 1,
             keep_alive: true,
             duration: Duration::from_millis(1500),
+            count: None,
+            bulk: None,
             seed: 1,
             scrapes: Some(Scrapes { path: "/metrics".to_owned(), interval: Duration::from_millis(100), gzip: false }),
             is_checked: true,
@@ -563,10 +667,18 @@ mod tests {
 
     #[test]
     fn lost_stale_and_torn_pushes_are_found() {
-        assert!(lies(Fault::Drops(1000)).iter().any(|lie| matches!(lie, Lie::Stale { .. })));
         assert!(lies(Fault::Stale).iter().any(|lie| matches!(lie, Lie::Stale { group: 3, shown: 1, .. })));
         assert!(lies(Fault::Tears).iter().any(|lie| matches!(lie, Lie::Torn { group: 3, .. })));
         assert!(lies(Fault::Forgets).iter().any(|lie| matches!(lie, Lie::Missing { .. })));
+    }
+
+    #[test]
+    fn a_run_ends_after_so_many_pushes() {
+        let mut plan = plan(serve(Fault::None), Arrivals::Closed);
+        (plan.count, plan.duration) = (Some(123), Duration::from_secs(60));
+        let measured = run(plan, &Arc::new(Ledger::new(40, false)), |_| ());
+        assert_eq!(measured.n_answered(), 123);
+        assert!(measured.elapsed < Duration::from_secs(60));
     }
 
     /// One push in ten thousand: found by the scrapes beside the pushes, or by the last one.

@@ -2,17 +2,20 @@
 //! says what it cost.
 
 mod client;
+mod idle;
 mod ledger;
 mod load;
 mod measure;
 mod process;
 mod report;
+mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
 mod workload;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use load::Bulk;
 use measure::Settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +80,42 @@ enum Task {
         load: Load,
         #[command(flatten)]
         output: Output,
+    },
+    /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes, after pushes, and the memory they take.
+    Scrape {
+        /// Groups of the fleet.
+        #[arg(long, default_value_t = 100_000)]
+        groups: u32,
+        /// Rounds.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+        /// Instead: make the groups, scrape once, delete them, and see what memory is left.
+        #[arg(long)]
+        only_delete: bool,
+        /// Threads of the generator.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Seed of everything random.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The gateway's binary; by default the one beside this program.
+        #[arg(long, value_name = "PATH")]
+        gateway: Option<PathBuf>,
+        /// Append every raw figure to this file, a line of JSON each.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Measure the memory of connections that have pushed once and are kept, beside bare hyper.
+    Idle {
+        /// Connections.
+        #[arg(long, default_value_t = 10_000)]
+        connections: u32,
+        /// The gateway's binary; by default the one beside this program.
+        #[arg(long, value_name = "PATH")]
+        gateway: Option<PathBuf>,
+        /// Append every raw figure to this file, a line of JSON each.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// Measure what the generator itself costs, beside wrk with the same load, against a server that costs next to nothing.
     SelfCost {
@@ -144,6 +183,12 @@ struct Load {
     /// Open loop: at random moments instead of even ones.
     #[arg(long, requires = "rate", help_heading = "Load")]
     poisson: bool,
+    /// Clients beside the others that push large bodies back to back.
+    #[arg(long, value_name = "CLIENTS", default_value_t = 0, help_heading = "Load")]
+    bulk: u32,
+    /// Series in such a body, some 80 bytes each.
+    #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Load")]
+    bulk_series: u32,
     /// Scrape every so many seconds beside the pushes, with Prometheus' headers; 0 for never.
     #[arg(long, default_value_t = 5.0, help_heading = "Load")]
     scrape_interval: f64,
@@ -153,6 +198,9 @@ struct Load {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5.0, help_heading = "Measurement")]
     seconds: f64,
+    /// End a measurement after so many pushes, if that comes before its time is over.
+    #[arg(long, value_name = "PUSHES", help_heading = "Measurement")]
+    count: Option<u64>,
     /// Seconds of load before the first one.
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
@@ -213,6 +261,8 @@ impl Load {
             scrape_interval: Duration::from_secs_f64(self.scrape_interval),
             scrape_gzip: !self.scrape_identity,
             duration: Duration::from_secs_f64(self.seconds),
+            count: self.count,
+            bulk: (self.bulk > 0).then_some(Bulk { clients: self.bulk, series: self.bulk_series }),
             warm_up: Duration::from_secs_f64(self.warm_up),
             preload_max: Duration::from_secs_f64(self.preload_max),
             threads: self.threads,
@@ -279,10 +329,18 @@ fn run(task: Task) -> Result<bool, String> {
             )?;
             Ok(all.iter().all(|(_, rows)| rows.iter().all(measure::Row::is_true)))
         }
+        Task::Scrape { groups, rounds, only_delete, threads, seed, gateway, json } => {
+            let programs = Programs { gateway, folder: None };
+            scrape_cost::run(scrape_cost::Settings { groups, rounds, threads, seed, programs, json, only_delete })
+        }
+        Task::Idle { connections, gateway, json } => {
+            idle::run(connections, &Programs { gateway, folder: None }, json.as_deref()).map(|()| true)
+        }
         Task::SelfCost { seconds, connections, rounds } => {
             self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true)
         }
         Task::Serve { server, listen, metrics_bytes } => {
+            process::raise_open_files();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
             let served = runtime.block_on(async {
                 if server == "floor" { servers::floor(&listen, metrics_bytes).await } else { servers::sink(&listen).await }

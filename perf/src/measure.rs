@@ -1,7 +1,7 @@
 //! Measurements: targets in turn, round after round, each with its own groups and its own account of what it was told.
 
 use crate::ledger::Ledger;
-use crate::load::{self, Arrivals, Measured, Plan, Scraped, Scrapes};
+use crate::load::{self, Arrivals, Bulk, BulkDone, Measured, Plan, Scraped, Scrapes};
 use crate::process::Usage;
 use crate::target::{self, Programs, Target};
 use crate::workload::Workload;
@@ -22,6 +22,8 @@ pub struct Settings {
     pub scrape_interval: Duration,
     pub scrape_gzip: bool,
     pub duration: Duration,
+    pub count: Option<u64>,
+    pub bulk: Option<Bulk>,
     pub warm_up: Duration,
     pub preload_max: Duration,
     pub threads: usize,
@@ -59,6 +61,7 @@ pub struct Row {
     /// The same of the generator.
     pub generator_cpu_us: f64,
     pub scrapes: Vec<Scraped>,
+    pub bulk: Option<BulkDone>,
     pub lies: Vec<String>,
     /// Whether scrapes were compared with what was pushed.
     pub is_checked: bool,
@@ -134,7 +137,7 @@ fn prepare(name: &str, settings: &Settings) -> Result<Contender, String> {
             let _ = load::final_scrape(target.address, path, settings.scrape_gzip, &ledger);
         }
     }
-    load::run(self::plan(&target, settings, settings.warm_up, groups), &ledger, |_| ());
+    load::run(Plan { count: None, bulk: None, ..self::plan(&target, settings, settings.warm_up, groups) }, &ledger, |_| ());
     Ok(Contender { target, ledger, groups })
 }
 
@@ -157,6 +160,8 @@ fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -
         threads: settings.threads,
         keep_alive: settings.keep_alive,
         duration,
+        count: settings.count,
+        bulk: settings.bulk,
         seed: settings.seed,
         scrapes: scrapes.map(|path| Scrapes { path, interval: settings.scrape_interval, gzip: settings.scrape_gzip }),
         is_checked: target.is_checked,
@@ -203,6 +208,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         cpu_us: used.map(|used| used.cpu_seconds() * 1e6 / n),
         generator_cpu_us: own * 1e6 / n,
         scrapes,
+        bulk: measured.bulk,
         lies,
         statuses: measured.statuses,
         lost: measured.lost,

@@ -37,6 +37,11 @@ impl Usage {
         })
     }
 
+    /// Forgets the most memory that a process ever had; true if that can be done (proc(5), `clear_refs`).
+    pub fn reset_peak(pid: u32) -> bool {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
+    }
+
     /// What was used since `earlier`; memory as it is now.
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -51,4 +56,12 @@ impl Usage {
     pub fn cpu_seconds(self) -> f64 {
         self.user_seconds + self.system_seconds
     }
+}
+
+/// Every connection takes a descriptor, on either side.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, connecting tells.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

@@ -67,7 +67,8 @@ fn resident_mb(row: &Row) -> f64 {
 
 type Column = (&'static str, fn(&Summary<'_>) -> String);
 
-fn figure(value: f64) -> String {
+/// A number as the tables show it.
+pub fn figure(value: f64) -> String {
     if value.is_nan() {
         "–".to_owned()
     } else if value >= 100.0 {
@@ -165,13 +166,18 @@ fn conditions() -> Conditions {
     }
 }
 
-fn write_json<'a>(rows: impl Iterator<Item = &'a Row>, path: &Path) -> Result<(), String> {
+/// Appends a line that says what the figures were taken on and with, and then the rows, a line of JSON each.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn append_json<R: Serialize>(path: &Path, rows: impl IntoIterator<Item = R>) -> Result<(), String> {
     let with_path = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(with_path)?;
     let conditions = serde_json::to_string(&conditions()).map_err(|error| error.to_string())?;
     writeln!(file, "{conditions}").map_err(with_path)?;
     for row in rows {
-        let line = serde_json::to_string(row).map_err(|error| error.to_string())?;
+        let line = serde_json::to_string(&row).map_err(|error| error.to_string())?;
         writeln!(file, "{line}").map_err(with_path)?;
     }
     Ok(())
@@ -184,7 +190,7 @@ fn write_json<'a>(rows: impl Iterator<Item = &'a Row>, path: &Path) -> Result<()
 /// A file cannot be written.
 pub fn write(rows: &[Row], json: Option<&Path>, html: Option<&Path>) -> Result<(), String> {
     if let Some(path) = json {
-        write_json(rows.iter(), path)?;
+        append_json(path, rows)?;
     }
     if let Some(path) = html {
         let summaries = Summary::all(rows);
@@ -201,7 +207,7 @@ pub fn write(rows: &[Row], json: Option<&Path>, html: Option<&Path>) -> Result<(
 /// A file cannot be written.
 pub fn write_sweep(all: &[(u32, Vec<Row>)], json: Option<&Path>, html: Option<&Path>, axis: &str) -> Result<(), String> {
     if let Some(path) = json {
-        write_json(all.iter().flat_map(|(_, rows)| rows), path)?;
+        append_json(path, all.iter().flat_map(|(_, rows)| rows))?;
     }
     if let Some(path) = html {
         let throughput = sweep_plot(all, axis, "pushes/s", |summary| summary.median(|row| row.per_second))?;

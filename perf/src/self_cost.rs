@@ -52,6 +52,8 @@ fn of_generator(address: std::net::SocketAddr, duration: Duration, connections: 
         threads: 1,
         keep_alive: true,
         duration,
+        count: None,
+        bulk: None,
         seed: 1,
         scrapes: None,
         is_checked: false,

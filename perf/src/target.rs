@@ -52,6 +52,11 @@ impl Programs {
             .ok_or_else(|| format!("{name} is not on the PATH; --programs DIR names the folder that has it"))
     }
 
+    fn find_in(&self, name: &str, folder: &Path) -> Result<PathBuf, String> {
+        let path = folder.join(name);
+        if path.is_file() { Ok(path) } else { Err(format!("{name} is not installed (apt-get install {name})")) }
+    }
+
     fn gateway(&self) -> Result<PathBuf, String> {
         if let Some(path) = &self.gateway {
             return Ok(path.clone());
@@ -110,6 +115,30 @@ pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Targ
         }
         url => by_url(url),
     }
+}
+
+/// nginx, serving the files of a folder as they lie there, as fast as it can.
+///
+/// # Errors
+///
+/// It is not installed, or does not listen.
+pub fn start_nginx(programs: &Programs, folder: &Path) -> Result<Target, String> {
+    let address = free_address()?;
+    let nginx = programs.find("nginx").or_else(|_| programs.find_in("nginx", Path::new("/usr/sbin")))?;
+    let configuration = format!(
+        "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log /dev/null;\nevents {{ worker_connections 1024; }}\n\
+         http {{\n access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000;\n\
+         client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
+         uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n\
+         server {{ listen {address}; root {folder}; }}\n}}\n",
+        folder = folder.display()
+    );
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, configuration).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut command = Command::new(nginx);
+    command.arg("-p").arg(folder).arg("-c").arg(&path).arg("-e").arg("/dev/null");
+    let child = spawn_silent(&mut command, address)?;
+    Ok(Target { scrape_path: None, is_checked: false, ..pushgateway_like("nginx", address, child) })
 }
 
 fn by_url(url: &str) -> Result<Target, String> {

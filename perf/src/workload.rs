@@ -40,6 +40,8 @@ pub enum Kind {
     Big,
     /// Every push makes a group; the one before it is deleted.
     Churn,
+    /// The same in eight jobs whose groups have two different sets of grouping labels.
+    Mixed,
     /// Everybody pushes to a handful of groups.
     Hot,
     /// A fleet of which every tenth push contradicts the others.
@@ -84,6 +86,8 @@ pub const N_LINES: usize = 12;
 const N_BIG_FAMILIES: u64 = 995;
 /// Groups that everybody pushes to in `hot`.
 const N_HOT: u32 = 8;
+/// Jobs of `mixed`.
+const N_MIXED_JOBS: u32 = 8;
 /// Every so many-th push of `clash` contradicts.
 const CLASH_EVERY: u64 = 10;
 
@@ -122,14 +126,14 @@ impl Workload {
 
     /// Whether groups go again.
     pub fn is_churning(&self) -> bool {
-        self.kind == Kind::Churn
+        matches!(self.kind, Kind::Churn | Kind::Mixed)
     }
 
     /// What the `n`th request of a connection does.
     pub fn action(&self, n: u64) -> Action {
         match self.kind {
             Kind::Clash if n % CLASH_EVERY == CLASH_EVERY - 1 => Action::Clash,
-            Kind::Churn if n % 2 == 1 => Action::Delete,
+            Kind::Churn | Kind::Mixed if n % 2 == 1 => Action::Delete,
             _ => Action::Push,
         }
     }
@@ -138,14 +142,23 @@ impl Workload {
     pub fn write_request(&self, what: What, prefix: &str, keep_alive: bool, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
         let What { action, group, seq } = what;
         scratch.clear();
-        let job = if action == Action::Clash { "clash" } else { "fleet" };
         let method = match action {
             Action::Delete => "DELETE",
             _ if (seq % 100) < u64::from(self.add_percent) => "POST",
             _ => "PUT",
         };
         out.clear();
-        let _ = write!(out, "{method} {prefix}/job/{job}/instance/node-{group:07} HTTP/1.1\r\nHost: bench\r\n");
+        // Writing to a vector cannot fail.
+        let _ = match (action, self.kind) {
+            (Action::Clash, _) => write!(out, "{method} {prefix}/job/clash"),
+            (_, Kind::Mixed) => write!(out, "{method} {prefix}/job/fleet-{}", group % N_MIXED_JOBS),
+            _ => write!(out, "{method} {prefix}/job/fleet"),
+        };
+        let _ = write!(out, "/instance/node-{group:07}");
+        if self.kind == Kind::Mixed && (group / N_MIXED_JOBS) % 2 == 1 {
+            out.extend_from_slice(b"/zone/a");
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: bench\r\n");
         if !keep_alive {
             out.extend_from_slice(b"Connection: close\r\n");
         }
@@ -199,6 +212,22 @@ fn as_protobuf(text: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&metrics);
     }
     out
+}
+
+/// A body of this many series of one family, all of whose numbers follow from `seq`: what a client pushes that keeps its whole state
+/// in one group. Some 80 bytes a line.
+pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
+    let mut body = b"# TYPE bulk_requests_total counter\n".to_vec();
+    for series in 0..n_series {
+        let value = seq * 1000 + mix(series, seq, 0) % 1000;
+        // Writing to a vector cannot fail.
+        let _ = writeln!(
+            body,
+            "bulk_requests_total{{code=\"{}\",handler=\"/api/v1/handler/{series:06}\",method=\"GET\"}} {value}",
+            200 + series % 7
+        );
+    }
+    body
 }
 
 /// A number that looks like chance and follows from group, push and line.
@@ -319,6 +348,13 @@ mod tests {
 
     #[test]
     fn requests_are_whole() {
+        let (mut out, mut scratch) = (Vec::new(), Vec::new());
+        let mixed =
+            Workload { kind: Kind::Mixed, groups: 20, add_percent: 0, format: Format::Text, encoding: Encoding::Identity };
+        for (group, path) in [(3, "fleet-3/instance/node-0000003"), (11, "fleet-3/instance/node-0000011/zone/a")] {
+            mixed.write_request(What { action: Action::Delete, group, seq: 1 }, "/metrics", true, &mut out, &mut scratch);
+            assert!(out.starts_with(format!("DELETE /metrics/job/{path} HTTP/1.1\r\n").as_bytes()));
+        }
         for (format, encoding) in
             [(Format::Text, Encoding::Identity), (Format::Protobuf, Encoding::Gzip), (Format::Text, Encoding::Snappy)]
         {

@@ -1,0 +1,73 @@
+//! What connections cost that have pushed once and are kept: memory of the gateway, beside bare hyper.
+
+use crate::process::{self, Usage};
+use crate::report::{self, figure};
+use crate::target::{self, Programs, Target};
+use crate::workload::{Action, Encoding, Format, Kind, What, Workload};
+use serde::Serialize;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// What it took.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    scenario: &'static str,
+    target: String,
+    connections: u32,
+    /// Bytes before the first connection, with the one group there that all of them push to.
+    before_bytes: u64,
+    /// Bytes with all connections idle.
+    idle_bytes: u64,
+}
+
+/// Opens so many connections to the gateway and to bare hyper, pushes once over each, and prints what memory they hold when idle.
+///
+/// # Errors
+///
+/// A server does not answer.
+pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result<(), String> {
+    process::raise_open_files();
+    let mut rows = Vec::new();
+    for name in ["self", "floor"] {
+        let target = target::start(name, programs, 1 << 20)?;
+        rows.push(measure(&target, connections)?);
+    }
+    println!("{:8} {:>14} {:>14} {:>18}", "target", "before MB", "idle MB", "KB a connection");
+    for row in &rows {
+        let each = (row.idle_bytes - row.before_bytes) as f64 / 1e3 / f64::from(row.connections);
+        let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(figure);
+        println!("{:8} {:>14} {:>14} {:>18}", row.target, cells[0], cells[1], figure(each));
+    }
+    let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
+    println!("{} connections: {} × the floor's memory", connections, figure(ratio));
+    json.map_or(Ok(()), |path| report::append_json(path, &rows))
+}
+
+fn measure(target: &Target, connections: u32) -> Result<Row, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", target.name);
+    let memory = || {
+        // What was freed has to have been given back.
+        std::thread::sleep(Duration::from_secs(3));
+        target.pid.and_then(Usage::of).map_or(0, |usage| usage.resident_bytes)
+    };
+    let workload = Workload { kind: Kind::Fleet, groups: 1, add_percent: 0, format: Format::Text, encoding: Encoding::Identity };
+    let (mut request, mut scratch) = (Vec::new(), Vec::new());
+    let mut push = |seq| -> std::io::Result<TcpStream> {
+        workload.write_request(What { action: Action::Push, group: 0, seq }, &target.prefix, true, &mut request, &mut scratch);
+        let mut stream = TcpStream::connect(target.address)?;
+        stream.write_all(&request)?;
+        let mut answer = [0; 1024];
+        let n = stream.read(&mut answer)?;
+        if answer[..n].starts_with(b"HTTP/1.1 200") { Ok(stream) } else { Err(std::io::Error::other("not answered 200")) }
+    };
+    drop(push(1).map_err(failed)?);
+    let before_bytes = memory();
+    let mut kept = Vec::with_capacity(connections as usize);
+    for n in 0..connections {
+        kept.push(push(u64::from(n) + 2).map_err(failed)?);
+    }
+    let idle_bytes = memory();
+    Ok(Row { scenario: "idle", target: target.name.clone(), connections, before_bytes, idle_bytes })
+}

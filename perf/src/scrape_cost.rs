@@ -1,0 +1,365 @@
+//! What scrapes cost: of a store that is at rest, of one that has changed, beside nginx sending the same bytes; and what memory that
+//! takes.
+
+use crate::ledger::Ledger;
+use crate::load::{self, Arrivals, Plan};
+use crate::process::Usage;
+use crate::report::{self, figure};
+use crate::target::{self, Programs, Target};
+use crate::workload::{Action, Encoding, Format, Kind, Workload};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub groups: u32,
+    pub rounds: u32,
+    pub threads: usize,
+    pub seed: u64,
+    pub programs: Programs,
+    pub json: Option<PathBuf>,
+    /// Only: make the groups, scrape once, delete them, and see what memory is left.
+    pub only_delete: bool,
+}
+
+/// Longer than any push of this scenario takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long after the last deletion memory is looked at.
+const AFTER_DELETE: Duration = Duration::from_secs(30);
+
+/// One figure, measured once a round.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Series {
+    unit: &'static str,
+    values: Vec<f64>,
+}
+
+/// All figures by name, in the order in which they are printed.
+#[derive(Default)]
+struct Figures(Vec<(String, Series)>);
+
+impl Figures {
+    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
+        let place = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.0.push((name.to_owned(), Series { unit, values: Vec::new() }));
+            self.0.len() - 1
+        });
+        self.0[place].1.values.push(value);
+    }
+
+    fn median(&self, name: &str) -> f64 {
+        self.0.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, series)| median(&series.values))
+    }
+
+    fn print(&self) {
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        println!("{:width$}  {:>10} {:>10} {:>10}  unit", "figure", "median", "min", "max");
+        for (name, series) in &self.0 {
+            let of = |f: fn(f64, f64) -> f64| series.values.iter().copied().reduce(f).unwrap_or(f64::NAN);
+            let cells = [median(&series.values), of(f64::min), of(f64::max)].map(|value| format!("{:>10}", figure(value)));
+            println!("{name:width$}  {}  {}", cells.join(" "), series.unit);
+        }
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// One scrape, its body thrown away as it comes.
+struct Got {
+    first_byte: Duration,
+    last_byte: Duration,
+    bytes: u64,
+}
+
+/// A connection that is kept, and the memory it reads into.
+struct Scraper {
+    stream: TcpStream,
+    buffer: Box<[u8]>,
+}
+
+impl Scraper {
+    fn new(address: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+        stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(PATIENCE))).map_err(|error| error.to_string())?;
+        Ok(Self { stream, buffer: vec![0; 1 << 20].into() })
+    }
+
+    fn get(&mut self, path: &str, gzip: bool) -> Result<Got, String> {
+        self.get_into(path, gzip, |_| ())
+    }
+
+    fn get_into(&mut self, path: &str, gzip: bool, mut take: impl FnMut(&[u8])) -> Result<Got, String> {
+        let failed = |error: std::io::Error| format!("{path}: {error}");
+        let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+        let began = Instant::now();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{}{encoding}\r\n", load::ACCEPT);
+        self.stream.write_all(request.as_bytes()).map_err(failed)?;
+        let (mut n, mut first_byte) = (0, None);
+        let head = loop {
+            n += match self.stream.read(&mut self.buffer[n..]).map_err(failed)? {
+                0 => return Err(format!("{path}: no answer")),
+                n => n,
+            };
+            first_byte.get_or_insert_with(|| began.elapsed());
+            if let Some(head) = self.buffer[..n].windows(4).position(|window| window == b"\r\n\r\n") {
+                break head;
+            }
+        };
+        let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+        let len: Option<u64> = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+        let len = len.filter(|_| text.starts_with("http/1.1 200")).ok_or_else(|| format!("{path}: {text}"))?;
+        take(&self.buffer[head + 4..n]);
+        let mut got = (n - head - 4) as u64;
+        while got < len {
+            let n = self.stream.read(&mut self.buffer).map_err(failed)?;
+            if n == 0 {
+                return Err(format!("{path}: the body ends early"));
+            }
+            take(&self.buffer[..n]);
+            got += n as u64;
+        }
+        Ok(Got { first_byte: first_byte.expect("a head was read"), last_byte: began.elapsed(), bytes: len })
+    }
+}
+
+/// A folder that goes with this value.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Scenario {
+    settings: Settings,
+    gateway: Target,
+    ledger: Arc<Ledger>,
+    plan: Plan,
+    figures: Figures,
+    random: fastrand::Rng,
+}
+
+/// Runs the scenario and prints its figures; whether the gateway told the truth.
+///
+/// # Errors
+///
+/// A program is missing, or a server does not answer.
+pub fn run(settings: Settings) -> Result<bool, String> {
+    let gateway = target::start("self", &settings.programs, 0)?;
+    let workload = Workload {
+        kind: Kind::Fleet,
+        groups: settings.groups,
+        add_percent: 0,
+        format: Format::Text,
+        encoding: Encoding::Identity,
+    };
+    let plan = Plan {
+        address: gateway.address,
+        prefix: gateway.prefix.clone(),
+        workload,
+        arrivals: Arrivals::Closed,
+        connections: 16,
+        threads: settings.threads,
+        keep_alive: true,
+        duration: PATIENCE,
+        count: None,
+        bulk: None,
+        seed: settings.seed,
+        scrapes: None,
+        is_checked: true,
+    };
+    let ledger = Arc::new(Ledger::new(settings.groups, false));
+    let random = fastrand::Rng::with_seed(settings.seed);
+    let mut scenario = Scenario { settings, gateway, ledger, plan, figures: Figures::default(), random };
+    let is_true = if scenario.settings.only_delete { scenario.delete()? } else { scenario.scrape()? };
+    println!();
+    scenario.figures.print();
+    scenario.write_json()?;
+    Ok(is_true)
+}
+
+const METRICS: &str = "/metrics";
+
+impl Scenario {
+    fn memory(&mut self, name: &str) {
+        if let Some(usage) = self.gateway.pid.and_then(Usage::of) {
+            self.figures.add(name, "MB", usage.resident_bytes as f64 / 1e6);
+        }
+    }
+
+    fn act(&mut self, action: Action, groups: Arc<[u32]>) {
+        load::for_each_group(&self.plan, &self.ledger, action, groups, PATIENCE, |_| ());
+    }
+
+    fn all(&self) -> Arc<[u32]> {
+        (0..self.settings.groups).collect()
+    }
+
+    fn say(&self, what: &str) {
+        println!("{} groups: {what}", self.settings.groups);
+    }
+
+    fn start(&mut self) -> Scraper {
+        std::thread::sleep(Duration::from_secs(1));
+        self.memory("resident, idle");
+        self.say("pushing all");
+        let began = Instant::now();
+        self.act(Action::Push, self.all());
+        self.figures.add("pushes a second, new groups", "1/s", f64::from(self.settings.groups) / began.elapsed().as_secs_f64());
+        self.memory("resident, pushed and never scraped");
+        Scraper::new(self.gateway.address).expect("it was pushed to")
+    }
+
+    fn delete(&mut self) -> Result<bool, String> {
+        let mut scraper = self.start();
+        let got = scraper.get(METRICS, true)?;
+        self.figures.add("first scrape, gzip: last byte", "ms", ms(got.last_byte));
+        self.memory("resident, scraped once");
+        self.say("deleting all");
+        self.act(Action::Delete, self.all());
+        self.memory("resident, right after the deletion");
+        std::thread::sleep(AFTER_DELETE);
+        self.memory("resident, 30 s later");
+        let got = scraper.get(METRICS, false)?;
+        self.figures.add("bytes of a scrape after that", "MB", got.bytes as f64 / 1e6);
+        Ok(got.bytes < 100_000)
+    }
+
+    fn scrape(&mut self) -> Result<bool, String> {
+        let mut scraper = self.start();
+        let folder = Folder(std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())));
+        std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
+        for (name, gzip) in [("plain", false), ("gzip", true)] {
+            let mut bytes = Vec::new();
+            let got = scraper.get_into(METRICS, gzip, |part| bytes.extend_from_slice(part))?;
+            self.figures.add(&format!("first scrape, {name}: last byte"), "ms", ms(got.last_byte));
+            self.figures.add(&format!("size, {name}"), "MB", got.bytes as f64 / 1e6);
+            std::fs::write(folder.0.join(name), bytes).map_err(|error| error.to_string())?;
+        }
+        self.figures.add("size, gzip -1", "MB", size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6);
+        let nginx = target::start_nginx(&self.settings.programs, &folder.0)?;
+        let mut of_nginx = Scraper::new(nginx.address)?;
+        self.say("scrapes of a store at rest, and nginx sending the same bytes, in turn");
+        for round in 0..=self.settings.rounds {
+            for (name, gzip) in [("plain", false), ("gzip", true)] {
+                let (ours, theirs) = (scraper.get(METRICS, gzip)?, of_nginx.get(&format!("/{name}"), false)?);
+                // The first one warms up.
+                if round > 0 {
+                    self.figures.add(&format!("at rest, {name}: last byte"), "ms", ms(ours.last_byte));
+                    self.figures.add(&format!("nginx, {name}: last byte"), "ms", ms(theirs.last_byte));
+                    let ratio = ours.last_byte.as_secs_f64() / theirs.last_byte.as_secs_f64();
+                    self.figures.add(&format!("at rest / nginx, {name}"), "×", ratio);
+                }
+            }
+        }
+        self.memory("resident, scraped plain and gzip");
+        self.say("1 % of the groups pushed again, then a scrape at once");
+        for _ in 0..self.settings.rounds {
+            for (name, gzip) in [("plain", false), ("gzip", true)] {
+                let mut groups: Vec<u32> = (0..self.settings.groups).collect();
+                self.random.shuffle(&mut groups);
+                groups.truncate((groups.len() / 100).max(1));
+                self.act(Action::Push, groups.into());
+                let got = scraper.get(METRICS, gzip)?;
+                self.figures.add(&format!("1 % pushed, {name}: last byte"), "ms", ms(got.last_byte));
+            }
+        }
+        self.say("all groups pushed again, then a scrape at once");
+        let mut push_all = Duration::ZERO;
+        for _ in 0..self.settings.rounds.div_ceil(2) {
+            let began = Instant::now();
+            self.act(Action::Push, self.all());
+            push_all = began.elapsed();
+            let got = scraper.get(METRICS, true)?;
+            self.figures.add("all pushed, gzip: last byte", "ms", ms(got.last_byte));
+            self.figures.add("all pushed, gzip: first byte", "ms", ms(got.first_byte));
+        }
+        self.say("the same where a scrape is expected");
+        let interval = push_all * 2 + Duration::from_secs(2);
+        for _ in 0..self.settings.rounds.div_ceil(3) {
+            let began = Instant::now();
+            for n in 0..3 {
+                std::thread::sleep((interval * n).saturating_sub(began.elapsed()));
+                let got = scraper.get(METRICS, true)?;
+                match n {
+                    1 => self.act(Action::Push, self.all()),
+                    2 => self.figures.add("all pushed, expected, gzip: last byte", "ms", ms(got.last_byte)),
+                    _ => {}
+                }
+            }
+        }
+        self.memory("resident, after all that");
+        self.say("scrapes beside all groups being pushed again");
+        let pid = self.gateway.pid.expect("we started it");
+        if Usage::reset_peak(pid) {
+            let address = self.gateway.address;
+            let scraping = std::thread::spawn(move || -> Result<(), String> {
+                let mut scraper = Scraper::new(address)?;
+                (0..4).try_for_each(|n| {
+                    std::thread::sleep(Duration::from_millis(200));
+                    scraper.get(METRICS, n % 2 == 0).map(drop)
+                })
+            });
+            self.act(Action::Push, self.all());
+            scraping.join().expect("a scraper panicked")?;
+            let peak = Usage::of(pid).map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6);
+            self.figures.add("resident, highest beside pushes and scrapes", "MB", peak);
+        }
+        let (_, lies) =
+            load::final_scrape(self.gateway.address, METRICS, true, &self.ledger).map_err(|error| error.to_string())?;
+        lies.iter().take(5).for_each(|lie| println!("FAILED: {lie}"));
+        let plain = self.figures.median("size, plain");
+        for name in
+            ["resident, pushed and never scraped", "resident, after all that", "resident, highest beside pushes and scrapes"]
+        {
+            let ratio = self.figures.median(name) / plain;
+            self.figures.add(&format!("{name} / size, plain"), "×", ratio);
+        }
+        let ratio = self.figures.median("size, gzip") / self.figures.median("size, gzip -1");
+        self.figures.add("size, gzip / gzip -1", "×", ratio);
+        Ok(lies.is_empty())
+    }
+
+    fn write_json(&self) -> Result<(), String> {
+        let Some(path) = &self.settings.json else { return Ok(()) };
+        #[derive(Serialize)]
+        struct Line<'a> {
+            scenario: &'a str,
+            groups: u32,
+            figures: BTreeMap<&'a str, &'a Series>,
+        }
+        let figures = self.figures.0.iter().map(|(name, series)| (name.as_str(), series)).collect();
+        let scenario = if self.settings.only_delete { "delete" } else { "scrape" };
+        report::append_json(path, &[Line { scenario, groups: self.settings.groups, figures }])
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What `gzip -1` makes of a file.
+fn size_of_gzip(path: &Path) -> Result<u64, String> {
+    let mut child = Command::new("gzip")
+        .args(["-1", "-c"])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("gzip: {error}"))?;
+    let size = std::io::copy(&mut child.stdout.take().expect("it is piped"), &mut std::io::sink());
+    child.wait().map_err(|error| error.to_string())?;
+    size.map_err(|error| error.to_string())
+}
