@@ -16,7 +16,7 @@ pub struct Group<'a> {
     pub families: Vec<(Family<'a>, i64)>,
     /// The numbers of all families.
     pub values: &'a [u64],
-    /// What numbers do not say.
+    /// What numbers do not say, by metric.
     pub extras: &'a [MetricExtra],
     /// When the last accepted push came; 0 for never. All times are nanoseconds since the epoch.
     pub push_time: i64,
@@ -134,8 +134,9 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
         }
         MetricType::Histogram => {
             out.extend_from_slice(b"\"buckets\":");
-            let extra = group.extras.iter().find(|extra| extra.metric as usize == metric.index());
-            match extra.and_then(|extra| native_buckets(&extra.body)) {
+            // Thousands of metrics may have one each: none is looked for among all.
+            let place = group.extras.binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
+            match place.ok().and_then(|place| native_buckets(&group.extras[place].body)) {
                 Some(buckets) => {
                     out.push(b'[');
                     for (n, bucket) in buckets.iter().enumerate() {
@@ -276,6 +277,31 @@ mod tests {
 "push_time_seconds":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"GAUGE","help":"Last Unix time when changing this group in the Pushgateway succeeded.","metrics":[{"labels":{"instance":"","job":"j"},"value":"1.5"}]},
 "s":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"SUMMARY","metrics":[{"count":"7","labels":{"instance":"","job":"j"},"quantiles":{"0.5":"2"},"sum":"0"}]}}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', ""));
+    }
+
+    #[test]
+    fn each_native_histogram_is_shown_with_its_own_buckets() {
+        // One bucket up to 1 with the count `n`: schema 0, a positive span of length 1, a delta. The second metric has no extra.
+        let native = |n: u8| vec![0x28, 0, 0x62, 2, 0x10, 1, 0x6a, 1, 2 * n];
+        let body = "# TYPE h histogram\nh_count{l=\"1\"} 1\nh_count{l=\"2\"} 2\nh_count{l=\"3\"} 3\n";
+        let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
+        let extras = [0, 2].map(|metric: u32| MetricExtra { metric, body: native(metric as u8 + 1).into() });
+        let key = GroupingKey::new([("job", "j")]).unwrap();
+        let group = Group {
+            labels: key.labels(),
+            families: families.skeleton.families().map(|family| (family, 0)).collect(),
+            values: &families.values,
+            extras: &extras,
+            push_time: 0,
+            failure_time: 0,
+            first_time: 0,
+        };
+        let mut out = Vec::new();
+        write_group(&group, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let buckets: Vec<&str> =
+            text.split("\"buckets\":").skip(1).map(|rest| rest.split(",\"count\"").next().unwrap()).collect();
+        assert_eq!(buckets, [r#"[[0,"0.5","1","1"]]"#, "{}", r#"[[0,"0.5","1","3"]]"#]);
     }
 
     #[test]
