@@ -679,7 +679,7 @@ fn render_source(plan: &Plan, source: u32, template: &Template, snapshot: &Snaps
     }
 }
 
-/// `f` of every item, in order, on up to `n_threads` threads if `weight` (bytes of work) is worth it.
+/// `f` of every item, in order, on up to `n_threads` threads, if the system gives them, and if `weight` (bytes of work) is worth it.
 fn parallel<T: Sync, R: Send>(items: &[T], n_threads: usize, weight: usize, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let n_threads = n_threads.min(items.len());
     if n_threads <= 1 || weight < PARALLEL_BYTES {
@@ -693,7 +693,9 @@ fn parallel<T: Sync, R: Send>(items: &[T], n_threads: usize, weight: usize, f: i
     };
     let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+        // Where the system has no more threads to give, those that are there do all the work.
+        let spawn = |_| std::thread::Builder::new().name("page-builder".to_owned()).spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..n_threads).map_while(spawn).collect();
         let mut put = |done: Vec<(usize, R)>| done.into_iter().for_each(|(index, result)| results[index] = Some(result));
         put(work());
         helpers.into_iter().for_each(|helper| put(helper.join().expect("a page builder panicked")));
