@@ -82,6 +82,15 @@ pub struct Flags {
     #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, help_heading = "Limits")]
     pub decoded_bytes_max: u64,
 
+    /// How many series one push may have: lines of the text format, in protobuf metrics with their buckets and quantiles. It may
+    /// have as many families.
+    #[arg(long = "limit.series-per-push", value_name = "N", default_value_t = 1_000_000, help_heading = "Limits")]
+    pub series_per_push_max: usize,
+
+    /// How many labels a series may have when it is pushed.
+    #[arg(long = "limit.labels-per-series", value_name = "N", default_value_t = 1024, help_heading = "Limits")]
+    pub labels_per_series_max: usize,
+
     /// How many different sets of grouping label names the groups of one job may have.
     #[arg(long = "limit.shapes-per-job", value_name = "N", default_value_t = 64, help_heading = "Limits")]
     pub shapes_per_job_max: usize,

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use pushgateway::cli::Flags;
+use pushgateway::exposition::Limits;
 use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
@@ -61,6 +62,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         is_admin_enabled: flags.enable_admin_api,
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
+        limits: Limits { series_max: flags.series_per_push_max, labels_max: flags.labels_per_series_max },
         shapes_per_job_max: flags.shapes_per_job_max,
         flags: flags.shown(),
     };

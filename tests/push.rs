@@ -162,6 +162,28 @@ fn a_body_over_the_limit_is_refused_with_the_flag_that_lifts_it() {
     assert_eq!(gateway.put("/metrics/job/j", "x 1\n").status, 200);
 }
 
+#[test]
+fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() {
+    let gateway = Gateway::with_flags(&["--limit.series-per-push=100", "--limit.labels-per-series=3"]);
+    let text = |n: usize| (0..n).map(|i| format!("x{{i=\"{i}\"}} 1\n")).collect::<String>();
+    assert_eq!(gateway.put("/metrics/job/j", &text(100)).status, 200);
+    let said = gateway.put("/metrics/job/j", &text(101)).said();
+    assert_eq!(said.0, 413);
+    assert!(said.1.contains("100 series") && said.1.contains("--limit.series-per-push"), "{}", said.1);
+    assert_eq!(gateway.lines("x").len(), 100);
+    // A message a byte; an untyped metric two.
+    let metrics = [&b"\xcf\x01\x0a\x01x\x18\x03"[..], &b"\x22\0".repeat(101)].concat();
+    for body in [vec![0; 101], metrics] {
+        let said = gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], &body).said();
+        assert_eq!(said.0, 413);
+        assert!(said.1.contains("--limit.series-per-push"), "{}", said.1);
+    }
+    assert_eq!(gateway.put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\"} 1\n").status, 200);
+    let said = gateway.put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n").said();
+    assert_eq!(said.0, 400);
+    assert!(said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"), "{}", said.1);
+}
+
 /// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape fails.
 #[test]
 fn what_would_make_the_exposition_invalid_is_refused() {

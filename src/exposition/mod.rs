@@ -2,5 +2,8 @@
 
 pub mod go_quote;
 pub mod json;
+mod limits;
 pub mod protobuf;
 pub mod text;
+
+pub use limits::{Limits, TooManyLabels, TooManySeries};

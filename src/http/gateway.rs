@@ -4,6 +4,7 @@ use super::cadence::{Cadence, Unasked};
 use super::parse_pool::ParsePool;
 use super::request_body::Limits;
 use super::router::Routes;
+use crate::exposition;
 use crate::model::NameScheme;
 use crate::scrape::{Assembler, Assembly, Exposition, Format, Sizes};
 use crate::store::{self, Consumer, Outcome, Store};
@@ -34,6 +35,8 @@ pub struct Options {
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
     pub decoded_bytes_max: u64,
+    /// How much a body may hold.
+    pub limits: exposition::Limits,
     /// How many sets of grouping label names the groups of a job may have.
     pub shapes_per_job_max: usize,
     /// Flags and their values, as the API shows them.
@@ -163,7 +166,8 @@ impl Gateway {
         }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    /// How large a body may be.
+    pub(super) fn body_limits(&self) -> Limits {
         Limits { body_bytes_max: self.options.body_bytes_max, decoded_bytes_max: self.options.decoded_bytes_max }
     }
 

@@ -7,7 +7,7 @@ use super::parse_pool::LARGE_BODY_BYTES;
 use super::request_body::{self, BodyError, Encoding};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
-use crate::exposition::{protobuf, text};
+use crate::exposition::{Limits, protobuf, text};
 use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, is_legacy_label_name, unescape_name};
 use crate::store::{Layout, Outcome, Push, PushMode};
 use base64::Engine as _;
@@ -28,7 +28,7 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>
         Ok(labels) => labels,
         Err(text) => {
             // The reference has begun to decode the body by then, too; and the connection can go on.
-            let body = request_body::receive(body, gateway.limits()).await;
+            let body = request_body::receive(body, gateway.body_limits()).await;
             let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
             let checked = body.and_then(|body| if is_gzip { request_body::check_gzip_header(&body) } else { Ok(()) });
             return match checked {
@@ -37,7 +37,7 @@ pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>
             };
         }
     };
-    let body = match request_body::receive(body, gateway.limits()).await {
+    let body = match request_body::receive(body, gateway.body_limits()).await {
         Ok(body) => body,
         Err(error) => return body_error(&error),
     };
@@ -68,6 +68,7 @@ async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Fa
         Some(Ok(families)) => Ok(families),
         Some(Err(ParseError::Body(error))) => Err(body_error(&error)),
         Some(Err(ParseError::Format(text))) => Err(Answer::error(400, text)),
+        Some(Err(ParseError::TooLarge(text))) => Err(Answer::error(413, text)),
         None => Err(Answer::error(500, "the parser failed on this body")),
     }
 }
@@ -137,7 +138,7 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
 pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option<Incoming>) -> Answer {
     // A body says nothing here, but the next request stands behind it.
     if let Some(body) = body
-        && let Err(error) = request_body::receive(body, gateway.limits()).await
+        && let Err(error) = request_body::receive(body, gateway.body_limits()).await
     {
         return body_error(&error);
     }
@@ -166,12 +167,32 @@ struct BodyFormat {
     is_protobuf: bool,
     is_form: bool,
     names: NameScheme,
-    limits: request_body::Limits,
+    body_limits: request_body::Limits,
+    limits: Limits,
 }
 
 enum ParseError {
     Body(BodyError),
     Format(String),
+    TooLarge(String),
+}
+
+impl From<text::ParseError> for ParseError {
+    fn from(error: text::ParseError) -> Self {
+        match error {
+            text::ParseError::Line { .. } => Self::Format(error.to_string()),
+            text::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
+        }
+    }
+}
+
+impl From<protobuf::ParseError> for ParseError {
+    fn from(error: protobuf::ParseError) -> Self {
+        match error {
+            protobuf::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
+            _ => Self::Format(error.to_string()),
+        }
+    }
 }
 
 impl BodyFormat {
@@ -183,7 +204,8 @@ impl BodyFormat {
             is_protobuf: is_delimited_protobuf(content_type),
             is_form: media.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
             names: gateway.options.names,
-            limits: gateway.limits(),
+            body_limits: gateway.body_limits(),
+            limits: gateway.options.limits,
         }
     }
 
@@ -193,17 +215,16 @@ impl BodyFormat {
     }
 
     fn parse(&self, body: Bytes) -> Result<Families, ParseError> {
-        let body = request_body::decode(body, self.encoding, self.limits).map_err(ParseError::Body)?;
+        let body = request_body::decode(body, self.encoding, self.body_limits).map_err(ParseError::Body)?;
         if self.is_protobuf {
-            return protobuf::parse(&body).map_err(|error| ParseError::Format(error.to_string()));
+            return Ok(protobuf::parse_within(&body, self.limits)?);
         }
-        let parsed =
-            if body.len() <= FORM_BYTES_MAX { text::parse_with_form(&body, self.names) } else { text::parse(&body, self.names) };
-        parsed.or_else(|error| {
+        let parse = if body.len() <= FORM_BYTES_MAX { text::parse_with_form } else { text::parse_within };
+        parse(&body, self.names, self.limits).or_else(|error| {
             // What parses as it stands is never touched.
             let decoded = if self.is_form { request_body::decode_form(&body) } else { None };
-            let families = decoded.and_then(|body| text::parse(&body, self.names).ok());
-            families.ok_or_else(|| ParseError::Format(error.to_string()))
+            let families = decoded.and_then(|body| text::parse_within(&body, self.names, self.limits).ok());
+            families.ok_or_else(|| error.into())
         })
     }
 }

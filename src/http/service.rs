@@ -66,7 +66,7 @@ async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Res
     if encoding != Some(Encoding::Gzip) {
         return Ok(Some(body));
     }
-    let body = request_body::receive(body, gateway.limits()).await;
+    let body = request_body::receive(body, gateway.body_limits()).await;
     match body.and_then(|body| request_body::check_gzip_header(&body)) {
         Ok(()) => Ok(None),
         Err(error) => Err(Answer::error(400, error.to_string())),

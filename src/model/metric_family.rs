@@ -479,6 +479,11 @@ impl FamiliesBuilder {
         self.families.values.len()
     }
 
+    /// Whether a broken rule was noted.
+    pub fn is_invalid(&self) -> bool {
+        self.families.invalid.is_some()
+    }
+
     /// Notes a broken rule; the first one stays.
     pub fn invalid(&mut self, invalid: Invalid) {
         self.families.invalid.get_or_insert(invalid);

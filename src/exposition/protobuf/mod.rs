@@ -19,6 +19,6 @@ mod wire;
 mod write;
 
 pub use native::{NativeBucket, native_buckets};
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, parse, parse_within};
 pub use to_text::to_text;
 pub use write::{FamilyTemplate, KeyFields, write_header};

@@ -3,10 +3,14 @@
 //! Nothing is ever allocated because a length says so: a length that the body does not have is an error. Of two messages with one
 //! family name the last counts, as with the reference. Fields of the wrong wire type count as unknown, as everywhere in protobuf;
 //! a message field that stands twice is the two put together.
+//!
+//! A body is read twice: first which message of a family is the last, then what it says. No list of messages is kept in between: one
+//! of them may be a single byte. What is kept of metrics, buckets and labels is counted as it comes.
 
 use super::to_text::metric_value_text;
 use super::wire::{Fields, Malformed, NoVarint, Value, read_varint};
 use crate::exposition::go_quote::quote;
+use crate::exposition::{Limits, TooManyLabels, TooManySeries};
 use crate::model::{Families, FamiliesBuilder, Invalid, MetricFlags, MetricType};
 use ahash::AHashMap;
 use std::borrow::Cow;
@@ -32,6 +36,10 @@ pub enum ParseError {
     },
     /// More text than can be addressed.
     TooLarge,
+    /// There is more than a push may hold.
+    TooManySeries(TooManySeries),
+    /// A metric has more labels than it may.
+    TooManyLabels(TooManyLabels),
 }
 
 impl fmt::Display for ParseError {
@@ -43,6 +51,8 @@ impl fmt::Display for ParseError {
             Self::NameNotUtf8(name) => write!(f, "invalid metric name {name}"),
             Self::UnknownType { family, number } => write!(f, "unknown type {number} of metric family {family:?}"),
             Self::TooLarge => f.write_str("more than 4 GiB of labels in one push"),
+            Self::TooManySeries(too_many) => too_many.fmt(f),
+            Self::TooManyLabels(too_many) => too_many.fmt(f),
         }
     }
 }
@@ -55,60 +65,101 @@ impl From<Malformed> for ParseError {
     }
 }
 
-/// Parses a pushed body.
+/// Parses a body from somebody who is trusted not to send too much.
 ///
 /// # Errors
 ///
 /// [`ParseError`] at the first message that cannot be read.
 pub fn parse(body: &[u8]) -> Result<Families, ParseError> {
-    let messages = messages(body)?;
-    let mut last: AHashMap<&str, usize> = AHashMap::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        last.insert(message.name, index);
-    }
+    parse_within(body, Limits::NONE)
+}
+
+/// Parses a pushed body.
+///
+/// # Errors
+///
+/// [`ParseError`] at the first message that cannot be read, or with which there is more than `limits` allow.
+pub fn parse_within(body: &[u8], limits: Limits) -> Result<Families, ParseError> {
+    let last = last_of_each_family(body, limits)?;
+    let mut tally = Tally { limits, n_series: 0 };
     let mut builder = FamiliesBuilder::with_capacity(body.len());
-    for (index, message) in messages.iter().enumerate() {
+    for message in Messages::new(body) {
+        let (place, message) = message?;
+        let header = header_of(message)?;
         // Even what is not kept has to be in the format.
         let mut ignored = FamiliesBuilder::new();
-        let builder = if last[message.name] == index { &mut builder } else { &mut ignored };
-        builder.family(message.name, message.metric_type, message.help.as_deref());
-        for metric in &message.metrics {
-            parse_metric(metric, message.metric_type, builder)?;
+        let builder = if last[header.name] == place { &mut builder } else { &mut ignored };
+        builder.family(header.name, header.metric_type, header.help.map(String::from_utf8_lossy).as_deref());
+        for field in Fields::new(message) {
+            if let (4, Value::Bytes(metric)) = field? {
+                parse_metric(metric, header.metric_type, builder, &mut tally)?;
+            }
         }
     }
     builder.finish().map_err(|_| ParseError::TooLarge)
 }
 
-struct Message<'a> {
-    name: &'a str,
-    help: Option<Cow<'a, str>>,
-    metric_type: MetricType,
-    metrics: Vec<&'a [u8]>,
+/// Looks at every message but not into its metrics; returns where the last one of each family begins.
+fn last_of_each_family(body: &[u8], limits: Limits) -> Result<AHashMap<&str, usize>, ParseError> {
+    let mut last = AHashMap::new();
+    for (n, message) in Messages::new(body).enumerate() {
+        let (place, message) = message?;
+        let header = header_of(message)?;
+        if n >= limits.series_max {
+            return Err(too_many_series(limits));
+        }
+        last.insert(header.name, place);
+    }
+    Ok(last)
 }
 
-fn messages(mut body: &[u8]) -> Result<Vec<Message<'_>>, ParseError> {
-    let mut messages = Vec::new();
-    while !body.is_empty() {
-        let (len, len_len) = read_varint(body).map_err(|no| match no {
+/// The messages of a body, and where each begins.
+struct Messages<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Messages<'a> {
+    fn new(body: &'a [u8]) -> Self {
+        Self { body, at: 0 }
+    }
+
+    fn next_message(&mut self) -> Result<(usize, &'a [u8]), ParseError> {
+        let (place, rest) = (self.at, &self.body[self.at..]);
+        let (len, len_len) = read_varint(rest).map_err(|no| match no {
             NoVarint::End => ParseError::UnexpectedEnd,
             NoVarint::Overflow => ParseError::LengthOverflow,
         })?;
         let len = usize::try_from(len).map_err(|_| ParseError::UnexpectedEnd)?;
-        let (message, rest) = body[len_len..].split_at_checked(len).ok_or(ParseError::UnexpectedEnd)?;
-        messages.push(message_of(message)?);
-        body = rest;
+        let (message, _) = rest[len_len..].split_at_checked(len).ok_or(ParseError::UnexpectedEnd)?;
+        self.at += len_len + len;
+        Ok((place, message))
     }
-    Ok(messages)
 }
 
-fn message_of(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
-    let (mut name, mut help, mut number, mut metrics) = (&[][..], None, 0, Vec::new());
-    for field in Fields::new(bytes) {
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<(usize, &'a [u8]), ParseError>;
+
+    /// Whoever gets an error goes on no further.
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.at < self.body.len()).then(|| self.next_message())
+    }
+}
+
+/// What a message says beside its metrics.
+struct Header<'a> {
+    name: &'a str,
+    help: Option<&'a [u8]>,
+    metric_type: MetricType,
+}
+
+fn header_of(message: &[u8]) -> Result<Header<'_>, ParseError> {
+    let (mut name, mut help, mut number) = (&[][..], None, 0);
+    for field in Fields::new(message) {
         match field? {
             (1, Value::Bytes(bytes)) => name = bytes,
-            (2, Value::Bytes(bytes)) => help = Some(String::from_utf8_lossy(bytes)),
+            (2, Value::Bytes(bytes)) => help = Some(bytes),
             (3, Value::Varint(value)) => number = value,
-            (4, Value::Bytes(bytes)) => metrics.push(bytes),
             _ => {}
         }
     }
@@ -116,7 +167,26 @@ fn message_of(bytes: &[u8]) -> Result<Message<'_>, ParseError> {
     // A family without a type is a counter: the number's default.
     let metric_type =
         MetricType::from_number(number).ok_or_else(|| ParseError::UnknownType { family: name.to_owned(), number })?;
-    Ok(Message { name, help, metric_type, metrics })
+    Ok(Header { name, help, metric_type })
+}
+
+/// How much of the push was read.
+struct Tally {
+    limits: Limits,
+    /// Metrics, buckets and quantiles.
+    n_series: usize,
+}
+
+impl Tally {
+    /// One more metric, bucket or quantile.
+    fn series(&mut self) -> Result<(), ParseError> {
+        self.n_series += 1;
+        if self.n_series > self.limits.series_max { Err(too_many_series(self.limits)) } else { Ok(()) }
+    }
+}
+
+fn too_many_series(limits: Limits) -> ParseError {
+    ParseError::TooManySeries(TooManySeries { series_max: limits.series_max })
 }
 
 /// The field of `Metric` that carries the value of a type.
@@ -130,12 +200,18 @@ fn value_field(metric_type: MetricType) -> u64 {
     }
 }
 
-fn parse_metric(bytes: &[u8], metric_type: MetricType, builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
+fn parse_metric(
+    bytes: &[u8],
+    metric_type: MetricType,
+    builder: &mut FamiliesBuilder,
+    tally: &mut Tally,
+) -> Result<(), ParseError> {
+    tally.series()?;
     let mut value: Option<Cow<'_, [u8]>> = None;
-    let mut bad_label = None;
+    let mut labels = Labels { labels_max: tally.limits.labels_max, n: 0, has_nameless: false, bad: None };
     for field in Fields::new(bytes) {
         match field? {
-            (1, Value::Bytes(label)) => parse_label(label, builder, &mut bad_label)?,
+            (1, Value::Bytes(label)) => labels.add(label, builder)?,
             (6, Value::Varint(_)) => builder.invalid(Invalid::Timestamp),
             (field, Value::Bytes(body)) if field == value_field(metric_type) => match &mut value {
                 None => value = Some(Cow::Borrowed(body)),
@@ -144,38 +220,58 @@ fn parse_metric(bytes: &[u8], metric_type: MetricType, builder: &mut FamiliesBui
             _ => {}
         }
     }
-    let parsed = parse_value(value.as_deref().unwrap_or_default(), metric_type, builder)?;
+    let parsed = parse_value(value.as_deref().unwrap_or_default(), metric_type, builder, tally)?;
     let metric = builder.end_metric(parsed.flags);
     if parsed.has_more {
         builder.extra(metric, value.as_deref().unwrap_or_default());
     }
-    if value.is_none() {
+    // The first rule that is broken is the one that is told.
+    if value.is_none() && !builder.is_invalid() {
         builder.invalid(Invalid::NotOfType { metric, found: metric_value_text(bytes) });
     }
-    if let Some((label, in_name)) = bad_label {
+    if let Some((label, in_name)) = labels.bad {
         builder.invalid(Invalid::LabelNotUtf8 { metric, label, in_name });
     }
     Ok(())
 }
 
-fn parse_label(label: &[u8], builder: &mut FamiliesBuilder, bad: &mut Option<(String, bool)>) -> Result<(), ParseError> {
-    let (mut name, mut value) = (&[][..], &[][..]);
-    for field in Fields::new(label) {
-        match field? {
-            (1, Value::Bytes(bytes)) => name = bytes,
-            (2, Value::Bytes(bytes)) => value = bytes,
-            _ => {}
+/// The labels of a metric as they come.
+struct Labels {
+    labels_max: usize,
+    n: usize,
+    has_nameless: bool,
+    /// The name of the first one that is not UTF-8, and whether the name itself is not.
+    bad: Option<(String, bool)>,
+}
+
+impl Labels {
+    fn add(&mut self, label: &[u8], builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
+        self.n += 1;
+        if self.n > self.labels_max {
+            return Err(ParseError::TooManyLabels(TooManyLabels { labels_max: self.labels_max }));
         }
-    }
-    let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-    // What is UTF-8 is borrowed.
-    for (text, in_name) in [(&name, true), (&value, false)] {
-        if let Cow::Owned(_) = text {
-            bad.get_or_insert((name.clone().into_owned(), in_name));
+        let (mut name, mut value) = (&[][..], &[][..]);
+        for field in Fields::new(label) {
+            match field? {
+                (1, Value::Bytes(bytes)) => name = bytes,
+                (2, Value::Bytes(bytes)) => value = bytes,
+                _ => {}
+            }
         }
+        // One is enough for a refusal, and another one is two bytes of the body but sixteen of memory.
+        if name.is_empty() && std::mem::replace(&mut self.has_nameless, true) {
+            return Ok(());
+        }
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        // What is UTF-8 is borrowed.
+        for (text, in_name) in [(&name, true), (&value, false)] {
+            if let Cow::Owned(_) = text {
+                self.bad.get_or_insert((name.clone().into_owned(), in_name));
+            }
+        }
+        builder.label(&name, &value);
+        Ok(())
     }
-    builder.label(&name, &value);
-    Ok(())
 }
 
 struct Parsed {
@@ -184,11 +280,16 @@ struct Parsed {
     has_more: bool,
 }
 
-fn parse_value(body: &[u8], metric_type: MetricType, builder: &mut FamiliesBuilder) -> Result<Parsed, ParseError> {
+fn parse_value(
+    body: &[u8],
+    metric_type: MetricType,
+    builder: &mut FamiliesBuilder,
+    tally: &mut Tally,
+) -> Result<Parsed, ParseError> {
     match metric_type {
         MetricType::Counter | MetricType::Gauge | MetricType::Untyped => parse_number(body, builder),
-        MetricType::Summary => parse_summary(body, builder),
-        MetricType::Histogram | MetricType::GaugeHistogram => parse_histogram(body, builder),
+        MetricType::Summary => parse_summary(body, builder, tally),
+        MetricType::Histogram | MetricType::GaugeHistogram => parse_histogram(body, builder, tally),
     }
 }
 
@@ -205,7 +306,7 @@ fn parse_number(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, Pa
     Ok(Parsed { flags: MetricFlags::default(), has_more: has_more || value.is_none() })
 }
 
-fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, ParseError> {
+fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally) -> Result<Parsed, ParseError> {
     let (mut count, mut sum, mut quantiles) = (None, None, Vec::new());
     let mut has_more = false;
     for field in Fields::new(body) {
@@ -213,6 +314,7 @@ fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, P
             (1, Value::Varint(value)) => count = Some(value),
             (2, Value::Fixed64(bits)) => sum = Some(bits),
             (3, Value::Bytes(quantile)) => {
+                tally.series()?;
                 let (mut rank, mut value) = (0, 0);
                 for field in Fields::new(quantile) {
                     match field? {
@@ -257,7 +359,7 @@ impl Count {
     }
 }
 
-fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, ParseError> {
+fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally) -> Result<Parsed, ParseError> {
     let (mut count, mut sum, mut buckets) = (Count::default(), None, Vec::new());
     let mut has_more = false;
     for field in Fields::new(body) {
@@ -266,6 +368,7 @@ fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed,
             (4, Value::Fixed64(bits)) => count.float = Some(f64::from_bits(bits)),
             (2, Value::Fixed64(bits)) => sum = Some(bits),
             (3, Value::Bytes(bucket)) => {
+                tally.series()?;
                 let (mut bound, mut count) = (0, Count::default());
                 for field in Fields::new(bucket) {
                     match field? {
@@ -420,6 +523,36 @@ mod tests {
         assert_eq!(parse(&[0xff; 11]), Err(ParseError::LengthOverflow));
         assert_eq!(parse(&[0x80]), Err(ParseError::UnexpectedEnd));
         assert_eq!(parse(&[2, 0x0a, 5]), Err(ParseError::Malformed));
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_push_may_hold() {
+        let parse =
+            |body: &[u8]| parse_within(body, Limits { series_max: 3, labels_max: 2 }).map(|families| families.values.len());
+        let too_many = Err(ParseError::TooManySeries(TooManySeries { series_max: 3 }));
+        assert_eq!(parse(&delimited(&[family("g", 1, &[gauge(1.0), gauge(2.0), gauge(3.0)])])), Ok(3));
+        assert_eq!(parse(&delimited(&[family("g", 1, &[vec![], vec![]]), family("h", 1, &[vec![], vec![]])])), too_many);
+        // Three messages without anything, and four.
+        assert_eq!(parse(&[0; 3]), Ok(0));
+        assert_eq!(parse(&[0; 4]), too_many);
+        // Empty quantiles and buckets count, too.
+        for (metric_type, field) in [(2, 4), (4, 7), (5, 7)] {
+            let with = |n: usize| {
+                delimited(&[family("x", metric_type, &[message(|out| write_bytes(field, &[0x1a, 0].repeat(n), out))])])
+            };
+            assert_eq!((parse(&with(2)), parse(&with(3))), (Ok(4), too_many.clone()));
+        }
+        let labelled = |n: usize| delimited(&[family("g", 1, &[[gauge(1.0), [0x0a, 0].repeat(n)].concat()])]);
+        assert_eq!(parse(&labelled(1)), Ok(1));
+        assert_eq!(parse(&labelled(2)), Err(ParseError::TooManyLabels(TooManyLabels { labels_max: 2 })));
+        // What cannot be read is told first where it stands first.
+        assert_eq!(parse(&[0, 0, 0, 9]), Err(ParseError::UnexpectedEnd));
+    }
+
+    #[test]
+    fn one_label_without_a_name_stands_for_many() {
+        let families = parse(&delimited(&[family("g", 1, &[[gauge(1.0), [0x0a, 0].repeat(1000)].concat()])])).unwrap();
+        assert_eq!(families.skeleton.metric(0).labels().collect::<Vec<_>>(), [("", ""), ("l", "v")]);
     }
 
     #[test]

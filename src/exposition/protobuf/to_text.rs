@@ -83,7 +83,7 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     let mut out = String::with_capacity(delimited.len() * 3);
     while let Ok((len, len_len)) = read_varint(delimited) {
         let end = len_len + usize::try_from(len).expect("what was written fits memory");
-        let mut writer = Writer { out: &mut out, is_compact, depth: 0 };
+        let mut writer = Writer { out: &mut out, is_compact, depth: 0, len_max: usize::MAX };
         writer.message(&delimited[len_len..end], FAMILY);
         out.push('\n');
         delimited = &delimited[end..];
@@ -91,11 +91,14 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     out
 }
 
-/// What a metric carries beside its labels, on a line.
+/// What somebody is shown of a metric that was pushed, about. It may be dozens of times as long as the metric.
+const SHOWN_LEN_MAX: usize = 16 << 10;
+
+/// What a metric carries beside its labels, on a line, if that is not too long to be looked at.
 pub(super) fn metric_value_text(metric: &[u8]) -> String {
     let mut out = String::new();
     // All but the first field, which is the labels'.
-    Writer { out: &mut out, is_compact: true, depth: 0 }.message(metric, &METRIC[1..]);
+    Writer { out: &mut out, is_compact: true, depth: 0, len_max: SHOWN_LEN_MAX }.message(metric, &METRIC[1..]);
     out
 }
 
@@ -103,6 +106,8 @@ struct Writer<'a> {
     out: &'a mut String,
     is_compact: bool,
     depth: usize,
+    /// No field begins behind this length of the text.
+    len_max: usize,
 }
 
 impl Writer<'_> {
@@ -115,6 +120,9 @@ impl Writer<'_> {
                     continue;
                 }
                 for value in unpacked(value, kind) {
+                    if self.out.len() >= self.len_max {
+                        return;
+                    }
                     if !self.is_compact {
                         (0..self.depth).for_each(|_| self.out.push_str("  "));
                     } else if !std::mem::take(&mut is_first) {
@@ -175,6 +183,7 @@ impl Writer<'_> {
     }
 
     fn text(&mut self, text: &[u8]) -> std::fmt::Result {
+        let text = &text[..text.len().min(self.len_max)];
         self.out.push('"');
         for c in String::from_utf8_lossy(text).chars() {
             match c {
@@ -192,24 +201,28 @@ impl Writer<'_> {
 }
 
 /// Repeated numbers may come packed into one field.
-fn unpacked(value: Value<'_>, kind: Kind) -> Vec<Value<'_>> {
-    let Value::Bytes(mut packed) = value else { return vec![value] };
-    match kind {
-        Kind::Text | Kind::Message(_) => vec![value],
-        Kind::Double => packed.as_chunks::<8>().0.iter().map(|bits| Value::Fixed64(u64::from_le_bytes(*bits))).collect(),
-        Kind::Unsigned | Kind::Signed | Kind::Integer | Kind::MetricType => {
-            let mut values = Vec::new();
-            while let Ok((value, len)) = read_varint(packed) {
-                values.push(Value::Varint(value));
-                packed = &packed[len..];
-            }
-            values
+fn unpacked(value: Value<'_>, kind: Kind) -> impl Iterator<Item = Value<'_>> {
+    let (mut single, mut packed) = match (value, kind) {
+        (Value::Bytes(_), Kind::Text | Kind::Message(_)) => (Some(value), &[][..]),
+        (Value::Bytes(packed), _) => (None, packed),
+        _ => (Some(value), &[][..]),
+    };
+    std::iter::from_fn(move || {
+        if let Some(single) = single.take() {
+            return Some(single);
         }
-    }
+        let (value, len) = match kind {
+            Kind::Double => (Value::Fixed64(u64::from_le_bytes(*packed.first_chunk()?)), 8),
+            _ => read_varint(packed).map(|(value, len)| (Value::Varint(value), len)).ok()?,
+        };
+        packed = &packed[len..];
+        Some(value)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::write_bytes;
     use super::*;
 
     #[test]
@@ -230,11 +243,23 @@ mod tests {
         );
     }
 
+    /// A packed delta is a byte in the body and seventeen in the text.
+    #[test]
+    fn a_pushed_metric_is_not_shown_without_end() {
+        let mut histogram = Vec::new();
+        write_bytes(13, &[0; 1 << 20], &mut histogram);
+        let mut metric = Vec::new();
+        write_bytes(7, &histogram, &mut metric);
+        let text = metric_value_text(&metric);
+        assert!(text.starts_with("histogram:{positive_delta:0 positive_delta:0"));
+        assert!(text.len() < SHOWN_LEN_MAX + 100, "{}", text.len());
+    }
+
     #[test]
     fn packed_and_signed_numbers_are_read() {
         let histogram = [0x28, 1, 0x4a, 2, 0x08, 3, 0x52, 2, 4, 1];
         let mut text = String::new();
-        Writer { out: &mut text, is_compact: true, depth: 0 }.message(&histogram, HISTOGRAM);
+        Writer { out: &mut text, is_compact: true, depth: 0, len_max: usize::MAX }.message(&histogram, HISTOGRAM);
         assert_eq!(text, "schema:-1 negative_span:{offset:-2} negative_delta:2 negative_delta:-1");
     }
 }

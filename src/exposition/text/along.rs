@@ -120,10 +120,11 @@ const POWERS_OF_TEN: [u64; 20] = {
 mod tests {
     use super::super::{parse, parse_with_form};
     use super::*;
+    use crate::exposition::Limits;
     use crate::model::NameScheme;
 
     fn form(body: &str) -> Option<BodyForm> {
-        parse_with_form(body.as_bytes(), NameScheme::Legacy).unwrap().take_form()
+        parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE).unwrap().take_form()
     }
 
     /// Reads `body` along the form of `first`; what comes out has to be what parsing gives.

@@ -7,5 +7,5 @@ mod write;
 
 pub use along::parse_along;
 pub use float::{parse_float, write_float};
-pub use parse::{ParseError, parse, parse_with_form};
+pub use parse::{ParseError, parse, parse_with_form, parse_within};
 pub use write::{FamilyTemplate, KeyText, write_header};

@@ -20,6 +20,7 @@
 
 use super::float::parse_float;
 use crate::exposition::go_quote::{quote, quote_byte};
+use crate::exposition::{Limits, TooManyLabels, TooManySeries};
 use crate::model::{
     BodyForm, Families, FamiliesBuilder, Invalid, MetricFlags, MetricType, NameScheme, NumberKind, is_legacy_label_name,
     is_legacy_metric_name,
@@ -30,30 +31,47 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// Why a body is not in the text format.
+/// Why a body is not taken for the text format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    /// The line, from 1.
-    pub line: u32,
-    /// What is wrong, in the reference's words.
-    pub message: String,
+pub enum ParseError {
+    /// A line is not in the format.
+    Line {
+        /// Which one, from 1.
+        line: u32,
+        /// What is wrong, in the reference's words.
+        message: String,
+    },
+    /// There is more than a push may hold.
+    TooManySeries(TooManySeries),
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "text format parsing error in line {}: {}", self.line, self.message)
+        match self {
+            Self::Line { line, message } => write!(f, "text format parsing error in line {line}: {message}"),
+            Self::TooManySeries(too_many) => too_many.fmt(f),
+        }
     }
 }
 
 impl std::error::Error for ParseError {}
 
-/// Parses a pushed body.
+/// Parses a body from somebody who is trusted not to send too much.
 ///
 /// # Errors
 ///
 /// The first line that is not in the format.
 pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
-    let mut parser = Parser::new(body, names);
+    parse_within(body, names, Limits::NONE)
+}
+
+/// Parses a pushed body.
+///
+/// # Errors
+///
+/// The first line that is not in the format, or with which there is more than `limits` allow.
+pub fn parse_within(body: &[u8], names: NameScheme, limits: Limits) -> Result<Families, ParseError> {
+    let mut parser = Parser::new(body, names, limits);
     parser.lines()?;
     Ok(parser.build()?.0)
 }
@@ -62,9 +80,9 @@ pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
 ///
 /// # Errors
 ///
-/// The first line that is not in the format.
-pub fn parse_with_form(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
-    let mut parser = Parser::new(body, names);
+/// The first line that is not in the format, or with which there is more than `limits` allow.
+pub fn parse_with_form(body: &[u8], names: NameScheme, limits: Limits) -> Result<Families, ParseError> {
+    let mut parser = Parser::new(body, names, limits);
     parser.lines()?;
     let numbers: Vec<Range<usize>> = parser.samples.iter().map(|sample| parser.range(sample.number)).collect();
     let has_timestamp = parser.has_timestamp;
@@ -129,6 +147,7 @@ struct Parser<'a> {
     at: usize,
     line: u32,
     names: NameScheme,
+    limits: Limits,
     unescaped: Vec<u8>,
     families: Vec<FamilyState>,
     by_name: AHashMap<Cow<'a, [u8]>, u32>,
@@ -145,13 +164,14 @@ type Parsed<T> = Result<T, ParseError>;
 type LabelBytes<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
 
 impl<'a> Parser<'a> {
-    fn new(body: &'a [u8], names: NameScheme) -> Self {
+    fn new(body: &'a [u8], names: NameScheme, limits: Limits) -> Self {
         Self {
             body,
             text: std::str::from_utf8(body).ok(),
             at: 0,
             line: 0,
             names,
+            limits,
             unescaped: Vec::new(),
             families: Vec::with_capacity(body.len() / 128),
             by_name: AHashMap::with_capacity(body.len() / 128),
@@ -163,7 +183,13 @@ impl<'a> Parser<'a> {
     }
 
     fn error<T>(&self, message: impl Into<String>) -> Parsed<T> {
-        Err(ParseError { line: self.line, message: message.into() })
+        Err(ParseError::Line { line: self.line, message: message.into() })
+    }
+
+    /// Whether one more may come where there are `n` samples or families.
+    fn check_series(&self, n: usize) -> Parsed<()> {
+        let series_max = self.limits.series_max;
+        if n < series_max { Ok(()) } else { Err(ParseError::TooManySeries(TooManySeries { series_max })) }
     }
 
     /// The byte at the reading position.
@@ -412,6 +438,10 @@ impl<'a> Parser<'a> {
                 if self.str(value).is_none() {
                     return self.error(format!("invalid label value {}", self.quoted(value)));
                 }
+                let labels_max = self.limits.labels_max;
+                if self.labels.len() - first >= labels_max {
+                    return self.error(TooManyLabels { labels_max }.to_string());
+                }
                 self.labels.push(Label { name, value });
             }
             self.skip_blanks();
@@ -509,6 +539,7 @@ impl<'a> Parser<'a> {
             let what = if part == Part::Count { "count" } else { "bucket population" };
             return self.error(format!("negative {what} for histogram {}", self.quoted_family()));
         }
+        self.check_series(self.samples.len())?;
         self.families[family as usize].has_samples = true;
         self.samples.push(Sample { family, labels_end: index(self.labels.len()), part, bound, value, number: token });
         if self.peek()? == b'\n' {
@@ -601,6 +632,7 @@ impl<'a> Parser<'a> {
         let (family, part) = match self.find_family(self.bytes(name)) {
             Some(found) => found,
             None => {
+                self.check_series(self.families.len())?;
                 let family = index(self.families.len());
                 self.families.push(FamilyState { name, help: None, metric_type: None, has_samples: false });
                 let key = if name.start & UNESCAPED == 0 {
@@ -657,7 +689,8 @@ impl<'a> Parser<'a> {
             self.build_family(&mut builder, &mut places, family, (at..end).map(sample));
             at = end;
         }
-        let families = builder.finish().map_err(|too_large| ParseError { line: self.line, message: too_large.to_string() })?;
+        let families =
+            builder.finish().map_err(|too_large| ParseError::Line { line: self.line, message: too_large.to_string() })?;
         Ok((families, places))
     }
 
@@ -979,9 +1012,11 @@ mod tests {
 
     #[test]
     fn what_is_not_utf8_is_refused_in_labels_and_mended_in_help() {
-        let parse = |body: &[u8]| parse(body, NameScheme::Utf8).map(|families| show(&families)).map_err(|error| error.message);
-        assert_eq!(parse(b"x{a=\"\xff\"} 1\n"), Err("invalid label value \"\\xff\"".to_owned()));
-        assert_eq!(parse(b"{\"x\xff\"} 1\n"), Err("invalid metric name \"x\\xff\"".to_owned()));
+        let parse =
+            |body: &[u8]| parse(body, NameScheme::Utf8).map(|families| show(&families)).map_err(|error| error.to_string());
+        let error = |message: &str| Err(format!("text format parsing error in line 1: {message}"));
+        assert_eq!(parse(b"x{a=\"\xff\"} 1\n"), error("invalid label value \"\\xff\""));
+        assert_eq!(parse(b"{\"x\xff\"} 1\n"), error("invalid metric name \"x\\xff\""));
         assert_eq!(parse(b"# HELP x a\xffb\nx{a=\"\xc3\xbc\"} 1\n"), Ok("x untyped \"a\u{fffd}b\" {a=ü} 1".to_owned()));
     }
 
@@ -989,8 +1024,26 @@ mod tests {
     fn many_labels_are_checked_for_repetition() {
         let labels: Vec<String> = (0..1000).map(|i| format!("l{i}=\"v\"")).collect();
         assert!(parse(format!("x{{{}}} 1\n", labels.join(",")).as_bytes(), NameScheme::Legacy).is_ok());
-        let body = format!("x{{{},l7=\"w\"}} 1\n", labels.join(","));
-        assert_eq!(parse(body.as_bytes(), NameScheme::Legacy).unwrap_err().message, "duplicate label names for metric \"x\"");
+        check(&format!("x{{{},l7=\"w\"}} 1\n", labels.join(",")), Err("1: duplicate label names for metric \"x\""));
+    }
+
+    #[test]
+    fn no_more_is_read_than_a_push_may_hold() {
+        let limits = Limits { series_max: 3, labels_max: 2 };
+        let check = |body: &str, expected: Result<(), &str>| {
+            let shown = parse_within(body.as_bytes(), NameScheme::Legacy, limits).map(|_| ()).map_err(|error| error.to_string());
+            assert_eq!(shown.as_ref().copied().map_err(String::as_str), expected, "{body}");
+        };
+        let too_many = Err("the push has more than 3 series or families, which is the limit (--limit.series-per-push)");
+        check("a 1\na 2\nb 3\n", Ok(()));
+        // Behind the limit nothing is looked at.
+        check("a 1\na 2\nb 3\nb 4\n-", too_many);
+        check("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\nh_sum 1\nh_count 1\n", too_many);
+        check("# HELP a t\n# HELP b t\n# HELP c t\n", Ok(()));
+        check("# HELP a t\n# HELP b t\n# HELP c t\n# HELP d t\n", too_many);
+        check("x{a=\"1\",b=\"1\"} 1\n# TYPE h histogram\nh_bucket{a=\"1\",b=\"1\",le=\"1\"} 1\n", Ok(()));
+        let labels = "a metric has more than 2 labels, which is the limit (--limit.labels-per-series)";
+        check("x 1\nx{a=\"1\",b=\"1\",c=\"1\"} 1\n", Err(&format!("text format parsing error in line 2: {labels}")));
     }
 
     #[test]
