@@ -12,7 +12,7 @@ use super::catalog::{Catalog, HelpConflict, PlanId};
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::page::FamilyId;
-use super::view::{Change, Input, Item, Sizes, View};
+use super::view::{Builders, Change, Input, Item, Sizes, View};
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
 
@@ -35,6 +35,7 @@ struct Group {
 /// Makes expositions. There is one; it belongs to the thread that runs the rounds.
 pub struct Assembler {
     sizes: Sizes,
+    builders: Builders,
     n_own: usize,
     catalog: Catalog,
     /// By slot: what the views show.
@@ -52,6 +53,7 @@ impl Assembler {
         let own: Vec<&str> = own_families.into_iter().collect();
         Self {
             sizes,
+            builders: Builders::new(sizes.n_threads),
             n_own: own.len(),
             views: vec![View::new(Format::PLAIN, own.len())],
             catalog: Catalog::new(own),
@@ -101,7 +103,7 @@ impl Assembler {
                 (true, false) => view.drop_gzip(),
                 (_, gzip) => view.gzip = gzip,
             }
-            report.n_pages += view.apply(&input, self.sizes);
+            report.n_pages += view.apply(&input, self.sizes, &self.builders);
         }
         for &family in &touched {
             let items = &mut self.items[family as usize];
@@ -199,7 +201,7 @@ impl Assembler {
         for format in missing {
             let mut view = View::new(format, self.n_own);
             view.gzip = wanted.has_gzip(format);
-            n_pages += view.apply(&input, self.sizes);
+            n_pages += view.apply(&input, self.sizes, &self.builders);
             self.views.push(view);
         }
         n_pages

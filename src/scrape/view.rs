@@ -12,9 +12,9 @@ use super::format::{Format, KeyForm, Template};
 use super::gzip::{self, Crc};
 use super::page::{FamilyId, Page, PageBuilder, PartRef};
 use crate::store::Snapshot;
+use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How big pages get, and how many threads build them.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,13 @@ impl Block {
         match self {
             Self::Shared(_) => 1,
             Self::Large { pages, .. } => pages.len(),
+        }
+    }
+
+    fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
+        match self {
+            Self::Shared(page) => std::slice::from_ref(page).iter().chain([].iter()),
+            Self::Large { header, pages, .. } => std::slice::from_ref(header).iter().chain(pages.iter()),
         }
     }
 
@@ -173,12 +180,13 @@ impl View {
     }
 
     /// Brings the pages up to date; returns how many were built.
-    pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes) -> usize {
+    pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
         let context = Context {
             input,
             sizes,
             format: self.format,
+            gzip: self.gzip,
             templates: &self.templates,
             keys: input
                 .changes
@@ -195,7 +203,7 @@ impl View {
         }
         let weight = jobs.iter().map(|job| context.weight(job)).sum();
         let mut built: Vec<Option<Built>> =
-            parallel(&jobs, sizes.n_threads, weight, |job| context.run(job)).into_iter().map(Some).collect();
+            builders.map(&jobs, weight, |job| context.first_slot(job), |job| context.run(job)).into_iter().map(Some).collect();
         drop(jobs);
         let mut n_built = 0;
         for (stretch, next) in next {
@@ -204,7 +212,7 @@ impl View {
             self.stretches[stretch].blocks = blocks.blocks;
         }
         if self.gzip {
-            self.deflate(sizes);
+            self.deflate(builders);
         }
         let (format, gzip) = (self.format, self.gzip);
         for (index, stretch) in self.stretches.iter_mut().enumerate() {
@@ -233,7 +241,8 @@ impl View {
         }
     }
 
-    fn deflate(&self, sizes: Sizes) {
+    /// Compresses what was not compressed where it was built: pages that were joined, or all of them where compression is new.
+    fn deflate(&self, builders: &Builders) {
         let pages: Vec<&Arc<Page>> = self
             .stretches
             .iter()
@@ -241,16 +250,13 @@ impl View {
             .filter(|page| page.deflated().is_none() && !page.is_empty())
             .collect();
         let weight = pages.iter().map(|page| page.len() * 3).sum();
-        parallel(&pages, sizes.n_threads, weight, |page| page.deflate_with(gzip::deflate));
+        builders.map(&pages, weight, |_| 0, |page| page.deflate_with(gzip::deflate));
     }
 }
 
 impl StretchState {
     fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
-        self.blocks.iter().flat_map(|block| match block {
-            Block::Shared(page) => std::slice::from_ref(page).iter().chain([].iter()),
-            Block::Large { header, pages, .. } => std::slice::from_ref(header).iter().chain(pages.iter()),
-        })
+        self.blocks.iter().flat_map(Block::pages)
     }
 
     /// What is published lacks the compressed form that the view has by now.
@@ -294,6 +300,7 @@ struct Context<'a> {
     input: &'a Input<'a>,
     sizes: Sizes,
     format: Format,
+    gzip: bool,
     templates: &'a [Option<Box<[Template]>>],
     /// By change.
     keys: Vec<Option<KeyForm>>,
@@ -454,7 +461,28 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The first group that a job looks at.
+    fn first_slot(&self, job: &Job<'_>) -> u32 {
+        match job {
+            Job::Shared { .. } => 0,
+            Job::Run { items, .. } => items.first().map_or(0, |&item| self.slot(item)),
+        }
+    }
+
     fn run(&self, job: &Job<'_>) -> Built {
+        let built = self.build(job);
+        if self.gzip {
+            // While the page is in the cache.
+            let deflate = |page: &Arc<Page>| page.deflate_with(gzip::deflate);
+            match &built {
+                Built::Pages(pages) => pages.iter().for_each(deflate),
+                Built::Blocks(blocks) => blocks.iter().flat_map(Block::pages).for_each(deflate),
+            }
+        }
+        built
+    }
+
+    fn build(&self, job: &Job<'_>) -> Built {
         match job {
             Job::Shared { old, touched } => Built::Blocks(self.build_shared(old.as_deref(), touched)),
             Job::Run { family, old, items } => {
@@ -679,26 +707,28 @@ fn render_source(plan: &Plan, source: u32, template: &Template, snapshot: &Snaps
     }
 }
 
-/// `f` of every item, in order, on up to `n_threads` threads, if the system gives them, and if `weight` (bytes of work) is worth it.
-fn parallel<T: Sync, R: Send>(items: &[T], n_threads: usize, weight: usize, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let n_threads = n_threads.min(items.len());
-    if n_threads <= 1 || weight < PARALLEL_BYTES {
-        return items.iter().map(f).collect();
+/// The threads that build pages when much has changed. They live as long as the assembler, so that what they allocate with, and
+/// compress with, is made once.
+pub(super) struct Builders(Option<rayon::ThreadPool>);
+
+impl Builders {
+    /// So many threads; none if the system gives none, or one is asked for: then the caller's does the work.
+    pub fn new(n_threads: usize) -> Self {
+        let name = |_| "page-builder".to_owned();
+        let pool = || rayon::ThreadPoolBuilder::new().num_threads(n_threads).thread_name(name).build().ok();
+        Self((n_threads > 1).then(pool).flatten())
     }
-    let next = AtomicUsize::new(0);
-    let work = || {
-        // Relaxed: only hands out each index once; the results travel by joining the threads.
-        let mine = std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|&index| index < items.len()));
-        mine.map(|index| (index, f(&items[index]))).collect::<Vec<_>>()
-    };
-    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
-    std::thread::scope(|scope| {
-        // Where the system has no more threads to give, those that are there do all the work.
-        let spawn = |_| std::thread::Builder::new().name("page-builder".to_owned()).spawn_scoped(scope, work).ok();
-        let helpers: Vec<_> = (1..n_threads).map_while(spawn).collect();
-        let mut put = |done: Vec<(usize, R)>| done.into_iter().for_each(|(index, result)| results[index] = Some(result));
-        put(work());
-        helpers.into_iter().for_each(|helper| put(helper.join().expect("a page builder panicked")));
-    });
-    results.into_iter().map(|result| result.expect("every index was handed out")).collect()
+
+    /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each thread takes neighbours in the order
+    /// of `place`: items that look at the same groups find them in the cache.
+    fn map<T: Sync, R: Send>(&self, items: &[T], weight: usize, place: impl Fn(&T) -> u32, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let mut order: Vec<(u32, usize)> = items.iter().map(place).zip(0..).collect();
+        order.sort_unstable();
+        let mut done: Vec<(usize, R)> = match self.0.as_ref().filter(|_| weight >= PARALLEL_BYTES) {
+            Some(pool) => pool.install(|| order.par_iter().map(|&(_, index)| (index, f(&items[index]))).collect()),
+            None => order.iter().map(|&(_, index)| (index, f(&items[index]))).collect(),
+        };
+        done.sort_unstable_by_key(|&(index, _)| index);
+        done.into_iter().map(|(_, result)| result).collect()
+    }
 }

@@ -1,0 +1,61 @@
+//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed again. Prints a table; nothing is
+//! timed.
+
+mod common;
+
+use common::{families, fleet_body, key, put, store_of};
+use pushgateway::scrape::{Assembler, Assembly, Format, Sizes};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// The system's allocator, and how much of it is in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static HIGHEST: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "an allocator is unsafe to implement; this one only counts")]
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Relaxed: counters.
+        HIGHEST.fetch_max(IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    const N_GROUPS: u64 = 20_000;
+    println!("{:32} {:>10} {:>10}", "bytes a group", "in use", "highest");
+    let start = IN_USE.load(Relaxed);
+    let print = |what: &str| {
+        let each = |bytes: usize| (bytes - start) as u64 / N_GROUPS;
+        println!("{what:32} {:>10} {:>10}", each(IN_USE.load(Relaxed)), each(HIGHEST.swap(IN_USE.load(Relaxed), Relaxed)));
+    };
+    let store = store_of(N_GROUPS);
+    print("pushed");
+    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 16 << 10, n_threads: 2 }));
+    assembly.ask(Format::PLAIN, false, 1);
+    assembler.run_round(&store, &assembly, 1);
+    print("scraped plain");
+    println!("{:32} {:>10}", "of that exposition", assembly.current().len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS);
+    assembly.ask(Format::PLAIN, true, 1);
+    assembler.run_round(&store, &assembly, 1);
+    print("scraped gzip");
+    for n in 0..N_GROUPS {
+        put(&store, &key(n), families(&fleet_body(n + 7)));
+    }
+    print("pushed again");
+    assembler.run_round(&store, &assembly, 1);
+    print("scraped again");
+}
