@@ -74,12 +74,12 @@ pub struct Flags {
     #[arg(long = "no-push.enable-utf8-names", hide = true)]
     no_enable_utf8_names: bool,
 
-    /// Largest body of a push, as it is sent.
-    #[arg(long = "limit.body-bytes", value_name = "BYTES", default_value_t = 64 << 20, help_heading = "Limits")]
+    /// Largest body of a push, as it is sent; at most 1 GiB.
+    #[arg(long = "limit.body-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
     pub body_bytes_max: u64,
 
-    /// Largest body of a push, after decompressing.
-    #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, help_heading = "Limits")]
+    /// Largest body of a push, after decompressing; at most 1 GiB.
+    #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
     pub decoded_bytes_max: u64,
 
     /// How many series one push may have: lines of the text format, in protobuf metrics with their buckets and quantiles. It may
@@ -90,6 +90,11 @@ pub struct Flags {
     /// How many labels a series may have when it is pushed.
     #[arg(long = "limit.labels-per-series", value_name = "N", default_value_t = 1024, help_heading = "Limits")]
     pub labels_per_series_max: usize,
+
+    /// Most text that one group may be exposed with, reckoned without escapes; at most 256 MiB, because escaped names may make it up
+    /// to ten times as large, and offsets in the exposition have 32 bits.
+    #[arg(long = "limit.group-exposition-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(256 << 20), help_heading = "Limits")]
+    pub exposition_bytes_max: u64,
 
     /// How many different sets of grouping label names the groups of one job may have.
     #[arg(long = "limit.shapes-per-job", value_name = "N", default_value_t = 64, help_heading = "Limits")]
@@ -102,6 +107,10 @@ pub struct Flags {
     /// How the log is written.
     #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, help_heading = "Log")]
     pub log_format: LogFormat,
+}
+
+fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=max)
 }
 
 /// A duration, and how Go writes it.
@@ -227,6 +236,9 @@ mod tests {
         assert!(!flags(&["--web.enable-lifecycle", "--no-web.enable-lifecycle"]).unwrap().enable_lifecycle);
         assert!(flags(&["--web.telemetry-path=/one", "--web.telemetry-path=/two"]).is_err());
         assert!(flags(&["--no.such.flag"]).is_err());
+        assert!(flags(&["--limit.group-exposition-bytes=268435456", "--limit.body-bytes=1073741824"]).is_ok());
+        assert!(flags(&["--limit.group-exposition-bytes=268435457"]).is_err());
+        assert!(flags(&["--limit.decoded-body-bytes=1073741825"]).is_err());
         assert_eq!(flags(&["--web.external-url=http://x.test/p/"]).unwrap().prefix(), Ok("/p".to_owned()));
         assert_eq!(flags(&["--web.external-url=/only/path"]).unwrap().prefix(), Ok("/only/path".to_owned()));
         assert_eq!(flags(&["--web.external-url=http://x/p", "--web.route-prefix=/"]).unwrap().prefix(), Ok(String::new()));

@@ -64,6 +64,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         decoded_bytes_max: flags.decoded_bytes_max,
         limits: Limits { series_max: flags.series_per_push_max, labels_max: flags.labels_per_series_max },
         shapes_per_job_max: flags.shapes_per_job_max,
+        exposition_bytes_max: flags.exposition_bytes_max,
         flags: flags.shown(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -149,6 +149,7 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         (&["--web.telemetry-path=foo"], "telemetry-path"),
         (&["--web.config.file=/nonexistent.yml"], "nonexistent.yml"),
         (&["--persistence.interval=soon"], "soon"),
+        (&["--limit.group-exposition-bytes=268435457"], "268435456"),
         (&["--web.systemd-socket"], "LISTEN_FDS"),
         (&["@/nonexistent.args"], "arguments"),
     ] {

@@ -184,6 +184,47 @@ fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() 
     assert!(said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"), "{}", said.1);
 }
 
+/// 1.1 MB that are 4.7 GB of text: a label of a mebibyte on each of 4,500 lines.
+#[test]
+fn a_push_that_grows_in_the_exposition_is_refused() {
+    let gateway = Gateway::start();
+    gateway.put("/metrics/job/j", "a 1\n");
+    // A varint of three bytes, whatever the length.
+    let len = |len: usize| [(len & 0x7f) as u8 | 0x80, (len >> 7 & 0x7f) as u8 | 0x80, (len >> 14) as u8];
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2], &len(bytes.len())[..], bytes].concat();
+    let label = field(1, &[field(1, b"l"), field(2, &vec![b'v'; 1 << 20])].concat());
+    let buckets: Vec<u8> = (0..4500u32).flat_map(|i| [&[0x1a, 9, 0x11][..], &f64::from(i).to_le_bytes()].concat()).collect();
+    let metric = [label, field(7, &buckets)].concat();
+    let family = [field(1, b"h"), vec![0x18, 4], field(4, &metric)].concat();
+    let body = [&len(family.len())[..], &family].concat();
+    for method in ["PUT", "POST"] {
+        let said = gateway.request(method, "/metrics/job/j", &[PROTOBUF], &body).said();
+        assert_eq!(said.0, 413, "{}", said.1);
+        assert!(said.1.contains("67108864") && said.1.contains("--limit.group-exposition-bytes"), "{}", said.1);
+    }
+    assert_eq!(gateway.lines("a").len(), 1);
+    assert_eq!(gateway.lines("h_count").len(), 0);
+    assert!(!gateway.lines("push_failure_time_seconds")[0].ends_with(" 0"));
+    assert!(gateway.scrape().contains("exposition_bytes\"} 2\n"));
+}
+
+#[test]
+fn the_exposition_of_a_group_is_limited_whatever_brings_it_there() {
+    let gateway = Gateway::with_flags(&["--limit.group-exposition-bytes=1000", "--push.disable-consistency-check"]);
+    let refused = |said: (u16, String)| said.0 == 413 && said.1.contains("--limit.group-exposition-bytes");
+    let long = |name: &str| format!("{name}{{l=\"{}\"}} 1\n", "v".repeat(500));
+    assert_eq!(gateway.post("/metrics/job/j", &long("a")).status, 202);
+    // Together with what the group has it is too much.
+    assert!(refused(gateway.post("/metrics/job/j", &long("b")).said()));
+    assert_eq!(gateway.put("/metrics/job/j", &long("b")).status, 202);
+    assert_eq!((gateway.lines("a").len(), gateway.lines("b").len()), (0, 1));
+    // The labels of the key stand on every line, also where the layout is known.
+    let path = |value: &str| format!("/metrics/job/k/l/{value}");
+    assert_eq!(gateway.put(&path("v"), "x 1\ny 1\nz 1\n").status, 202);
+    assert!(refused(gateway.put(&path(&"v".repeat(300)), "x 1\ny 1\nz 1\n").said()));
+    assert_eq!(gateway.lines("x").len(), 1);
+}
+
 /// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape fails.
 #[test]
 fn what_would_make_the_exposition_invalid_is_refused() {

@@ -31,7 +31,8 @@ pub struct Options {
     pub is_lifecycle_enabled: bool,
     /// `/api/v1/admin/…` works.
     pub is_admin_enabled: bool,
-    /// Bytes of a body as it is sent.
+    /// Bytes of a body as it is sent. Up to 1 GiB, as those of a decoded one: what of it is exposed as it came has to fit, with the
+    /// rest of its family, into offsets of 32 bits.
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
     pub decoded_bytes_max: u64,
@@ -39,6 +40,8 @@ pub struct Options {
     pub limits: exposition::Limits,
     /// How many sets of grouping label names the groups of a job may have.
     pub shapes_per_job_max: usize,
+    /// Bytes of text that a group may be exposed with: see [`store::Config`].
+    pub exposition_bytes_max: u64,
     /// Flags and their values, as the API shows them.
     pub flags: Vec<(String, String)>,
 }
@@ -69,7 +72,8 @@ impl Gateway {
     /// A thread cannot be started.
     pub fn start(options: Options) -> std::io::Result<Arc<Self>> {
         let own_families = OWN_FAMILIES.iter().map(|&(name, metric_type)| (name.to_owned(), metric_type)).collect();
-        let config = store::Config { shapes_per_job_max: options.shapes_per_job_max, own_families };
+        let (shapes_per_job_max, exposition_bytes_max) = (options.shapes_per_job_max, options.exposition_bytes_max);
+        let config = store::Config { shapes_per_job_max, exposition_bytes_max, own_families };
         let gateway = Arc::new(Self {
             options,
             store: Store::new(config),

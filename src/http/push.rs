@@ -9,7 +9,7 @@ use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{Limits, protobuf, text};
 use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, is_legacy_label_name, unescape_name};
-use crate::store::{Layout, Outcome, Push, PushMode};
+use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
@@ -122,7 +122,10 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
             tracing::debug!(key = %push.key(), error = %refusal, "push refused");
-            if gateway.options.is_check_announced {
+            if let Refusal::ExpositionTooLarge { .. } = refusal {
+                // As for a body that is too large: this is nothing that a consistency check finds.
+                Answer::error(413, refusal.to_string())
+            } else if gateway.options.is_check_announced {
                 Answer::error(400, format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}"))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.

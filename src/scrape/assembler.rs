@@ -470,6 +470,41 @@ mod tests {
         assert_eq!(assembler.exposition().n_families, 0);
     }
 
+    /// Lines so long that a few groups fill what is built at once: large families, small ones beside them, and small ones in a row.
+    #[test]
+    fn long_lines_are_cut_into_pages_while_they_are_built() {
+        let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(64));
+        let mut snapshots = Snapshots::default();
+        let mut groups = BTreeMap::new();
+        let long = "x".repeat(1000);
+        let names: Vec<String> =
+            (0..30).map(|i| format!("f{i:02}_{long}")).chain([format!("big_{long}"), "n".to_owned()]).collect();
+        let pushed = |slot: u32, value: f64| -> Pushed {
+            let all = names.iter().enumerate().filter(|(i, _)| *i >= 30 || slot as usize % 30 == *i);
+            all.map(|(_, name)| (name.clone(), None, vec![value; 2])).collect()
+        };
+        let mut push_all = |slots: &mut dyn Iterator<Item = u32>, value: f64| {
+            let mut taken = Vec::new();
+            for slot in slots {
+                taken.push(snapshots.live(slot, &pushed(slot, value)));
+                groups.insert(slot, (pushed(slot, value), snapshots.version));
+            }
+            assembler.apply(taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+            let expected = naive(&groups, &BTreeMap::new());
+            assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
+            assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
+            let exposition = assembler.exposition();
+            let pages = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.pages);
+            // None holds more than a header and the two lines of one group.
+            assert!(pages.map(|page| page.len()).max() < Some(3200));
+        };
+        // Out of nothing, out of a shared page, out of pages of a large family; as they are, and with more in between.
+        push_all(&mut [7].into_iter(), 0.0);
+        push_all(&mut (0..200), 0.0);
+        push_all(&mut (0..300).step_by(2), 1.0);
+        push_all(&mut (0..400), 2.0);
+    }
+
     /// A fleet that is pushed again with a few new numbers rebuilds few pages.
     #[test]
     fn an_unchanged_family_keeps_its_pages() {

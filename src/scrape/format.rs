@@ -99,6 +99,74 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{GroupingKey, NameScheme};
+    use crate::store::Layout;
+
+    /// Families of every type with extreme numbers: what is rendered of them, headers included, and what their layout reckons.
+    fn rendered(text: &str, key: &[(&str, &str)], format: Format) -> (u64, u64) {
+        let families = text::parse(text.as_bytes(), NameScheme::Utf8).unwrap();
+        let key = GroupingKey::new(key.iter().copied()).unwrap();
+        let names: Vec<&str> = key.labels().iter().map(|(name, _)| name).collect();
+        let layout = Layout::new(families.skeleton.clone(), &key).unwrap();
+        let mut out = Vec::new();
+        for family in layout.skeleton().families() {
+            let mut lines = Vec::new();
+            let template = format.template(family, &names, true);
+            let values = &families.values[family.value_range()];
+            template.render(&format.key(key.labels()), values, &[], family.metric_range().start, &mut lines);
+            format.write_header(family.name(), family.help(), family.metric_type(), lines.len(), &mut out);
+            out.append(&mut lines);
+        }
+        (out.len() as u64, layout.exposed_bytes(&key))
+    }
+
+    const NUMBER: &str = "-2.2250738585072014e-308";
+
+    /// `label` writes a label name with a number in it.
+    fn families_of_all_types(label: impl Fn(usize) -> String) -> String {
+        let labels: String = (0..5).map(|i| format!("{}=\"{}\",", label(i), "v".repeat(i * 7))).collect();
+        let bounds = |name: &str, bound: &str| {
+            (1..9)
+                .map(|i| format!("{name}{{{labels}{bound}=\"-{i}.2250738585072014e-299\"}} 18446744073709549568\n"))
+                .collect::<String>()
+        };
+        format!(
+            "# HELP g some help\n# TYPE g gauge\ng{{{labels}}} {NUMBER}\ng {NUMBER}\n# TYPE u untyped\nu {NUMBER}\n\
+             # TYPE s summary\n{}s_sum{{{labels}}} {NUMBER}\ns_count {NUMBER}\n\
+             # TYPE h histogram\n{}h_sum{{{labels}}} {NUMBER}\n# TYPE i histogram\ni_bucket{{le=\"+Inf\"}} 1\ni_sum {NUMBER}\n\
+             # TYPE gh gaugehistogram\n{}gh_count 18446744073709549568\n",
+            bounds("s", "quantile"),
+            bounds("h_bucket", "le"),
+            bounds("gh_bucket", "le"),
+        )
+    }
+
+    #[test]
+    fn text_of_legacy_names_is_no_longer_than_reckoned_and_not_much_shorter() {
+        let text = families_of_all_types(|i| format!("label{i}"));
+        for key in
+            [&[("job", "j")][..], &[("job", "j"), ("instance", "i")], &[("job", "j"), ("label3", "x"), ("z", &"z".repeat(5000))]]
+        {
+            for format in Format::all().filter(|format| matches!(format, Format::Text(_))) {
+                let (bytes, reckoned) = rendered(&text, key, format);
+                assert!(bytes <= reckoned && reckoned < 2 * bytes, "{format:?}: {bytes}, {reckoned}");
+            }
+        }
+        assert!(rendered("u 1\n", &[("job", "j")], Format::PLAIN).1 < 150);
+    }
+
+    /// Ten times what a group may have at most, and what a body may bring on top, fit into 32 bits.
+    #[test]
+    fn no_format_takes_more_than_ten_times_what_is_reckoned() {
+        for label in ["l", "..........", "\u{10ffff}\u{10ffff}", "\\\"\\\""] {
+            let text = families_of_all_types(|i| format!("\"{label}{i}\""));
+            let key = [("job", "\\\n\""), ("k.\u{10ffff}", "\n")];
+            for format in Format::all() {
+                let (bytes, reckoned) = rendered(&text, &key, format);
+                assert!(bytes < 10 * reckoned, "{label} {format:?}: {bytes}, {reckoned}");
+            }
+        }
+    }
 
     #[test]
     fn every_format_has_a_number_of_its_own() {

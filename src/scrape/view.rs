@@ -5,7 +5,7 @@
 //! with a page for its header and as many as it needs for its groups.
 //!
 //! Sizes: a page is about [`Sizes::target`] bytes. Above double it is split; neighbours that are together below it, one of them
-//! below half, become one.
+//! below half, become one. What is being built is cut whenever it is [`RUN_PAGES`] long.
 
 use super::catalog::{Catalog, Plan, PlanId, Source};
 use super::format::{Format, KeyForm, Template};
@@ -27,6 +27,8 @@ pub struct Sizes {
 
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
+/// Pages that are built before they are cut: a few megabytes, however long the lines of a thousand groups are.
+const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
 
@@ -296,6 +298,18 @@ struct Finished {
     n_built: usize,
 }
 
+/// Shared pages on their way.
+#[derive(Default)]
+struct Building {
+    blocks: Vec<Block>,
+    /// The shared page that families are added to.
+    shared: PageBuilder,
+    /// The entries of the family that is being built.
+    body: PageBuilder,
+    /// Its header.
+    header: Vec<u8>,
+}
+
 struct Context<'a> {
     input: &'a Input<'a>,
     sizes: Sizes,
@@ -486,11 +500,12 @@ impl<'a> Context<'a> {
         match job {
             Job::Shared { old, touched } => Built::Blocks(self.build_shared(old.as_deref(), touched)),
             Job::Run { family, old, items } => {
-                let mut builder = PageBuilder::default();
+                let (mut builder, mut pages) = (PageBuilder::default(), Vec::new());
                 let none = PartRef::none(*family);
                 let part = old.as_ref().and_then(|page| page.parts().next()).unwrap_or(none);
-                self.merge(&part, items, &mut builder);
-                Built::Pages(self.cut(*family, &mut builder))
+                self.merge(&part, items, &mut builder, &mut pages);
+                pages.append(&mut self.cut(*family, &mut builder));
+                Built::Pages(pages)
             }
         }
     }
@@ -504,8 +519,13 @@ impl<'a> Context<'a> {
         builder.take_pages_of(family, target).into_iter().map(Arc::new).collect()
     }
 
-    /// Takes the untouched runs of `old` and renders the items between them.
-    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder) {
+    /// Whether a builder holds enough to be cut. Its offsets have 32 bits.
+    fn is_full(&self, builder: &PageBuilder) -> bool {
+        builder.len() > RUN_PAGES.saturating_mul(self.sizes.target)
+    }
+
+    /// Takes the untouched runs of `old` and renders the items between them. What a full builder holds becomes pages.
+    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder, pages: &mut Vec<Arc<Page>>) {
         let entries = old.entries;
         let (mut copied, mut at) = (0, 0);
         for &item in items {
@@ -523,6 +543,9 @@ impl<'a> Context<'a> {
             if item.source != Item::REMOVED {
                 builder.entry(slot, |out| self.render(item, out));
             }
+            if self.is_full(builder) {
+                pages.append(&mut self.cut(old.family, builder));
+            }
         }
         if copied < entries.len() {
             builder.copy_run(old, copied, entries.len());
@@ -539,35 +562,56 @@ impl<'a> Context<'a> {
     }
 
     fn build_shared(&self, old: Option<&Page>, touched: &[FamilyId]) -> Vec<Block> {
-        let mut builder = PageBuilder::default();
-        let (mut body, mut header) = (PageBuilder::default(), Vec::new());
+        let mut building = Building::default();
         let mut touched = touched.iter().copied().peekable();
-        let mut build = |builder: &mut PageBuilder, part: &PartRef<'_>| {
-            self.merge(part, self.items(part.family), &mut body);
-            if !body.is_empty() {
-                self.write_header(part.family, body.len(), &mut header);
-                builder.append_part(part.family, &header, &body);
-            }
-            body.clear();
-        };
         for part in old.into_iter().flat_map(Page::parts) {
             for family in self.families_before(&mut touched, Some(part.family)) {
-                build(&mut builder, &PartRef::none(family));
+                self.build_part(&PartRef::none(family), &mut building);
             }
             if touched.next_if_eq(&part.family).is_some() {
-                build(&mut builder, &part);
+                self.build_part(&part, &mut building);
             } else {
-                builder.copy_part(&part);
+                building.shared.copy_part(&part);
             }
         }
         for family in touched {
-            build(&mut builder, &PartRef::none(family));
+            self.build_part(&PartRef::none(family), &mut building);
         }
-        if builder.is_empty() {
-            return Vec::new();
+        self.end_shared(&mut building);
+        building.blocks
+    }
+
+    /// Builds a family of a shared page; as a block of its own if it is far too large for one.
+    fn build_part(&self, old: &PartRef<'_>, building: &mut Building) {
+        let family = old.family;
+        let mut pages = Vec::new();
+        self.merge(old, self.items(family), &mut building.body, &mut pages);
+        if !pages.is_empty() {
+            pages.append(&mut self.cut(family, &mut building.body));
+            self.end_shared(building);
+            let header = self.header_page(family, pages.iter().map(|page| page.len()).sum());
+            building.blocks.push(Block::Large { family, header, pages });
+        } else if !building.body.is_empty() {
+            self.write_header(family, building.body.len(), &mut building.header);
+            building.shared.append_part(family, &building.header, &building.body);
         }
-        let page = builder.take_page();
-        if page.len() <= 2 * self.sizes.target { vec![Block::Shared(page.into())] } else { self.split(&page) }
+        building.body.clear();
+        if self.is_full(&building.shared) {
+            self.end_shared(building);
+        }
+    }
+
+    /// What was built of a shared page becomes one, or the blocks that it is split into.
+    fn end_shared(&self, building: &mut Building) {
+        if building.shared.is_empty() {
+            return;
+        }
+        let page = building.shared.take_page();
+        if page.len() <= 2 * self.sizes.target {
+            building.blocks.push(Block::Shared(page.into()));
+        } else {
+            building.blocks.append(&mut self.split(&page));
+        }
     }
 
     /// Parts of an overgrown page as blocks of their own.

@@ -8,6 +8,9 @@
 //! - no name is that of a family and a suffix of another one.
 //!
 //! A name that is not a legacy name looks different under each escaping scheme, and is claimed as it looks under each of them.
+//!
+//! How long the exposition of a group with this layout is gets reckoned up here as well: a bucket is a few bytes of a push, but a line
+//! with all labels of its metric and its group.
 
 use super::cell::Mode;
 use crate::model::{
@@ -43,6 +46,7 @@ pub struct Layout {
     skeleton: Skeleton,
     key_names: Box<[Box<str>]>,
     parts: Checked,
+    exposed: ExposedSize,
     /// How pushes with this skeleton were written: not part of the layout, but what makes reading the next one cheap.
     forms: [OnceLock<BodyForm>; N_FORMS],
 }
@@ -119,7 +123,8 @@ impl Layout {
         // Relaxed: ids only have to differ.
         let id = NEXT_ID.fetch_add(1, Relaxed);
         let key_names = key.labels().iter().map(|(name, _)| name.into()).collect();
-        Self { id, skeleton, key_names, parts: checked, forms: Default::default() }
+        let exposed = ExposedSize::new(&skeleton, key.labels());
+        Self { id, skeleton, key_names, parts: checked, exposed, forms: Default::default() }
     }
 
     /// No other layout has this number.
@@ -180,6 +185,12 @@ impl Layout {
         key.labels().iter().map(|(name, _)| name).eq(self.key_names.iter().map(|name| &**name))
     }
 
+    /// Bytes of text that a group with this layout and key is exposed with, at most, where nothing has to be escaped. With escapes it
+    /// may be up to ten times as many.
+    pub fn exposed_bytes(&self, key: &GroupingKey) -> u64 {
+        self.exposed.with_key(key.labels())
+    }
+
     /// The names it exposes, by escaped name.
     pub fn claims(&self) -> &[ClaimedName] {
         &self.parts.claims
@@ -191,6 +202,65 @@ impl Layout {
         let series = &self.parts.series[family.metric_range()];
         let start = series.partition_point(|&(other, _)| other < hash);
         series[start..].iter().take_while(|&&(other, _)| other == hash).any(|&(_, m)| is_same(self.skeleton.metric(m as usize)))
+    }
+}
+
+/// How long the exposition of a layout is but for the labels of a key.
+#[derive(Clone, Copy, Debug, Default)]
+struct ExposedSize {
+    bytes: u64,
+    n_lines: u64,
+}
+
+impl ExposedSize {
+    /// `# HELP`, `# TYPE` and the longest type.
+    const HEADER: u64 = 32;
+    /// Braces, blank and newline, the longest number, and an empty `instance`.
+    const LINE: u64 = 40;
+    /// Equals sign, quotes and comma.
+    const LABEL: u64 = 4;
+    /// `quantile` or `le` with the longest number.
+    const BOUND: u64 = 36;
+
+    fn new(skeleton: &Skeleton, key: &LabelSet) -> Self {
+        let mut size = Self::default();
+        let len = |text: &str| text.len() as u64;
+        for family in skeleton.families().filter(|family| family.metrics().len() > 0) {
+            let header = Self::HEADER + 2 * len(family.name()) + family.help().map_or(0, len);
+            size.bytes = size.bytes.saturating_add(header);
+            for metric in family.metrics() {
+                let own = metric.labels().filter(|&(name, _)| key.get(name).is_none());
+                let line = Self::LINE + len(family.name()) + own.map(Self::label).sum::<u64>();
+                let n_bounds = metric.bounds_bits().len() as u64;
+                match family.metric_type() {
+                    MetricType::Counter | MetricType::Gauge | MetricType::Untyped => size.add(1, line),
+                    MetricType::Summary => {
+                        size.add(n_bounds, line + Self::BOUND);
+                        size.add(2, line + len("_count"));
+                    }
+                    MetricType::Histogram | MetricType::GaugeHistogram => {
+                        // `+Inf` comes on top where it was not pushed.
+                        size.add(n_bounds + 1, line + len("_bucket") + Self::BOUND);
+                        size.add(2, line + len("_count"));
+                    }
+                }
+            }
+        }
+        size
+    }
+
+    fn add(&mut self, n_lines: u64, line: u64) {
+        self.n_lines += n_lines;
+        self.bytes = self.bytes.saturating_add(n_lines.saturating_mul(line));
+    }
+
+    fn label((name, value): (&str, &str)) -> u64 {
+        (name.len() + value.len()) as u64 + Self::LABEL
+    }
+
+    fn with_key(self, key: &LabelSet) -> u64 {
+        let labels: u64 = key.iter().map(Self::label).sum();
+        self.bytes.saturating_add(self.n_lines.saturating_mul(labels))
     }
 }
 

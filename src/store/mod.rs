@@ -87,13 +87,16 @@ pub enum Outcome {
 pub struct Config {
     /// How many sets of grouping label names the groups of one job may have.
     pub shapes_per_job_max: usize,
+    /// Bytes of text that a group may be exposed with, names and labels not escaped. Up to 256 MiB: escaped it may be up to ten times
+    /// as much, and what makes expositions has offsets of 32 bits.
+    pub exposition_bytes_max: u64,
     /// The gateway's own families.
     pub own_families: Vec<(String, MetricType)>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { shapes_per_job_max: 64, own_families: Vec::new() }
+        Self { shapes_per_job_max: 64, exposition_bytes_max: 64 << 20, own_families: Vec::new() }
     }
 }
 
@@ -256,7 +259,7 @@ impl Store {
             return self.publish_values(slot, base, next);
         }
         let door = self.doors.get(push.key.job());
-        let content = match push.content(base, door.as_deref()) {
+        let content = match push.content(base, door.as_deref(), self.config.exposition_bytes_max) {
             Ok(content) => content,
             // What contradicts what the group has must contradict its current state.
             Err(refusal) if !push.is_merge_into(base) || slot.is_still(base) => return Attempt::Refused(refusal),

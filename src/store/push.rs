@@ -137,8 +137,14 @@ impl Push {
     ///
     /// # Errors
     ///
-    /// The push contradicts itself, or for a merge what it leaves of the group.
-    pub(super) fn content(&mut self, base: &Snapshot, door: Option<&JobDoor>) -> Result<Content, Refusal> {
+    /// The push contradicts itself, or for a merge what it leaves of the group; or the group would be exposed with more than
+    /// `exposition_bytes_max`.
+    pub(super) fn content(
+        &mut self,
+        base: &Snapshot,
+        door: Option<&JobDoor>,
+        exposition_bytes_max: u64,
+    ) -> Result<Content, Refusal> {
         let merged_into = if self.is_merge_into(base) { base.version } else { 0 };
         if let Some((version, made)) = &self.made
             && *version == merged_into
@@ -148,7 +154,8 @@ impl Push {
         if merged_into == 0
             && let Some((layout, values)) = self.known.take_if(|(layout, _)| layout.has_names_of(&self.key))
         {
-            // It was checked when it was made, for any key with these names.
+            // It was checked when it was made, for any key with these names; but the values of this one may be longer.
+            check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
             let content = Content { layout, values, extras: Box::default(), family_times: None };
             if self.mode == PushMode::Merge {
                 // A merge may find a group in its next attempt, and then needs its families.
@@ -184,6 +191,7 @@ impl Push {
                 Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
             },
         };
+        check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
         let content = Content { layout, values: values.into(), extras: extras.into(), family_times };
         self.made = Some((merged_into, content.clone()));
         Ok(content)
@@ -216,6 +224,12 @@ impl Push {
         let families = builder.finish().map_err(|_| Refusal::TooLarge)?;
         Ok((families, times.into()))
     }
+}
+
+/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not only what is pushed.
+fn check_exposed_bytes(layout: &Layout, key: &GroupingKey, bytes_max: u64) -> Result<(), Refusal> {
+    let bytes = layout.exposed_bytes(key);
+    if bytes <= bytes_max { Ok(()) } else { Err(Refusal::ExpositionTooLarge { bytes, bytes_max }) }
 }
 
 fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {

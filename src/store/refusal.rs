@@ -20,6 +20,13 @@ pub enum Refusal {
     NoName,
     /// The group would have more text than can be addressed.
     TooLarge,
+    /// The group would be exposed with more text than a group may.
+    ExpositionTooLarge {
+        /// How much it would be, about.
+        bytes: u64,
+        /// How much it may be.
+        bytes_max: u64,
+    },
     /// The push has a series twice.
     DuplicateSeries {
         /// The metric as protobuf's text form shows it.
@@ -118,6 +125,7 @@ impl Refusal {
         match self {
             Self::Timestamps => "timestamps",
             Self::Malformed { .. } | Self::NoName | Self::TooLarge => "malformed",
+            Self::ExpositionTooLarge { .. } => "exposition_bytes",
             Self::DuplicateSeries { .. } | Self::Series { .. } => "duplicate_series",
             Self::LabelTwice { .. } => "duplicate_label",
             Self::FamilyType { .. } => "type",
@@ -127,8 +135,8 @@ impl Refusal {
     }
 
     /// All words that [`Refusal::reason`] knows.
-    pub const REASONS: [&str; 7] =
-        ["duplicate_label", "duplicate_series", "grouping_key", "malformed", "name", "timestamps", "type"];
+    pub const REASONS: [&str; 8] =
+        ["duplicate_label", "duplicate_series", "exposition_bytes", "grouping_key", "malformed", "name", "timestamps", "type"];
 }
 
 impl fmt::Display for Refusal {
@@ -139,6 +147,11 @@ impl fmt::Display for Refusal {
             Self::Malformed { metric, what } => write!(f, "collected metric {metric} {what}"),
             Self::NoName => f.write_str("a metric family has no name"),
             Self::TooLarge => f.write_str("the group would have more than 4 GiB of labels"),
+            Self::ExpositionTooLarge { bytes, bytes_max } => write!(
+                f,
+                "the group would be exposed with some {bytes} bytes, more than {bytes_max}, which is the limit \
+                 (--limit.group-exposition-bytes)"
+            ),
             Self::DuplicateSeries { metric } => write!(f, "collected metric {metric} {same}"),
             Self::Series { metric, owner } => write!(f, "collected metric {metric} {same}; the group {owner} has it"),
             Self::LabelTwice { metric, label } => {
