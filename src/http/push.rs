@@ -207,6 +207,9 @@ impl BodyFormat {
     }
 }
 
+/// A label of a path: its name is text, its value may turn out not to be.
+type Label<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
+
 /// The key that a path names; the error is the text of the answer.
 fn grouping_key(path: &GroupPath<'_>, names: NameScheme) -> Result<GroupingKey, String> {
     let job = if path.job_is_base64 {
@@ -214,10 +217,10 @@ fn grouping_key(path: &GroupPath<'_>, names: NameScheme) -> Result<GroupingKey, 
     } else {
         Cow::Borrowed(&*path.job)
     };
-    let mut labels: SmallVec<[(Cow<'_, str>, Cow<'_, [u8]>); 4]> = SmallVec::new();
+    let mut labels: SmallVec<[Label<'_>; 4]> = SmallVec::new();
     if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
         let n_slashes = memchr::memchr_iter(b'/', below).count();
-        if n_slashes % 2 == 0 {
+        if n_slashes.is_multiple_of(2) {
             return Err(format!("odd number of components in label string {}", quote(&path.labels)));
         }
         for _ in 0..n_slashes / 2 + 1 {

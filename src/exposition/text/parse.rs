@@ -733,7 +733,7 @@ impl<'a> Parser<'a> {
         let value = |i: Option<usize>| i.map_or(0.0, |i| self.samples[i].value);
         let is_integer = |value: f64| value.trunc() == value && value < 18_446_744_073_709_551_616.0;
         let is_summary = metric_type == MetricType::Summary;
-        let is_float = !is_summary && !(is_integer(value(count)) && bounds().all(|i| is_integer(self.samples[i].value)));
+        let is_float = !(is_summary || is_integer(value(count)) && bounds().all(|i| is_integer(self.samples[i].value)));
         if is_float {
             flags |= MetricFlags::FLOAT_COUNTS;
         }
