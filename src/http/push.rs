@@ -264,15 +264,15 @@ fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
     component
 }
 
+/// The label's name. What looks reserved is refused as it is written and as it is meant: the reference only does the former, and then
+/// every push and scrape fails.
 fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
-    if name.starts_with("__") {
-        return None;
-    }
-    match names {
+    let meant = match names {
         NameScheme::Legacy => is_legacy_label_name(name).then_some(Cow::Borrowed(name)),
-        NameScheme::Utf8 => (!name.is_empty()).then(|| unescape_name(name)),
-    }
+        NameScheme::Utf8 => Some(unescape_name(name)),
+    };
+    meant.filter(|meant| !meant.is_empty() && !meant.starts_with("__") && !name.starts_with("__"))
 }
 
 /// Base64 with URL alphabet, padded or not, as the reference takes it: line breaks do not count.
@@ -334,5 +334,15 @@ mod tests {
         let key = |names| grouping_key(&path, names).unwrap().to_string();
         assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
         assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);
+        for refused in ["U__", "U______x", "U___5f__5f_x", "__x", ""] {
+            let labels = format!("/{refused}/v");
+            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
+            assert_eq!(grouping_key(&path, NameScheme::Utf8), Err(format!("improper label name {refused:?}")));
+        }
+        // One underscore is not reserved; nor is what only looks like an escape.
+        for (labels, shown) in [("/U____x/v", r#"{_x="v",job="a"}"#), ("/U__a_/v", r#"{U__a_="v",job="a"}"#)] {
+            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
+            assert_eq!(grouping_key(&path, NameScheme::Utf8).unwrap().to_string(), shown);
+        }
     }
 }
