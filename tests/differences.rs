@@ -147,6 +147,13 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         (&["--web.listen-address=203.0.113.1:1"], "203.0.113.1:1"),
         (&["--web.external-url=http://[::1"], "external-url"),
         (&["--web.telemetry-path=foo"], "telemetry-path"),
+        (&["--web.telemetry-path=/-/healthy"], "telemetry-path"),
+        (&["--web.route-prefix=/pg", "--web.telemetry-path=/"], "telemetry-path"),
+        (&["--web.listen-address", "127.0.0.1"], "127.0.0.1"),
+        (&["--web.listen-address=127.0.0.1:http-alt"], "http-alt"),
+        (&["--web.telemetry-path=/api/v1/status"], "telemetry-path"),
+        (&["--log.level=loud"], "loud"),
+        (&["unexpected"], "unexpected"),
         (&["--web.config.file=/nonexistent.yml"], "nonexistent.yml"),
         (&["--persistence.interval=soon"], "soon"),
         (&["--web.systemd-socket"], "LISTEN_FDS"),
@@ -156,7 +163,40 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
         assert!(said.contains(text) && output.stdout.is_empty(), "{flags:?}: {said}");
+        assert!(said.lines().count() == 1 && said.ends_with('\n'), "{flags:?}: {said}");
     }
+}
+
+#[test]
+fn errors_of_flags_are_one_line_that_names_the_program() {
+    let said = |flag: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).arg(flag).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said("--foo"), "pushgateway: error: unexpected argument '--foo' found, try --help\n");
+    let known = "'--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'";
+    assert_eq!(said("--web.enable-lifecyle"), format!("pushgateway: error: unexpected argument {known}, try --help\n"));
+}
+
+#[test]
+fn arguments_are_read_from_a_file_with_comments() {
+    let dir = common::TempDir::new("arguments");
+    let path = dir.0.join("args");
+    std::fs::write(&path, "# how loud\n--log.level\nDEBUG\n#--no.such.flag\n--web.telemetry-path=/seen\n").unwrap();
+    let gateway = Gateway::with_flags(&[&format!("@{}", path.display())]);
+    assert_eq!(gateway.request("GET", "/seen", &[], b"").status, 200);
+}
+
+#[test]
+fn without_a_port_any_free_one_is_taken() {
+    let gateway = Gateway::with_flags(&["--web.listen-address=", "--web.listen-address=127.0.0.1:"]);
+    assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while gateway.log().matches("listening").count() < 3 {
+        assert!(std::time::Instant::now() < deadline, "{}", gateway.log());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(gateway.log().contains("address=[::]:") || gateway.log().contains("address=0.0.0.0:"), "{}", gateway.log());
 }
 
 #[test]

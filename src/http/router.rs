@@ -92,6 +92,14 @@ impl Routes {
         &self.telemetry
     }
 
+    /// Whether the path that is scraped is that of another page.
+    pub fn is_telemetry_taken(&self) -> bool {
+        let path = self.telemetry.as_bytes();
+        let is_page = self.fixed().iter().any(|(known, route, _)| *route != Route::Scrape && known.as_bytes() == path);
+        let is_api = self.is_api(&self.telemetry) || self.telemetry == format!("{}/api/v1", self.prefix);
+        is_page || is_api || self.is_static(path, false)
+    }
+
     /// Whether a path is below that of the API.
     pub(super) fn is_api(&self, path: &str) -> bool {
         path.strip_prefix(&self.prefix).is_some_and(|below| below.starts_with("/api/v1/"))
@@ -155,14 +163,12 @@ impl Routes {
     }
 
     fn exact<'a>(&self, method: Method, path: &Cow<'a, [u8]>) -> Option<Route<'a>> {
-        // Pushes first: there are most of them.
-        if let Some(at) = self.group_at(path, false) {
+        // Pushes first: there are most of them. What is scraped may have such a path, too.
+        if method != Method::Get
+            && let Some(at) = self.group_at(path, false)
+        {
             let group = at.group(path);
-            return match method {
-                Method::Put | Method::Post => Some(Route::Push(group)),
-                Method::Delete => Some(Route::Delete(group)),
-                Method::Get => None,
-            };
+            return Some(if method == Method::Delete { Route::Delete(group) } else { Route::Push(group) });
         }
         if self.is_static(path, false) && method == Method::Get {
             return Some(Route::Static);
@@ -462,5 +468,21 @@ mod tests {
         assert_eq!(moved.find("GET", "/foo", None), Ok(Route::Scrape));
         assert_eq!(moved.find("GET", "/metrics", None), Err(NoRoute::NotFound));
         assert_eq!(moved.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+        let below_groups = Routes::new("", "/metrics/job/a");
+        assert_eq!(below_groups.find("GET", "/metrics/job/a", None), Ok(Route::Scrape));
+        assert_eq!(below_groups.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+    }
+
+    #[test]
+    fn what_is_scraped_cannot_be_where_something_else_is() {
+        let taken =
+            ["/", "//", "/status", "/-/healthy", "/-/healthy/", "/-/ready", "/-/quit", "/api/v1", "/api/v1/x", "/static/x"];
+        for (paths, expected) in [(&taken[..], true), (&["/metrics", "/metrics/job/a", "/a", "/static", "/-/", "/api"], false)] {
+            for path in paths {
+                for prefix in ["", "/pg"] {
+                    assert_eq!(Routes::new(prefix, path).is_telemetry_taken(), expected, "{prefix}{path}");
+                }
+            }
+        }
     }
 }

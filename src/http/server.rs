@@ -30,6 +30,7 @@ pub struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
     /// Listens on addresses like `:9091`, `127.0.0.1:9091`, `[::1]:9091` or `localhost:9091`. Without a host: on all of IPv6 and IPv4.
+    /// Without a port (`127.0.0.1:`, or nothing at all): on any that is free.
     ///
     /// # Errors
     ///
@@ -38,6 +39,14 @@ impl Listeners {
         let mut listeners = Vec::new();
         for address in addresses {
             let with_address = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address:?}: {error}"));
+            let any_port = if address.is_empty() {
+                ":0"
+            } else if address.ends_with(':') {
+                "0"
+            } else {
+                ""
+            };
+            let address = format!("{address}{any_port}");
             let resolved: Vec<SocketAddr> = match address.strip_prefix(':') {
                 Some(port) => format!("[::]:{port}").to_socket_addrs().map_err(with_address)?.collect(),
                 None => address.to_socket_addrs().map_err(with_address)?.take(1).collect(),
