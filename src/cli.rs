@@ -83,6 +83,10 @@ pub struct Flags {
     #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, help_heading = "Limits")]
     pub decoded_bytes_max: u64,
 
+    /// How many times its size the body of a push may decompress to, above 1 MiB.
+    #[arg(long = "limit.decoded-ratio", value_name = "N", default_value_t = 200, help_heading = "Limits")]
+    pub decoded_ratio_max: u64,
+
     /// How many different sets of grouping label names the groups of one job may have.
     #[arg(long = "limit.shapes-per-job", value_name = "N", default_value_t = 64, help_heading = "Limits")]
     pub shapes_per_job_max: usize,

@@ -67,6 +67,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         is_admin_enabled: flags.enable_admin_api,
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
+        decoded_ratio_max: flags.decoded_ratio_max,
         shapes_per_job_max: flags.shapes_per_job_max,
         flags: flags.shown(),
     };

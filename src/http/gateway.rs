@@ -33,6 +33,8 @@ pub struct Options {
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
     pub decoded_bytes_max: u64,
+    /// How many times its size a body may decompress to, above a mebibyte.
+    pub decoded_ratio_max: u64,
     /// How many sets of grouping label names the groups of a job may have.
     pub shapes_per_job_max: usize,
     /// Flags and their values, as the API shows them.
@@ -146,7 +148,11 @@ impl Gateway {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        Limits { body_bytes_max: self.options.body_bytes_max, decoded_bytes_max: self.options.decoded_bytes_max }
+        Limits {
+            body_bytes_max: self.options.body_bytes_max,
+            decoded_bytes_max: self.options.decoded_bytes_max,
+            decoded_ratio_max: self.options.decoded_ratio_max,
+        }
     }
 
     /// Nanoseconds since the epoch, for the times of pushes.

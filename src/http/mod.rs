@@ -7,6 +7,7 @@ mod answer;
 mod api_v1;
 mod body;
 mod gateway;
+mod lingering;
 mod negotiation;
 mod parse_pool;
 mod push;

@@ -10,6 +10,7 @@ use crate::exposition::go_quote::quote;
 use crate::exposition::{protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme, is_legacy_label_name, unescape_name};
 use crate::store::{Layout, Outcome, Push, PushMode};
+use crate::telemetry::EarlyRefusal;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 /// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
@@ -24,53 +26,58 @@ const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
+    match read_and_admit(gateway, mode, path, headers, body).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            if let Some(reason) = error.reason() {
+                gateway.telemetry.count_early_refusal(reason);
+            }
+            tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
+            error.answer()
+        }
+    }
+}
+
+async fn read_and_admit(
+    gateway: &Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Answer, PushError> {
     let key = match grouping_key(path, gateway.options.names) {
         Ok(key) => key,
         Err(text) => {
             // The reference has begun to decode the body by then, too; and the connection can go on.
-            let body = request_body::receive(body, gateway.limits()).await;
+            let body = request_body::receive(body, gateway.limits()).await.map_err(PushError::Body)?;
             let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
-            let checked = body.and_then(|body| if is_gzip { request_body::check_gzip_header(&body) } else { Ok(()) });
-            return match checked {
-                Ok(()) => Answer::error(400, text),
-                Err(error) => body_error(&error),
-            };
+            if is_gzip {
+                request_body::check_gzip_header(&body).map_err(PushError::Body)?;
+            }
+            return Err(PushError::Path(text));
         }
     };
-    let body = match request_body::receive(body, gateway.limits()).await {
-        Ok(body) => body,
-        Err(error) => return body_error(&error),
-    };
+    let body = request_body::receive(body, gateway.limits()).await.map_err(PushError::Body)?;
     let format = BodyFormat::of(headers, gateway);
     let received_at = gateway.now_ns();
     let known = if format.may_have_form(&body) { push_known(gateway, &key, &body, received_at) } else { Known::Unknown };
     let key = Arc::new(key);
     let push = match known {
-        Known::Done => return Answer::empty(accepted(gateway)),
+        Known::Done => return Ok(Answer::empty(accepted(gateway))),
         Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
-        Known::Unknown => match parsed(gateway, format, body).await {
-            Ok(families) => Push::new(key, families, mode, received_at),
-            Err(answer) => return answer,
-        },
+        Known::Unknown => Push::new(key, parsed(gateway, format, body).await?, mode, received_at),
     };
-    admit(gateway, push).await
+    Ok(admit(gateway, push).await)
 }
 
-/// Parses a body, on a thread for large ones if it is; the error is the answer.
-async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, Answer> {
+/// Parses a body, on a thread for large ones if it is.
+async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, PushError> {
     // What is compressed says little about how long it takes.
     let expected_bytes = if format.encoding == Encoding::Identity { body.len() } else { body.len().saturating_mul(8) };
-    let parsed = if expected_bytes < LARGE_BODY_BYTES {
-        Some(format.parse(body))
-    } else {
-        gateway.parse_pool.run(move || format.parse(body)).await
-    };
-    match parsed {
-        Some(Ok(families)) => Ok(families),
-        Some(Err(ParseError::Body(error))) => Err(body_error(&error)),
-        Some(Err(ParseError::Format(text))) => Err(Answer::error(400, text)),
-        None => Err(Answer::error(500, "the parser failed on this body")),
+    if expected_bytes < LARGE_BODY_BYTES {
+        return format.parse(body);
     }
+    gateway.parse_pool.run(move || format.parse(body)).await.unwrap_or(Err(PushError::Parser))
 }
 
 /// What a push is before its body is parsed as a whole.
@@ -151,11 +158,59 @@ pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option
     Answer::empty(202)
 }
 
-fn body_error(error: &BodyError) -> Answer {
+/// Why a push does not reach the store.
+enum PushError {
+    /// The path names no group.
+    Path(String),
+    /// There is no body.
+    Body(BodyError),
+    /// The body is not what it should be.
+    Format(String),
+    /// The parser has a bug.
+    Parser,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(text) | Self::Format(text) => f.write_str(text),
+            Self::Body(error) => error.fmt(f),
+            Self::Parser => f.write_str("the parser failed on this body"),
+        }
+    }
+}
+
+impl PushError {
+    /// As what it counts; a bug of ours is no refusal.
+    fn reason(&self) -> Option<EarlyRefusal> {
+        match self {
+            Self::Path(_) => Some(EarlyRefusal::GroupingKey),
+            Self::Body(BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. }) => {
+                Some(EarlyRefusal::TooLarge)
+            }
+            Self::Body(BodyError::Corrupt(_)) => Some(EarlyRefusal::Encoding),
+            Self::Body(BodyError::Broken(_)) => Some(EarlyRefusal::Incomplete),
+            Self::Format(_) => Some(EarlyRefusal::Malformed),
+            Self::Parser => None,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self::Body(error) => body_error(error),
+            Self::Path(_) | Self::Format(_) => Answer::error(400, self.to_string()),
+            Self::Parser => Answer::error(500, self.to_string()),
+        }
+    }
+}
+
+/// Answers a request whose body cannot be had.
+pub(super) fn body_error(error: &BodyError) -> Answer {
     match error {
-        BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } => Answer::error(413, error.to_string()).closing(),
+        BodyError::TooLarge { .. } => Answer::error(413, error.to_string()).unread(),
+        BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. } => Answer::error(413, error.to_string()),
         BodyError::Corrupt(_) => Answer::error(400, error.to_string()),
-        BodyError::Broken(_) => Answer::error(400, error.to_string()).closing(),
+        BodyError::Broken(_) => Answer::error(400, error.to_string()).unread(),
     }
 }
 
@@ -166,11 +221,6 @@ struct BodyFormat {
     is_form: bool,
     names: NameScheme,
     limits: request_body::Limits,
-}
-
-enum ParseError {
-    Body(BodyError),
-    Format(String),
 }
 
 impl BodyFormat {
@@ -191,10 +241,10 @@ impl BodyFormat {
         !self.is_protobuf && self.encoding == Encoding::Identity && body.len() <= FORM_BYTES_MAX
     }
 
-    fn parse(&self, body: Bytes) -> Result<Families, ParseError> {
-        let body = request_body::decode(body, self.encoding, self.limits).map_err(ParseError::Body)?;
+    fn parse(&self, body: Bytes) -> Result<Families, PushError> {
+        let body = request_body::decode(body, self.encoding, self.limits).map_err(PushError::Body)?;
         if self.is_protobuf {
-            return protobuf::parse(&body).map_err(|error| ParseError::Format(error.to_string()));
+            return protobuf::parse(&body).map_err(|error| PushError::Format(error.to_string()));
         }
         let parsed =
             if body.len() <= FORM_BYTES_MAX { text::parse_with_form(&body, self.names) } else { text::parse(&body, self.names) };
@@ -202,7 +252,7 @@ impl BodyFormat {
             // What parses as it stands is never touched.
             let decoded = if self.is_form { request_body::decode_form(&body) } else { None };
             let families = decoded.and_then(|body| text::parse(&body, self.names).ok());
-            families.ok_or_else(|| ParseError::Format(error.to_string()))
+            families.ok_or_else(|| PushError::Format(error.to_string()))
         })
     }
 }

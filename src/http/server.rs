@@ -1,6 +1,8 @@
 //! Sockets: listening, connections, and the end of both.
 
+use super::answer::Unread;
 use super::gateway::Gateway;
+use super::lingering::Lingering;
 use super::service;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -9,6 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +27,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(150);
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// More than any system allows: it takes its own limit then.
 const BACKLOG: i32 = 65_535;
+
+/// Of a body that is refused for its size, so many times the limit is still read, and at least so many bytes: its client gets the answer.
+const DISCARD_BODIES: u64 = 4;
+const DISCARD_BYTES: u64 = 16 << 20;
 
 /// Sockets that listen.
 pub struct Listeners(Vec<TcpListener>);
@@ -185,10 +192,20 @@ async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let is_unread = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let gateway = &gateway;
-        async move { Ok::<_, Infallible>(service::answer(gateway, request).await) }
+        let (gateway, is_unread) = (&gateway, &is_unread);
+        async move {
+            let response = service::answer(gateway, request).await;
+            if response.extensions().get::<Unread>().is_some() {
+                // Relaxed: of this task alone.
+                is_unread.store(true, Relaxed);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
+    let discard_bytes_max = gateway.options.body_bytes_max.saturating_mul(DISCARD_BODIES).max(DISCARD_BYTES);
+    let stream = Lingering::new(stream, &is_unread, discard_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
