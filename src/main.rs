@@ -60,11 +60,10 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     }
     raise_open_files();
     let options = Options {
-        routes,
+        routes: if flags.enable_admin_api { routes.with_admin() } else { routes },
         names: if flags.enable_utf8_names { NameScheme::Utf8 } else { NameScheme::Legacy },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
-        is_admin_enabled: flags.enable_admin_api,
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
         decoded_ratio_max: flags.decoded_ratio_max,

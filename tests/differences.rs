@@ -42,8 +42,27 @@ fn deletes_and_wipes_are_done_when_they_are_answered() {
 fn a_wipe_needs_a_flag() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "x 1\n");
-    assert_eq!(gateway.put("/api/v1/admin/wipe", "").status, 404);
+    for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"] {
+        let response = gateway.request(method, "/api/v1/admin/wipe", &[], b"");
+        assert_eq!((response.status, response.header("allow")), (404, None), "{method}");
+    }
     assert_eq!(gateway.lines("x").len(), 1);
+    let enabled = Gateway::with_flags(&["--web.enable-admin-api"]);
+    let response = enabled.request("GET", "/api/v1/admin/wipe", &[], b"");
+    assert_eq!((response.status, response.header("allow")), (405, Some("OPTIONS, PUT")));
+}
+
+/// The bodies are the reference's to the byte: no newline.
+#[test]
+fn quitting_needs_a_flag_and_a_method() {
+    let gateway = Gateway::start();
+    let said = |method: &str| {
+        let response = gateway.request(method, "/-/quit", &[], b"");
+        (response.status, response.text())
+    };
+    assert_eq!(said("GET"), (405, "Only POST or PUT requests allowed.".to_owned()));
+    assert_eq!(said("PUT"), (403, "Lifecycle API is not enabled.".to_owned()));
+    assert_eq!(said("POST"), (403, "Lifecycle API is not enabled.".to_owned()));
 }
 
 #[test]
@@ -96,8 +115,20 @@ fn groups_of_a_job_are_queried_by_path() {
     assert_eq!(n_groups("/api/v1/metrics"), Some(3));
     assert_eq!(n_groups("/api/v1/metrics/a"), Some(2));
     assert_eq!(n_groups("/api/v1/metrics/a/i"), Some(1));
-    let (status, answer) = query("/api/v1/metrics/none");
-    assert_eq!((status, answer["status"].as_str()), (404, Some("error")));
+    let error = |path: &str| {
+        let (status, answer) = query(path);
+        (status, answer["error"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(error("/api/v1/metrics/none"), (404, "there is no group with job \"none\"".to_owned()));
+    assert_eq!(error("/api/v1/metrics/a/none"), (404, "there is no group with job \"a\" and instance \"none\"".to_owned()));
+    // A slash in a name is an encoded one.
+    gateway.put("/metrics/job@base64/cy90", "x 1\n");
+    assert_eq!(n_groups("/api/v1/metrics/s%2Ft"), Some(1));
+    assert_eq!(error("/api/v1/metrics/s/t").0, 404);
+    for method in ["POST", "PUT", "DELETE"] {
+        let response = gateway.request(method, "/api/v1/metrics/a", &[], b"");
+        assert_eq!((response.status, response.header("allow")), (405, Some("GET, OPTIONS")), "{method}");
+    }
     // Large answers come in pieces and are whole all the same.
     for i in 0..2000 {
         gateway.put(&format!("/metrics/job/many/instance/{i}"), "x 1\ny{l=\"v\"} 2\n");

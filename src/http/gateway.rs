@@ -27,8 +27,6 @@ pub struct Options {
     pub is_check_announced: bool,
     /// `/-/quit` works.
     pub is_lifecycle_enabled: bool,
-    /// `/api/v1/admin/…` works.
-    pub is_admin_enabled: bool,
     /// Bytes of a body as it is sent.
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
