@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "cannot run");
+            tracing::error!(err = %error, "cannot run");
             ExitCode::FAILURE
         }
     }

@@ -126,12 +126,12 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
     match outcome {
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(key = %push.key(), error = %refusal, "push refused");
+            tracing::debug!(key = %push.key(), err = %refusal, "push refused");
             if gateway.options.is_check_announced {
                 Answer::error(400, format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}"))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(key = %push.key(), error = %refusal, "push accepted but not exposed, because it contradicts others");
+                tracing::warn!(key = %push.key(), err = %refusal, "push accepted but not exposed, because it contradicts others");
                 Answer::empty(accepted(gateway))
             }
         }

@@ -165,7 +165,7 @@ async fn accept(
             Err(error) => {
                 // A client that has gone again already costs nothing; a lack of descriptors passes.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-                    tracing::warn!(%error, "cannot accept connections");
+                    tracing::warn!(err = %error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 }
             }
@@ -228,6 +228,6 @@ async fn serve(
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "connection broken");
+        tracing::debug!(err = %error, "connection broken");
     }
 }
