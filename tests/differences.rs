@@ -100,6 +100,34 @@ fn gauge_histograms_have_a_type_of_their_own() {
     assert_eq!(gateway.put("/metrics/job/b", &of("gaugehistogram")).status, 200);
 }
 
+/// The reference knows `gzip` in lower case alone, and reads an `Accept-Encoding` up to the first quality that is no number.
+#[test]
+fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
+    let gateway = Gateway::start();
+    let encoding = |accepted: &str| {
+        let response = gateway.request("GET", "/metrics", &[("Accept-Encoding", accepted)], b"");
+        response.header("content-encoding").map(str::to_owned)
+    };
+    for accepted in ["GZIP", "Gzip", "gzip;q=x", "gzip;q=", "gzip;x=1", "deflate;q=x, gzip"] {
+        assert_eq!(encoding(accepted).as_deref(), Some("gzip"), "{accepted}");
+    }
+    for accepted in ["gzip;q=0", "gzip;q=-1", "gzip, identity;q=x"] {
+        assert_eq!(encoding(accepted), None, "{accepted}");
+    }
+}
+
+/// People read them; the reference compresses them where it may.
+#[test]
+fn the_text_forms_of_protobuf_are_not_compressed() {
+    let gateway = Gateway::start();
+    for (form, encoding) in [("text", None), ("compact-text", None), ("delimited", Some("gzip"))] {
+        let kind = format!("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding={form}");
+        let response = gateway.request("GET", "/metrics", &[("Accept", &kind), ("Accept-Encoding", "gzip")], b"");
+        assert!(response.header("content-type").unwrap().contains(&format!("encoding={form}")), "{form}");
+        assert_eq!(response.header("content-encoding"), encoding, "{form}");
+    }
+}
+
 #[test]
 fn groups_of_a_job_are_queried_by_path() {
     let gateway = Gateway::start();
