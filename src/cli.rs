@@ -11,7 +11,8 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pushgateway", version, max_term_width = 100)]
 pub struct Flags {
-    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; may be repeated.
+    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a port, any that is free. May be
+    /// repeated.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9091", help_heading = "Web")]
     pub listen_addresses: Vec<String>,
 
@@ -82,6 +83,10 @@ pub struct Flags {
     #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
     pub decoded_bytes_max: u64,
 
+    /// How many times its size the body of a push may decompress to, above 1 MiB.
+    #[arg(long = "limit.decoded-ratio", value_name = "N", default_value_t = 200, help_heading = "Limits")]
+    pub decoded_ratio_max: u64,
+
     /// How many series one push may have: lines of the text format, in protobuf metrics with their buckets and quantiles. It may
     /// have as many families.
     #[arg(long = "limit.series-per-push", value_name = "N", default_value_t = 1_000_000, help_heading = "Limits")]
@@ -101,7 +106,7 @@ pub struct Flags {
     pub shapes_per_job_max: usize,
 
     /// Log only events of this severity or above.
-    #[arg(long = "log.level", value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info, help_heading = "Log")]
+    #[arg(long = "log.level", value_name = "LEVEL", value_enum, ignore_case = true, default_value_t = LogLevel::Info, help_heading = "Log")]
     pub log_level: LogLevel,
 
     /// How the log is written.
@@ -113,21 +118,50 @@ fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=max)
 }
 
+/// The arguments that a file has: one a line, but for comments, which begin with `#`. A line is taken as it is, so an empty one is an
+/// empty argument, which nothing expects.
+pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| argfile::Argument::parse_ref(line, prefix)).collect()
+}
+
+/// What is wrong with the arguments, in one line: what clap says before it tells the usage, tips included.
+pub fn error_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let mut out = String::new();
+    for line in said.filter(|line| !line.is_empty()) {
+        match line.strip_prefix("tip: ") {
+            Some(tip) => out.extend([", ", tip]),
+            None if out.is_empty() => out.push_str(line.strip_prefix("error: ").unwrap_or(line)),
+            None => out.extend([" ", line]),
+        }
+    }
+    // An argument may have anything in it.
+    out.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// A duration, and how Go writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoDuration {
-    /// Nanoseconds.
-    pub nanoseconds: u64,
+    /// Nanoseconds; an interval below zero is over at once, as for the reference.
+    pub nanoseconds: i64,
 }
 
-/// Reads a duration as Go's `time.ParseDuration` does: `90s`, `1h30m`, `1.5s`; nothing below zero.
+/// Reads a duration as Go's `time.ParseDuration` does: `90s`, `1h30m`, `+1.5s`, `-1m`.
 fn parse_duration(text: &str) -> Result<GoDuration, String> {
     let error = || format!("{text:?} is no duration such as 90s or 1h30m");
-    if text == "0" {
+    let (sign, unsigned) = match text.as_bytes().first() {
+        Some(b'-') => (-1.0, &text[1..]),
+        Some(b'+') => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    if unsigned == "0" {
         return Ok(GoDuration { nanoseconds: 0 });
     }
-    let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
-    let (mut rest, mut total) = (text, 0.0);
+    // The micro sign and the Greek letter.
+    let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let (mut rest, mut total) = (unsigned, 0.0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
         let (number, after) = rest.split_at(digits);
@@ -137,14 +171,17 @@ fn parse_duration(text: &str) -> Result<GoDuration, String> {
         total += number.parse::<f64>().map_err(|_| error())? * factor;
         rest = after;
     }
-    if text.is_empty() || total > 9e18 { Err(error()) } else { Ok(GoDuration { nanoseconds: total as u64 }) }
+    if unsigned.is_empty() || total > 9e18 { Err(error()) } else { Ok(GoDuration { nanoseconds: (sign * total) as i64 }) }
 }
 
 /// As Go writes durations of whole milliseconds: `1m30s`, `5m0s`, `250ms`.
 impl std::fmt::Display for GoDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let seconds = self.nanoseconds / 1_000_000_000;
-        let fraction = self.nanoseconds % 1_000_000_000;
+        if self.nanoseconds < 0 {
+            f.write_str("-")?;
+        }
+        let (seconds, fraction) =
+            (self.nanoseconds.unsigned_abs() / 1_000_000_000, self.nanoseconds.unsigned_abs() % 1_000_000_000);
         if seconds == 0 && fraction > 0 {
             return match fraction {
                 ..1_000 => write!(f, "{fraction}ns"),
@@ -217,14 +254,58 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_as_go_does() {
-        for (text, shown) in
-            [("90s", "1m30s"), ("5m", "5m0s"), ("1h", "1h0m0s"), ("250ms", "250ms"), ("1.5s", "1.5s"), ("0", "0s")]
-        {
+        for (text, shown) in [
+            ("90s", "1m30s"),
+            ("5m", "5m0s"),
+            ("1h", "1h0m0s"),
+            ("250ms", "250ms"),
+            ("1.5s", "1.5s"),
+            ("0", "0s"),
+            ("+1s", "1s"),
+            ("-1s", "-1s"),
+            ("-1m.5s", "-1m0.5s"),
+            ("-0", "0s"),
+            ("5μs", "5µs"),
+            ("1s1s", "2s"),
+        ] {
             assert_eq!(parse_duration(text).map(|duration| duration.to_string()), Ok(shown.to_owned()));
         }
-        for bad in ["", "5", "m", "5x", "-1s"] {
+        for bad in ["", "5", "m", "5x", "-", "+", "--1s", ".s", "1e3s", " 1s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_has_an_argument_a_line_and_comments() {
+        let arguments = |text: &str| -> Vec<String> {
+            let of = |argument: argfile::Argument| match argument {
+                argfile::Argument::PassThrough(argument) => argument.into_string().unwrap(),
+                argfile::Argument::Path(path) => format!("file {}", path.display()),
+            };
+            arguments_of_file(text, argfile::PREFIX).into_iter().map(of).collect()
+        };
+        assert_eq!(arguments("# x\n--log.level\r\ninfo\n#--log.format=json\n@more"), ["--log.level", "info", "file more"]);
+        assert_eq!(arguments("\n # x\n"), ["", " # x"]);
+    }
+
+    #[test]
+    fn errors_of_flags_are_one_line() {
+        let check = |args: &[&str], line: &str| {
+            let error = Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args)).unwrap_err();
+            assert_eq!(error_line(&error), line);
+        };
+        check(&["--foo"], "unexpected argument '--foo' found");
+        check(
+            &["--web.enable-lifecyle"],
+            "unexpected argument '--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'",
+        );
+        check(&["x\ny\x1b"], "unexpected argument 'x y' found");
+        check(&["--web.listen-address"], "a value is required for '--web.listen-address <ADDRESS>' but none was supplied");
+        check(&["--log.format=JSON"], "invalid value 'JSON' for '--log.format <FORMAT>' [possible values: logfmt, json]");
+        check(
+            &["--persistence.interval=soon"],
+            "invalid value 'soon' for '--persistence.interval <DURATION>': \"soon\" is no duration such as 90s or 1h30m",
+        );
     }
 
     #[test]
@@ -239,6 +320,8 @@ mod tests {
         assert!(flags(&["--limit.group-exposition-bytes=268435456", "--limit.body-bytes=1073741824"]).is_ok());
         assert!(flags(&["--limit.group-exposition-bytes=268435457"]).is_err());
         assert!(flags(&["--limit.decoded-body-bytes=1073741825"]).is_err());
+        assert_eq!(flags(&["--log.level=WARN"]).unwrap().log_level, LogLevel::Warn);
+        assert_eq!(flags(&["--web.listen-address="]).unwrap().listen_addresses, [""]);
         assert_eq!(flags(&["--web.external-url=http://x.test/p/"]).unwrap().prefix(), Ok("/p".to_owned()));
         assert_eq!(flags(&["--web.external-url=/only/path"]).unwrap().prefix(), Ok("/only/path".to_owned()));
         assert_eq!(flags(&["--web.external-url=http://x/p", "--web.route-prefix=/"]).unwrap().prefix(), Ok(String::new()));

@@ -1,7 +1,7 @@
 //! Flags to gateway to exit code.
 
 use clap::Parser;
-use pushgateway::cli::Flags;
+use pushgateway::cli::{self, Flags};
 use pushgateway::exposition::Limits;
 use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
 use pushgateway::model::NameScheme;
@@ -14,37 +14,43 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = match argfile::expand_args(argfile::parse_fromfile, argfile::PREFIX) {
+    let arguments = match argfile::expand_args(cli::arguments_of_file, argfile::PREFIX) {
         Ok(arguments) => arguments,
         Err(error) => return fail(&format!("cannot read the file of arguments: {error}")),
     };
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        Err(error) => {
-            // Help and version were asked for and go to standard output; anything else is a mistake, and one as for the reference.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        // Help and version were asked for, and go to standard output; anything else is a mistake, and one as for the reference.
+        Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
+        Err(asked) => {
+            let _ = asked.print();
+            return ExitCode::SUCCESS;
         }
     };
     log::init(flags.log_format, flags.log_level);
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "cannot run");
+            tracing::error!(err = %error, "cannot run");
             ExitCode::FAILURE
         }
     }
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    eprintln!("pushgateway: error: {message}, try --help");
     ExitCode::FAILURE
 }
 
 fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let prefix = flags.prefix()?;
-    if !flags.telemetry_path.starts_with('/') {
-        return Err(format!("--web.telemetry-path={} has to begin with a slash", flags.telemetry_path).into());
+    let telemetry_path = &flags.telemetry_path;
+    if !telemetry_path.starts_with('/') {
+        return Err(format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into());
+    }
+    let routes = Routes::new(&prefix, telemetry_path);
+    if routes.is_telemetry_taken() {
+        return Err(format!("--web.telemetry-path={telemetry_path} is where something else is").into());
     }
     if !flags.web_config_file.is_empty() {
         // To go on without the protection that was asked for would be worse than not to go on.
@@ -55,13 +61,13 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     }
     raise_open_files();
     let options = Options {
-        routes: Routes::new(&prefix, &flags.telemetry_path),
+        routes: if flags.enable_admin_api { routes.with_admin() } else { routes },
         names: if flags.enable_utf8_names { NameScheme::Utf8 } else { NameScheme::Legacy },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
-        is_admin_enabled: flags.enable_admin_api,
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
+        decoded_ratio_max: flags.decoded_ratio_max,
         limits: Limits { series_max: flags.series_per_push_max, labels_max: flags.labels_per_series_max },
         shapes_per_job_max: flags.shapes_per_job_max,
         exposition_bytes_max: flags.exposition_bytes_max,

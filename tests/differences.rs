@@ -42,8 +42,27 @@ fn deletes_and_wipes_are_done_when_they_are_answered() {
 fn a_wipe_needs_a_flag() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "x 1\n");
-    assert_eq!(gateway.put("/api/v1/admin/wipe", "").status, 404);
+    for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"] {
+        let response = gateway.request(method, "/api/v1/admin/wipe", &[], b"");
+        assert_eq!((response.status, response.header("allow")), (404, None), "{method}");
+    }
     assert_eq!(gateway.lines("x").len(), 1);
+    let enabled = Gateway::with_flags(&["--web.enable-admin-api"]);
+    let response = enabled.request("GET", "/api/v1/admin/wipe", &[], b"");
+    assert_eq!((response.status, response.header("allow")), (405, Some("OPTIONS, PUT")));
+}
+
+/// The bodies are the reference's to the byte: no newline.
+#[test]
+fn quitting_needs_a_flag_and_a_method() {
+    let gateway = Gateway::start();
+    let said = |method: &str| {
+        let response = gateway.request(method, "/-/quit", &[], b"");
+        (response.status, response.text())
+    };
+    assert_eq!(said("GET"), (405, "Only POST or PUT requests allowed.".to_owned()));
+    assert_eq!(said("PUT"), (403, "Lifecycle API is not enabled.".to_owned()));
+    assert_eq!(said("POST"), (403, "Lifecycle API is not enabled.".to_owned()));
 }
 
 #[test]
@@ -81,6 +100,34 @@ fn gauge_histograms_have_a_type_of_their_own() {
     assert_eq!(gateway.put("/metrics/job/b", &of("gaugehistogram")).status, 200);
 }
 
+/// The reference knows `gzip` in lower case alone, and reads an `Accept-Encoding` up to the first quality that is no number.
+#[test]
+fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
+    let gateway = Gateway::start();
+    let encoding = |accepted: &str| {
+        let response = gateway.request("GET", "/metrics", &[("Accept-Encoding", accepted)], b"");
+        response.header("content-encoding").map(str::to_owned)
+    };
+    for accepted in ["GZIP", "Gzip", "gzip;q=x", "gzip;q=", "gzip;x=1", "deflate;q=x, gzip"] {
+        assert_eq!(encoding(accepted).as_deref(), Some("gzip"), "{accepted}");
+    }
+    for accepted in ["gzip;q=0", "gzip;q=-1", "gzip, identity;q=x"] {
+        assert_eq!(encoding(accepted), None, "{accepted}");
+    }
+}
+
+/// People read them; the reference compresses them where it may.
+#[test]
+fn the_text_forms_of_protobuf_are_not_compressed() {
+    let gateway = Gateway::start();
+    for (form, encoding) in [("text", None), ("compact-text", None), ("delimited", Some("gzip"))] {
+        let kind = format!("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding={form}");
+        let response = gateway.request("GET", "/metrics", &[("Accept", &kind), ("Accept-Encoding", "gzip")], b"");
+        assert!(response.header("content-type").unwrap().contains(&format!("encoding={form}")), "{form}");
+        assert_eq!(response.header("content-encoding"), encoding, "{form}");
+    }
+}
+
 #[test]
 fn groups_of_a_job_are_queried_by_path() {
     let gateway = Gateway::start();
@@ -96,8 +143,19 @@ fn groups_of_a_job_are_queried_by_path() {
     assert_eq!(n_groups("/api/v1/metrics"), Some(3));
     assert_eq!(n_groups("/api/v1/metrics/a"), Some(2));
     assert_eq!(n_groups("/api/v1/metrics/a/i"), Some(1));
-    let (status, answer) = query("/api/v1/metrics/none");
-    assert_eq!((status, answer["status"].as_str()), (404, Some("error")));
+    let error = |path: &str| {
+        let (status, answer) = query(path);
+        (status, answer["error"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(error("/api/v1/metrics/none"), (404, "there is no group with job \"none\"".to_owned()));
+    assert_eq!(error("/api/v1/metrics/a/none"), (404, "there is no group with job \"a\" and instance \"none\"".to_owned()));
+    // A slash in a name is an encoded one.
+    gateway.put("/metrics/job@base64/cy90", "x 1\n");
+    assert_eq!(n_groups("/api/v1/metrics/s%2Ft"), Some(1));
+    assert_eq!(error("/api/v1/metrics/s/t").0, 404);
+    for method in ["POST", "PUT", "DELETE"] {
+        assert_eq!(gateway.request(method, "/api/v1/metrics/a", &[], b"").status, 404, "{method}");
+    }
     // Large answers come in pieces and are whole all the same.
     for i in 0..2000 {
         gateway.put(&format!("/metrics/job/many/instance/{i}"), "x 1\ny{l=\"v\"} 2\n");
@@ -147,6 +205,13 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         (&["--web.listen-address=203.0.113.1:1"], "203.0.113.1:1"),
         (&["--web.external-url=http://[::1"], "external-url"),
         (&["--web.telemetry-path=foo"], "telemetry-path"),
+        (&["--web.telemetry-path=/-/healthy"], "telemetry-path"),
+        (&["--web.route-prefix=/pg", "--web.telemetry-path=/"], "telemetry-path"),
+        (&["--web.listen-address", "127.0.0.1"], "127.0.0.1"),
+        (&["--web.listen-address=127.0.0.1:http-alt"], "http-alt"),
+        (&["--web.telemetry-path=/api/v1/status"], "telemetry-path"),
+        (&["--log.level=loud"], "loud"),
+        (&["unexpected"], "unexpected"),
         (&["--web.config.file=/nonexistent.yml"], "nonexistent.yml"),
         (&["--persistence.interval=soon"], "soon"),
         (&["--limit.group-exposition-bytes=268435457"], "268435456"),
@@ -157,7 +222,40 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
         assert!(said.contains(text) && output.stdout.is_empty(), "{flags:?}: {said}");
+        assert!(said.lines().count() == 1 && said.ends_with('\n'), "{flags:?}: {said}");
     }
+}
+
+#[test]
+fn errors_of_flags_are_one_line_that_names_the_program() {
+    let said = |flag: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).arg(flag).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said("--foo"), "pushgateway: error: unexpected argument '--foo' found, try --help\n");
+    let known = "'--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'";
+    assert_eq!(said("--web.enable-lifecyle"), format!("pushgateway: error: unexpected argument {known}, try --help\n"));
+}
+
+#[test]
+fn arguments_are_read_from_a_file_with_comments() {
+    let dir = common::TempDir::new("arguments");
+    let path = dir.0.join("args");
+    std::fs::write(&path, "# how loud\n--log.level\nDEBUG\n#--no.such.flag\n--web.telemetry-path=/seen\n").unwrap();
+    let gateway = Gateway::with_flags(&[&format!("@{}", path.display())]);
+    assert_eq!(gateway.request("GET", "/seen", &[], b"").status, 200);
+}
+
+#[test]
+fn without_a_port_any_free_one_is_taken() {
+    let gateway = Gateway::with_flags(&["--web.listen-address=", "--web.listen-address=127.0.0.1:"]);
+    assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while gateway.log().matches("listening").count() < 3 {
+        assert!(std::time::Instant::now() < deadline, "{}", gateway.log());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(gateway.log().contains("address=[::]:") || gateway.log().contains("address=0.0.0.0:"), "{}", gateway.log());
 }
 
 #[test]

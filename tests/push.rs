@@ -225,6 +225,81 @@ fn the_exposition_of_a_group_is_limited_whatever_brings_it_there() {
     assert_eq!(gateway.lines("x").len(), 1);
 }
 
+#[test]
+fn a_body_that_decompresses_to_too_many_times_its_size_is_refused_with_the_flag_that_lifts_it() {
+    let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(2 << 20)).as_bytes());
+    for (flag, refused) in [("--limit.decoded-ratio=200", Some("--limit.decoded-ratio")), ("--limit.decoded-ratio=2000", None)] {
+        let gateway = Gateway::with_flags(&[flag]);
+        let said = gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", "gzip")], &bomb).said();
+        assert_eq!(said.0, if refused.is_some() { 413 } else { 200 }, "{}", said.1);
+        assert!(said.1.contains(refused.unwrap_or_default()), "{}", said.1);
+    }
+}
+
+/// As Python's urllib does; a reset would take the answer away.
+#[test]
+fn a_client_that_sends_all_of_a_body_that_is_too_large_gets_its_answer() {
+    use std::io::{BufReader, Read, Write};
+    let gateway = Gateway::with_flags(&["--limit.body-bytes=1000"]);
+    // More than sockets keep between them.
+    let n_bytes = 15 << 20;
+    let piece = [b'#'; 64 << 10];
+    for is_announced in [true, false] {
+        let mut stream = gateway.connect();
+        let framing = if is_announced { format!("Content-Length: {n_bytes}") } else { "Transfer-Encoding: chunked".to_owned() };
+        write!(stream, "PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").unwrap();
+        for _ in 0..n_bytes / piece.len() {
+            if !is_announced {
+                write!(stream, "{:x}\r\n", piece.len()).unwrap();
+            }
+            stream.write_all(&piece).unwrap();
+            if !is_announced {
+                stream.write_all(b"\r\n").unwrap();
+            }
+        }
+        let mut stream = BufReader::new(stream);
+        let answer = common::read_response(&mut stream, false).expect("the answer arrives");
+        assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+        // The connection ends without an error.
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn refused_pushes_are_counted_by_reason() {
+    let gateway = Gateway::with_flags(&["--limit.body-bytes=1000"]);
+    let gzipped = ("Content-Encoding", "gzip");
+    gateway.put("/metrics/job/j", "x 1\n");
+    for (path, headers, body) in [
+        ("/metrics/job/j/a", &[][..], &b"x 1\n"[..]),
+        ("/metrics/job@base64/!", &[], b"x 1\n"),
+        ("/metrics/job/j", &[], b"x y\n"),
+        ("/metrics/job/j", &[PROTOBUF], b"\x05"),
+        ("/metrics/job/j", &[gzipped], b"x 1\n"),
+        ("/metrics/job/j", &[], &[b'#'; 1001]),
+        ("/metrics/job/j", &[], b"x 1 1\n"),
+        ("/metrics/job/k", &[], b"# TYPE x counter\nx 1\n"),
+    ] {
+        assert!(matches!(gateway.request("PUT", path, headers, body).status, 400 | 413), "{path}");
+    }
+    let mut stream = gateway.connect();
+    let chunked = b"PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    std::io::Write::write_all(&mut stream, chunked).unwrap();
+    assert_eq!(common::read_response(&mut std::io::BufReader::new(stream), false).unwrap().status, 400);
+    let counted: Vec<String> =
+        gateway.lines("pushgateway_pushes_refused_total").into_iter().filter(|line| !line.ends_with(" 0")).collect();
+    let expected = [
+        ("encoding", 1),
+        ("grouping_key", 2),
+        ("incomplete", 1),
+        ("malformed", 2),
+        ("timestamps", 1),
+        ("too_large", 1),
+        ("type", 1),
+    ];
+    assert_eq!(counted, expected.map(|(reason, n)| format!("pushgateway_pushes_refused_total{{reason=\"{reason}\"}} {n}")));
+}
+
 /// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape fails.
 #[test]
 fn what_would_make_the_exposition_invalid_is_refused() {

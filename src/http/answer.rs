@@ -9,18 +9,23 @@ pub(super) struct Answer {
     pub status: u16,
     headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Body,
+    is_unread: bool,
 }
+
+/// Marks a response to a request that was not read whole.
+#[derive(Clone, Copy)]
+pub(super) struct Unread;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl Answer {
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty }
+        Self { status, headers: Vec::new(), body: Body::Empty, is_unread: false }
     }
 
     /// A body of this type.
     pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body }
+        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body, is_unread: false }
     }
 
     /// A line of text.
@@ -40,15 +45,24 @@ impl Answer {
         self
     }
 
-    /// The connection cannot go on: the rest of the request was not read.
+    /// The connection ends with this answer.
     pub fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// The connection cannot go on: the rest of the request was not read.
+    pub fn unread(mut self) -> Self {
+        self.is_unread = true;
+        self.closing()
     }
 
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(self.body);
         *response.status_mut() = StatusCode::from_u16(self.status).expect("status codes are written in this crate");
         response.headers_mut().extend(self.headers);
+        if self.is_unread {
+            response.extensions_mut().insert(Unread);
+        }
         response
     }
 }

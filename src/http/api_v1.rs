@@ -70,7 +70,8 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
         && groups.is_empty()
     {
         let mut out = b"{\"status\":\"error\",\"errorType\":\"not_found\",\"error\":".to_vec();
-        json::write_string(&format!("there is no group with job {job:?} and what else was asked for"), &mut out);
+        let and_instance = instance.map(|instance| format!(" and instance {instance:?}")).unwrap_or_default();
+        json::write_string(&format!("there is no group with job {job:?}{and_instance}"), &mut out);
         out.push(b'}');
         return json_answer(404, Body::bytes(out));
     }

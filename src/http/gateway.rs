@@ -29,13 +29,13 @@ pub struct Options {
     pub is_check_announced: bool,
     /// `/-/quit` works.
     pub is_lifecycle_enabled: bool,
-    /// `/api/v1/admin/…` works.
-    pub is_admin_enabled: bool,
     /// Bytes of a body as it is sent. Up to 1 GiB, as those of a decoded one: what of it is exposed as it came has to fit, with the
     /// rest of its family, into offsets of 32 bits.
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
     pub decoded_bytes_max: u64,
+    /// How many times its size a body may decompress to, above a mebibyte.
+    pub decoded_ratio_max: u64,
     /// How much a body may hold.
     pub limits: exposition::Limits,
     /// How many sets of grouping label names the groups of a job may have.
@@ -172,7 +172,11 @@ impl Gateway {
 
     /// How large a body may be.
     pub(super) fn body_limits(&self) -> Limits {
-        Limits { body_bytes_max: self.options.body_bytes_max, decoded_bytes_max: self.options.decoded_bytes_max }
+        Limits {
+            body_bytes_max: self.options.body_bytes_max,
+            decoded_bytes_max: self.options.decoded_bytes_max,
+            decoded_ratio_max: self.options.decoded_ratio_max,
+        }
     }
 
     /// Nanoseconds since the epoch, for the times of pushes.

@@ -8,6 +8,7 @@ mod api_v1;
 mod body;
 mod cadence;
 mod gateway;
+mod lingering;
 mod negotiation;
 mod parse_pool;
 mod push;

@@ -48,7 +48,8 @@ impl<'a> Range<'a> {
         for part in parts {
             let Some((name, value)) = part.split_once('=') else { continue };
             match name.trim() {
-                "q" => range.quality = value.trim().parse().unwrap_or(1.0),
+                // What is no number is 0 for the reference.
+                "q" => range.quality = value.trim().parse().unwrap_or(0.0),
                 name => range.parameters.push((name, value.trim())),
             }
         }
@@ -164,6 +165,8 @@ mod tests {
             (&format!("text/plain, {DELIMITED}"), (Wanted::Text, Escaping::Underscores)),
             (&format!("{DELIMITED};q=0.1, text/plain;q=0.9"), (Wanted::Text, Escaping::Underscores)),
             (&format!("{DELIMITED};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"), (Wanted::Delimited, Escaping::Underscores)),
+            (&format!("{DELIMITED};q=x, text/plain;q=0.5"), (Wanted::Text, Escaping::Underscores)),
+            (&format!("{DELIMITED};q=0.5, text/plain;q=x"), (Wanted::Delimited, Escaping::Underscores)),
             (&format!("{DELIMITED};escaping=dots"), (Wanted::Delimited, Escaping::Dots)),
         ] {
             assert_eq!(format(accept), expected, "{accept}");

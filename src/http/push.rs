@@ -10,6 +10,7 @@ use crate::exposition::go_quote::quote;
 use crate::exposition::{Limits, protobuf, text};
 use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, is_legacy_label_name, unescape_name};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
+use crate::telemetry::EarlyRefusal;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 /// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
@@ -24,53 +26,57 @@ const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
+    match read_and_admit(gateway, mode, path, headers, body).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            if let Some(reason) = error.reason() {
+                gateway.telemetry.count_early_refusal(reason);
+            }
+            tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
+            error.answer()
+        }
+    }
+}
+
+async fn read_and_admit(
+    gateway: &Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Answer, PushError> {
     let labels = match PathLabels::new(path, gateway.options.names) {
         Ok(labels) => labels,
         Err(text) => {
             // The reference has begun to decode the body by then, too; and the connection can go on.
-            let body = request_body::receive(body, gateway.body_limits()).await;
+            let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
             let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
-            let checked = body.and_then(|body| if is_gzip { request_body::check_gzip_header(&body) } else { Ok(()) });
-            return match checked {
-                Ok(()) => Answer::error(400, text),
-                Err(error) => body_error(&error),
-            };
+            if is_gzip {
+                request_body::check_gzip_header(&body).map_err(PushError::Body)?;
+            }
+            return Err(PushError::Path(text));
         }
     };
-    let body = match request_body::receive(body, gateway.body_limits()).await {
-        Ok(body) => body,
-        Err(error) => return body_error(&error),
-    };
+    let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
     let format = BodyFormat::of(headers, gateway);
     let received_at = gateway.now_ns();
     let known = if format.may_have_form(&body) { push_known(gateway, &labels, &body, received_at) } else { Known::Unknown };
     let push = match known {
-        Known::Done => return Answer::empty(accepted(gateway)),
+        Known::Done => return Ok(Answer::empty(accepted(gateway))),
         Known::Layout(layout, values) => Push::of_layout(Arc::new(labels.key()), layout, values, mode, received_at),
-        Known::Unknown => match parsed(gateway, format, body).await {
-            Ok(families) => Push::new(Arc::new(labels.key()), families, mode, received_at),
-            Err(answer) => return answer,
-        },
+        Known::Unknown => Push::new(Arc::new(labels.key()), parsed(gateway, format, body).await?, mode, received_at),
     };
-    admit(gateway, push).await
+    Ok(admit(gateway, push).await)
 }
 
-/// Parses a body, on a thread for large ones if it is; the error is the answer.
-async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, Answer> {
+/// Parses a body, on a thread for large ones if it is.
+async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, PushError> {
     // What is compressed says little about how long it takes.
     let expected_bytes = if format.encoding == Encoding::Identity { body.len() } else { body.len().saturating_mul(8) };
-    let parsed = if expected_bytes < LARGE_BODY_BYTES {
-        Some(format.parse(body))
-    } else {
-        gateway.parse_pool.run(move || format.parse(body)).await
-    };
-    match parsed {
-        Some(Ok(families)) => Ok(families),
-        Some(Err(ParseError::Body(error))) => Err(body_error(&error)),
-        Some(Err(ParseError::Format(text))) => Err(Answer::error(400, text)),
-        Some(Err(ParseError::TooLarge(text))) => Err(Answer::error(413, text)),
-        None => Err(Answer::error(500, "the parser failed on this body")),
+    if expected_bytes < LARGE_BODY_BYTES {
+        return format.parse(body);
     }
+    gateway.parse_pool.run(move || format.parse(body)).await.unwrap_or(Err(PushError::Parser))
 }
 
 /// What a push is before its body is parsed as a whole.
@@ -121,7 +127,7 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
     match outcome {
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(key = %push.key(), error = %refusal, "push refused");
+            tracing::debug!(key = %push.key(), err = %refusal, "push refused");
             if let Refusal::ExpositionTooLarge { .. } = refusal {
                 // As for a body that is too large: this is nothing that a consistency check finds.
                 Answer::error(413, refusal.to_string())
@@ -129,7 +135,7 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
                 Answer::error(400, format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}"))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(key = %push.key(), error = %refusal, "push accepted but not exposed, because it contradicts others");
+                tracing::warn!(key = %push.key(), err = %refusal, "push accepted but not exposed, because it contradicts others");
                 Answer::empty(accepted(gateway))
             }
         }
@@ -156,11 +162,63 @@ pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option
     Answer::empty(202)
 }
 
-fn body_error(error: &BodyError) -> Answer {
+/// Why a push does not reach the store.
+enum PushError {
+    /// The path names no group.
+    Path(String),
+    /// There is no body.
+    Body(BodyError),
+    /// The body is not what it should be.
+    Format(String),
+    /// The body holds more than the limits allow.
+    TooLarge(String),
+    /// The parser has a bug.
+    Parser,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(text) | Self::Format(text) | Self::TooLarge(text) => f.write_str(text),
+            Self::Body(error) => error.fmt(f),
+            Self::Parser => f.write_str("the parser failed on this body"),
+        }
+    }
+}
+
+impl PushError {
+    /// As what it counts; a bug of ours is no refusal.
+    fn reason(&self) -> Option<EarlyRefusal> {
+        match self {
+            Self::Path(_) => Some(EarlyRefusal::GroupingKey),
+            Self::Body(BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. }) => {
+                Some(EarlyRefusal::TooLarge)
+            }
+            Self::Body(BodyError::Corrupt(_)) => Some(EarlyRefusal::Encoding),
+            Self::Body(BodyError::Broken(_)) => Some(EarlyRefusal::Incomplete),
+            Self::Format(_) => Some(EarlyRefusal::Malformed),
+            Self::TooLarge(_) => Some(EarlyRefusal::TooLarge),
+            Self::Parser => None,
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self::Body(error) => body_error(error),
+            Self::Path(_) | Self::Format(_) => Answer::error(400, self.to_string()),
+            Self::TooLarge(_) => Answer::error(413, self.to_string()),
+            Self::Parser => Answer::error(500, self.to_string()),
+        }
+    }
+}
+
+/// Answers a request whose body cannot be had.
+pub(super) fn body_error(error: &BodyError) -> Answer {
     match error {
-        BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } => Answer::error(413, error.to_string()).closing(),
+        BodyError::TooLarge { .. } => Answer::error(413, error.to_string()).unread(),
+        BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. } => Answer::error(413, error.to_string()),
         BodyError::Corrupt(_) => Answer::error(400, error.to_string()),
-        BodyError::Broken(_) => Answer::error(400, error.to_string()).closing(),
+        BodyError::Broken(_) => Answer::error(400, error.to_string()).unread(),
     }
 }
 
@@ -174,13 +232,7 @@ struct BodyFormat {
     limits: Limits,
 }
 
-enum ParseError {
-    Body(BodyError),
-    Format(String),
-    TooLarge(String),
-}
-
-impl From<text::ParseError> for ParseError {
+impl From<text::ParseError> for PushError {
     fn from(error: text::ParseError) -> Self {
         match error {
             text::ParseError::Line { .. } => Self::Format(error.to_string()),
@@ -189,7 +241,7 @@ impl From<text::ParseError> for ParseError {
     }
 }
 
-impl From<protobuf::ParseError> for ParseError {
+impl From<protobuf::ParseError> for PushError {
     fn from(error: protobuf::ParseError) -> Self {
         match error {
             protobuf::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
@@ -217,8 +269,8 @@ impl BodyFormat {
         !self.is_protobuf && self.encoding == Encoding::Identity && body.len() <= FORM_BYTES_MAX
     }
 
-    fn parse(&self, body: Bytes) -> Result<Families, ParseError> {
-        let body = request_body::decode(body, self.encoding, self.body_limits).map_err(ParseError::Body)?;
+    fn parse(&self, body: Bytes) -> Result<Families, PushError> {
+        let body = request_body::decode(body, self.encoding, self.body_limits).map_err(PushError::Body)?;
         if self.is_protobuf {
             return Ok(protobuf::parse_within(&body, self.limits)?);
         }
@@ -313,15 +365,15 @@ fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
     component
 }
 
+/// The label's name. What looks reserved is refused as it is written and as it is meant: the reference only does the former, and then
+/// every push and scrape fails.
 fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
-    if name.starts_with("__") {
-        return None;
-    }
-    match names {
+    let meant = match names {
         NameScheme::Legacy => is_legacy_label_name(name).then_some(Cow::Borrowed(name)),
-        NameScheme::Utf8 => (!name.is_empty()).then(|| unescape_name(name)),
-    }
+        NameScheme::Utf8 => Some(unescape_name(name)),
+    };
+    meant.filter(|meant| !meant.is_empty() && !meant.starts_with("__") && !name.starts_with("__"))
 }
 
 /// Base64 with URL alphabet, padded or not, as the reference takes it: line breaks do not count.
@@ -383,5 +435,15 @@ mod tests {
         let key = |names| grouping_key(&path, names).unwrap().to_string();
         assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
         assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);
+        for refused in ["U__", "U______x", "U___5f__5f_x", "__x", ""] {
+            let labels = format!("/{refused}/v");
+            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
+            assert_eq!(grouping_key(&path, NameScheme::Utf8), Err(format!("improper label name {refused:?}")));
+        }
+        // One underscore is not reserved; nor is what only looks like an escape.
+        for (labels, shown) in [("/U____x/v", r#"{_x="v",job="a"}"#), ("/U__a_/v", r#"{U__a_="v",job="a"}"#)] {
+            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
+            assert_eq!(grouping_key(&path, NameScheme::Utf8).unwrap().to_string(), shown);
+        }
     }
 }

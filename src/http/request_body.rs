@@ -13,6 +13,8 @@ pub(super) struct Limits {
     pub body_bytes_max: u64,
     /// After it was decompressed.
     pub decoded_bytes_max: u64,
+    /// How many times its size it may decompress to, above a mebibyte.
+    pub decoded_ratio_max: u64,
 }
 
 /// How a body is compressed. Any other encoding is taken for none, as by the reference.
@@ -43,6 +45,8 @@ pub(super) enum BodyError {
     TooLarge { bytes_max: u64 },
     /// It decompresses to more than the limit.
     DecodedTooLarge { bytes_max: u64 },
+    /// It decompresses to more than so many times its size.
+    RatioTooLarge { ratio_max: u64 },
     /// It is not compressed as it says; in the reference's words.
     Corrupt(&'static str),
     /// The client went away or broke the protocol.
@@ -58,6 +62,10 @@ impl fmt::Display for BodyError {
             Self::DecodedTooLarge { bytes_max } => {
                 write!(f, "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)")
             }
+            Self::RatioTooLarge { ratio_max } => write!(
+                f,
+                "the body decompresses to more than {ratio_max} times its size, which is the limit above 1 MiB (--limit.decoded-ratio)"
+            ),
             Self::Corrupt(what) => f.write_str(what),
             Self::Broken(error) => match std::error::Error::source(error) {
                 Some(cause) if cause.to_string().contains("chunk size") => f.write_str("invalid byte in chunk length"),
@@ -129,8 +137,8 @@ fn gzip_error(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// A body that grows more than this, and above a mebibyte, is not text of metrics.
-const RATIO_MAX: u64 = 200;
+/// What may always come of a body, whatever its ratio.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
 
 fn read_all(
     decoder: impl Read,
@@ -138,11 +146,17 @@ fn read_all(
     limits: Limits,
     corrupt: impl Fn(&std::io::Error) -> &'static str,
 ) -> Result<Bytes, BodyError> {
-    let by_ratio = (body.len() as u64).saturating_mul(RATIO_MAX).max(1 << 20);
+    let by_ratio = (body.len() as u64).saturating_mul(limits.decoded_ratio_max).max(RATIO_FREE_BYTES);
     let bytes_max = limits.decoded_bytes_max.min(by_ratio);
     let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
-    decoder.take(bytes_max + 1).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
-    if decoded.len() as u64 > bytes_max { Err(BodyError::DecodedTooLarge { bytes_max }) } else { Ok(decoded.into()) }
+    // One more than may be, to see that there is more.
+    let taken = bytes_max.saturating_add(1);
+    decoder.take(taken).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
+    match decoded.len() as u64 > bytes_max {
+        false => Ok(decoded.into()),
+        true if bytes_max == limits.decoded_bytes_max => Err(BodyError::DecodedTooLarge { bytes_max }),
+        true => Err(BodyError::RatioTooLarge { ratio_max: limits.decoded_ratio_max }),
+    }
 }
 
 /// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a space, then `%XX`; given its final
@@ -165,7 +179,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, decoded_bytes_max: 1 << 21 };
+    const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, decoded_bytes_max: 1 << 21, decoded_ratio_max: 200 };
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -208,8 +222,19 @@ mod tests {
 
     #[test]
     fn a_bomb_is_defused() {
-        let error = decoded(&gzip(&vec![b'x'; 3 << 20]), Encoding::Gzip).unwrap_err();
-        assert!(error.contains("--limit.decoded-body-bytes"), "{error}");
+        let check = |len: usize, limits: Limits, flag: Option<&str>| {
+            let body = Bytes::from(gzip(&vec![b'x'; len]));
+            let error = decode(body, Encoding::Gzip, limits).err().map(|error| error.to_string());
+            let is_named = |flag: &str| error.as_ref().is_some_and(|error| error.ends_with(&format!("({flag})")));
+            assert!(flag.map_or(error.is_none(), is_named), "{error:?}");
+        };
+        // A run of one letter shrinks to a thousandth.
+        check(1 << 20, LIMITS, None);
+        check((1 << 20) + 1, LIMITS, Some("--limit.decoded-ratio"));
+        check(3 << 20, LIMITS, Some("--limit.decoded-ratio"));
+        check(3 << 20, Limits { decoded_ratio_max: 2000, ..LIMITS }, Some("--limit.decoded-body-bytes"));
+        check(2 << 20, Limits { decoded_ratio_max: 2000, ..LIMITS }, None);
+        check(1 << 20, Limits { decoded_bytes_max: 1000, ..LIMITS }, Some("--limit.decoded-body-bytes"));
     }
 
     #[test]

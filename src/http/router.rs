@@ -4,7 +4,8 @@
 //! up. A path that only differs by a slash at its end or by the case of its letters is redirected (301 for GET, 307 else). Some
 //! clients take a redirect for success, so a push that the reference stores as it was sent is never redirected here.
 //!
-//! Paths are percent-decoded once, before anything else, so an encoded slash separates components.
+//! Paths are percent-decoded once, before anything else, so an encoded slash separates components; but for the groups of a job
+//! (`/api/v1/metrics/{job}`), which the reference does not have.
 
 use crate::telemetry::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 pub struct Routes {
     prefix: String,
     telemetry: String,
+    has_admin: bool,
 }
 
 /// What a request asks for.
@@ -79,7 +81,12 @@ impl Routes {
     pub fn new(prefix: &str, telemetry_path: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));
-        Self { prefix, telemetry }
+        Self { prefix, telemetry, has_admin: false }
+    }
+
+    /// The same with `/api/v1/admin/…`, which is not there otherwise, for no method.
+    pub fn with_admin(self) -> Self {
+        Self { has_admin: true, ..self }
     }
 
     /// The path of the status page.
@@ -92,6 +99,14 @@ impl Routes {
         &self.telemetry
     }
 
+    /// Whether the path that is scraped is that of another page.
+    pub fn is_telemetry_taken(&self) -> bool {
+        let path = self.telemetry.as_bytes();
+        let is_page = self.fixed().iter().any(|(known, route, _)| *route != Route::Scrape && known.as_bytes() == path);
+        let is_api = self.is_api(&self.telemetry) || self.telemetry == format!("{}/api/v1", self.prefix);
+        is_page || is_api || self.is_static(path, false)
+    }
+
     /// Whether a path is below that of the API.
     pub(super) fn is_api(&self, path: &str) -> bool {
         path.strip_prefix(&self.prefix).is_some_and(|below| below.starts_with("/api/v1/"))
@@ -100,6 +115,9 @@ impl Routes {
     pub(super) fn find<'a>(&self, method: &str, path: &'a str, query: Option<&str>) -> Result<Route<'a>, NoRoute> {
         if path == "*" && method != "OPTIONS" {
             return Err(NoRoute::BadRequest);
+        }
+        if let Some(route) = self.find_groups(method, path) {
+            return route;
         }
         let path = decode(path).ok_or(NoRoute::BadRequest)?;
         if method != "CONNECT" {
@@ -155,14 +173,12 @@ impl Routes {
     }
 
     fn exact<'a>(&self, method: Method, path: &Cow<'a, [u8]>) -> Option<Route<'a>> {
-        // Pushes first: there are most of them.
-        if let Some(at) = self.group_at(path, false) {
+        // Pushes first: there are most of them. What is scraped may have such a path, too.
+        if method != Method::Get
+            && let Some(at) = self.group_at(path, false)
+        {
             let group = at.group(path);
-            return match method {
-                Method::Put | Method::Post => Some(Route::Push(group)),
-                Method::Delete => Some(Route::Delete(group)),
-                Method::Get => None,
-            };
+            return Some(if method == Method::Delete { Route::Delete(group) } else { Route::Push(group) });
         }
         if self.is_static(path, false) && method == Method::Get {
             return Some(Route::Static);
@@ -233,6 +249,30 @@ impl Routes {
         None
     }
 
+    /// The groups of a job: there a component may have an encoded slash in it. None if the path asks for something else.
+    fn find_groups<'a>(&self, method: &str, path: &str) -> Option<Result<Route<'a>, NoRoute>> {
+        let below = path.strip_prefix(&self.prefix)?.strip_prefix("/api/v1/metrics/")?;
+        if method == "OPTIONS" || below.is_empty() || *clean(path.as_bytes()) != *path.as_bytes() {
+            return None;
+        }
+        let mut components = below.split('/');
+        let (job, instance) = (components.next()?, components.next());
+        if components.next().is_some() {
+            return None;
+        }
+        if method != "GET" {
+            // As where these paths do not exist, which is what pushers know.
+            return Some(Err(NoRoute::NotFound));
+        }
+        let text = |component: &str| {
+            let decoded = decode(component).ok_or(NoRoute::BadRequest)?;
+            // No label has a value that is not UTF-8.
+            String::from_utf8(decoded.into_owned()).map_err(|_| NoRoute::NotFound)
+        };
+        let found = text(job).and_then(|job| Ok(ApiRoute::Metrics(Some(job), instance.map(text).transpose()?)));
+        Some(found.map(Route::Api))
+    }
+
     fn find_api(&self, method: &str, below: &[u8]) -> Result<ApiRoute, NoRoute> {
         if method == "OPTIONS" {
             return Ok(ApiRoute::Options);
@@ -242,11 +282,7 @@ impl Routes {
         let (route, methods) = match components.as_slice() {
             ["status"] => (ApiRoute::Status, GET),
             ["metrics"] => (ApiRoute::Metrics(None, None), GET),
-            ["metrics", job] if !job.is_empty() && method == "GET" => (ApiRoute::Metrics(Some((*job).to_owned()), None), GET),
-            ["metrics", job, instance] if !job.is_empty() && method == "GET" => {
-                (ApiRoute::Metrics(Some((*job).to_owned()), Some((*instance).to_owned())), GET)
-            }
-            ["admin", "wipe"] => (ApiRoute::Wipe, PUT),
+            ["admin", "wipe"] if self.has_admin => (ApiRoute::Wipe, PUT),
             [known @ ("status" | "metrics"), ""] if method == "GET" => {
                 let location = format!("{}/api/v1/{known}", self.prefix);
                 return Err(redirect(true, location.as_bytes(), None));
@@ -401,7 +437,11 @@ mod tests {
     fn other_paths_and_methods_are_answered_as_by_the_reference() {
         assert_eq!(find("GET", "/metrics"), Ok(Route::Scrape));
         assert_eq!(find("GET", "/"), Ok(Route::Status));
-        assert_eq!(find("GET", "/api/v1/metrics/j/i"), Ok(Route::Api(ApiRoute::Metrics(Some("j".into()), Some("i".into())))));
+        assert_eq!(find("PUT", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
+        assert_eq!(find("GET", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
+        let with_admin = Routes::new("", "/metrics").with_admin();
+        assert_eq!(with_admin.find("PUT", "/api/v1/admin/wipe", None), Ok(Route::Api(ApiRoute::Wipe)));
+        assert_eq!(with_admin.find("GET", "/api/v1/admin/wipe", None), Err(NoRoute::MethodNotAllowed(PUT)));
         assert_eq!(find("PUT", "/metrics"), Err(NoRoute::MethodNotAllowed(GET)));
         assert_eq!(find("PATCH", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
         assert_eq!(find("GET", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
@@ -411,6 +451,33 @@ mod tests {
         for missing in ["/metrics/jobs/a", "/metrics/job", "/metrics/job@base64", "/api/v1/nope", "/nope"] {
             assert_eq!(find("PUT", missing), Err(NoRoute::NotFound), "{missing}");
         }
+    }
+
+    #[test]
+    fn groups_of_a_job_are_found_by_components_that_are_decoded_one_by_one() {
+        let groups = |job: &str, instance: Option<&str>| {
+            Ok(Route::Api(ApiRoute::Metrics(Some(job.to_owned()), instance.map(str::to_owned))))
+        };
+        for (path, expected) in [
+            ("/api/v1/metrics/j", groups("j", None)),
+            ("/api/v1/metrics/j/i", groups("j", Some("i"))),
+            ("/api/v1/metrics/j/", groups("j", Some(""))),
+            ("/api/v1/metrics/a%2Fb%20c", groups("a/b c", None)),
+            ("/api/v1/metrics/%2e%2e/%2F", groups("..", Some("/"))),
+            ("/api/v1/metrics/%ff", Err(NoRoute::NotFound)),
+            ("/api/v1/metrics/%f", Err(NoRoute::BadRequest)),
+            ("/api/v1/metrics/j/i/x", Err(NoRoute::NotFound)),
+            ("/api/v1/metrics/", to(true, "/api/v1/metrics")),
+            ("/api/v1/metrics//j", to(true, "/api/v1/metrics/j")),
+            ("/api/v1/metrics/../status", to(true, "/api/v1/status")),
+        ] {
+            assert_eq!(find("GET", path), expected, "{path}");
+        }
+        for method in ["POST", "PUT", "DELETE", "HEAD"] {
+            assert_eq!(find(method, "/api/v1/metrics/j"), Err(NoRoute::NotFound));
+        }
+        assert_eq!(find("OPTIONS", "/api/v1/metrics/j"), Ok(Route::Api(ApiRoute::Options)));
+        assert_eq!(Routes::new("/pg", "/metrics").find("GET", "/pg/api/v1/metrics/j", None), groups("j", None));
     }
 
     #[test]
@@ -462,5 +529,21 @@ mod tests {
         assert_eq!(moved.find("GET", "/foo", None), Ok(Route::Scrape));
         assert_eq!(moved.find("GET", "/metrics", None), Err(NoRoute::NotFound));
         assert_eq!(moved.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+        let below_groups = Routes::new("", "/metrics/job/a");
+        assert_eq!(below_groups.find("GET", "/metrics/job/a", None), Ok(Route::Scrape));
+        assert_eq!(below_groups.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+    }
+
+    #[test]
+    fn what_is_scraped_cannot_be_where_something_else_is() {
+        let taken =
+            ["/", "//", "/status", "/-/healthy", "/-/healthy/", "/-/ready", "/-/quit", "/api/v1", "/api/v1/x", "/static/x"];
+        for (paths, expected) in [(&taken[..], true), (&["/metrics", "/metrics/job/a", "/a", "/static", "/-/", "/api"], false)] {
+            for path in paths {
+                for prefix in ["", "/pg"] {
+                    assert_eq!(Routes::new(prefix, path).is_telemetry_taken(), expected, "{prefix}{path}");
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Sockets: listening, connections, and the end of both.
 
+use super::answer::Unread;
 use super::gateway::Gateway;
+use super::lingering::Lingering;
 use super::service;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -9,6 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,11 +29,16 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// More than any system allows: it takes its own limit then.
 const BACKLOG: i32 = 65_535;
 
+/// Of a body that is refused for its size, so many times the limit is still read, and at least so many bytes: its client gets the answer.
+const DISCARD_BODIES: u64 = 4;
+const DISCARD_BYTES: u64 = 16 << 20;
+
 /// Sockets that listen.
 pub struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
     /// Listens on addresses like `:9091`, `127.0.0.1:9091`, `[::1]:9091` or `localhost:9091`. Without a host: on all of IPv6 and IPv4.
+    /// Without a port (`127.0.0.1:`, or nothing at all): on any that is free.
     ///
     /// # Errors
     ///
@@ -39,6 +47,14 @@ impl Listeners {
         let mut listeners = Vec::new();
         for address in addresses {
             let with_address = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address:?}: {error}"));
+            let any_port = if address.is_empty() {
+                ":0"
+            } else if address.ends_with(':') {
+                "0"
+            } else {
+                ""
+            };
+            let address = format!("{address}{any_port}");
             let resolved: Vec<SocketAddr> = match address.strip_prefix(':') {
                 Some(port) => format!("[::]:{port}").to_socket_addrs().map_err(with_address)?.collect(),
                 None => address.to_socket_addrs().map_err(with_address)?.take(1).collect(),
@@ -150,7 +166,7 @@ async fn accept(
             Err(error) => {
                 // A client that has gone again already costs nothing; a lack of descriptors passes.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-                    tracing::warn!(%error, "cannot accept connections");
+                    tracing::warn!(err = %error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                 }
             }
@@ -177,10 +193,20 @@ async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let is_unread = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let gateway = &gateway;
-        async move { Ok::<_, Infallible>(service::answer(gateway, request).await) }
+        let (gateway, is_unread) = (&gateway, &is_unread);
+        async move {
+            let response = service::answer(gateway, request).await;
+            if response.extensions().get::<Unread>().is_some() {
+                // Relaxed: of this task alone.
+                is_unread.store(true, Relaxed);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
+    let discard_bytes_max = gateway.options.body_bytes_max.saturating_mul(DISCARD_BODIES).max(DISCARD_BYTES);
+    let stream = Lingering::new(stream, &is_unread, discard_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -211,6 +237,6 @@ async fn serve(
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "connection broken");
+        tracing::debug!(err = %error, "connection broken");
     }
 }

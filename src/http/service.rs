@@ -47,7 +47,7 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
 
 /// Exactly one `Host` (RFC 9112, 3.2), in which no byte ends a header or names nothing.
 fn check_host(parts: &Parts) -> Option<Answer> {
-    let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).closing());
+    let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).unread());
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if parts.version >= hyper::Version::HTTP_11 => refused("missing required Host header"),
@@ -69,7 +69,7 @@ async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Res
     let body = request_body::receive(body, gateway.body_limits()).await;
     match body.and_then(|body| request_body::check_gzip_header(&body)) {
         Ok(()) => Ok(None),
-        Err(error) => Err(Answer::error(400, error.to_string())),
+        Err(error) => Err(push::body_error(&error)),
     }
 }
 
@@ -148,7 +148,7 @@ fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
         NoRoute::NotFound => Answer::error(404, "404 page not found"),
         NoRoute::MethodNotAllowed(methods) => allow(Answer::error(405, "Method Not Allowed"), methods),
         NoRoute::Allow(methods) => allow(Answer::empty(200), methods),
-        NoRoute::BadRequest => Answer::text(400, "400 Bad Request").closing(),
+        NoRoute::BadRequest => Answer::text(400, "400 Bad Request").unread(),
         NoRoute::Redirect { permanent, location } => {
             let (status, text) = if *permanent { (301, "Moved Permanently") } else { (307, "Temporary Redirect") };
             let answer = if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {

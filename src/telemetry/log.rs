@@ -1,7 +1,16 @@
-//! The log: one line an event on standard error, in logfmt or JSON.
+//! The log: one line an event on standard error, in logfmt or JSON, with the reference's keys: `ts`, `level`, `msg`, then the event's own.
+//!
+//! Whatever an event carries, it is one line: control characters are escaped in both formats.
 
+use std::fmt::{self, Write as _};
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How a line of the log is written.
@@ -34,14 +43,214 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let registry = tracing_subscriber::registry().with(level);
-    match format {
-        LogFormat::Logfmt => {
-            registry.with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr)).init();
+    let layer = tracing_subscriber::fmt::layer().event_format(Lines(format)).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(level).with(layer).init();
+}
+
+/// Writes events as lines.
+struct Lines(LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        let mut line = Line::new(self.0);
+        line.text("ts", &timestamp(OffsetDateTime::now_utc()));
+        line.text("level", level);
+        // Messages come first among the fields of the macros.
+        event.record(&mut line);
+        writer.write_str(&line.finish())
+    }
+}
+
+/// As the reference writes it: `2026-11-24T15:37:04.259Z`.
+fn timestamp(at: OffsetDateTime) -> String {
+    let (date, time) = (at.date(), at.time());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let (hour, minute, second, millisecond) = time.as_hms_milli();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
+/// A line that is being written.
+struct Line {
+    format: LogFormat,
+    out: String,
+}
+
+impl Line {
+    fn new(format: LogFormat) -> Self {
+        Self { format, out: String::new() }
+    }
+
+    fn key(&mut self, key: &str) {
+        match self.format {
+            LogFormat::Logfmt => {
+                if !self.out.is_empty() {
+                    self.out.push(' ');
+                }
+                self.out.push_str(key);
+                self.out.push('=');
+            }
+            LogFormat::Json => {
+                self.out.push(if self.out.is_empty() { '{' } else { ',' });
+                self.quoted(key);
+                self.out.push(':');
+            }
         }
-        LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-            registry.with(layer.with_writer(std::io::stderr)).init();
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        let is_plain = |c: char| !c.is_control() && !is_line_end(c) && !matches!(c, ' ' | '"' | '=');
+        if self.format == LogFormat::Logfmt && !value.is_empty() && value.chars().all(is_plain) {
+            self.out.push_str(value);
+        } else {
+            self.quoted(value);
         }
+    }
+
+    /// A number or truth value, which neither format quotes.
+    fn bare(&mut self, key: &str, value: impl fmt::Display) {
+        self.key(key);
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "{value}");
+    }
+
+    /// In JSON's escapes, which readers of logfmt know as well.
+    fn quoted(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                c if c.is_control() || is_line_end(c) => {
+                    let _ = write!(self.out, "\\u{:04x}", u32::from(c));
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+
+    fn finish(mut self) -> String {
+        self.out.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
+        self.out
+    }
+}
+
+/// What some take for the end of a line, though it is no control character.
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn key_of(field: &Field) -> &str {
+    if field.name() == "message" { "msg" } else { field.name() }
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() { self.bare(key_of(field), value) } else { self.text(key_of(field), &value.to_string()) }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(key_of(field), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(key_of(field), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(key_of(field), value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(key_of(field), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(key_of(field), &format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines of `log`, without their times.
+    fn written(format: LogFormat, log: impl Fn()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let layer = tracing_subscriber::fmt::layer().event_format(Lines(format)).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let time_len = "2026-11-24T15:37:04.259Z".len();
+        let mut out = String::new();
+        for line in text.lines() {
+            let at = line.find("20").unwrap();
+            out += &format!("{}T{}\n", &line[..at], &line[at + time_len..]);
+        }
+        out
+    }
+
+    fn log() {
+        tracing::info!(address = %"[::]:9091", n = 3, ok = true, "listening");
+        tracing::error!(err = "a \"b\"\n\x1b[0m\u{2028}\\", empty = "", path = "C:\\x", "cannot run");
+        tracing::debug!("one word: {}", 1);
+        tracing::warn!(x = 1.5, "plain");
+    }
+
+    #[test]
+    fn logfmt_has_the_references_keys_and_a_line_an_event() {
+        let expected = r#"ts=T level=info msg=listening address=[::]:9091 n=3 ok=true
+ts=T level=error msg="cannot run" err="a \"b\"\n\u001b[0m\u2028\\" empty="" path=C:\x
+ts=T level=debug msg="one word: 1"
+ts=T level=warn msg=plain x=1.5
+"#;
+        assert_eq!(written(LogFormat::Logfmt, log), expected);
+    }
+
+    #[test]
+    fn json_has_the_references_keys_and_a_line_an_event() {
+        let expected = r#"{"ts":"T","level":"info","msg":"listening","address":"[::]:9091","n":3,"ok":true}
+{"ts":"T","level":"error","msg":"cannot run","err":"a \"b\"\n\u001b[0m\u2028\\","empty":"","path":"C:\\x"}
+{"ts":"T","level":"debug","msg":"one word: 1"}
+{"ts":"T","level":"warn","msg":"plain","x":1.5}
+"#;
+        let text = written(LogFormat::Json, log);
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
+
+    #[test]
+    fn times_are_utc_with_milliseconds() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_795_534_624_259_999_999).unwrap();
+        assert_eq!(timestamp(at), "2026-11-24T15:37:04.259Z");
     }
 }

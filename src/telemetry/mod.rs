@@ -40,13 +40,55 @@ pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("pushgateway_series", MetricType::Gauge),
 ];
 
+/// Why a push was refused before the store saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyRefusal {
+    /// It is not compressed as it says.
+    Encoding,
+    /// Its path names no group.
+    GroupingKey,
+    /// The client went away or broke the protocol before it was whole.
+    Incomplete,
+    /// It does not parse.
+    Malformed,
+    /// It is over a limit.
+    TooLarge,
+}
+
+impl EarlyRefusal {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Encoding => "encoding",
+            Self::GroupingKey => "grouping_key",
+            Self::Incomplete => "incomplete",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// All words for why a push was refused: the store's and those from before it.
+const REASONS: [&str; 11] = [
+    "duplicate_label",
+    "duplicate_series",
+    "encoding",
+    "exposition_bytes",
+    "grouping_key",
+    "incomplete",
+    "malformed",
+    "name",
+    "timestamps",
+    "too_large",
+    "type",
+];
+
 /// Everything the gateway counts about itself.
 #[derive(Default)]
 pub struct Telemetry {
     /// HTTP requests other than scrapes.
     pub requests: Requests,
     process: process::Process,
-    refused: [Tally; Refusal::REASONS.len()],
+    refused: [Tally; REASONS.len()],
     n_assemblies: Tally,
     assembly_ns: Tally,
     n_pages: Tally,
@@ -58,9 +100,18 @@ impl Telemetry {
         Self::default()
     }
 
-    /// A push was refused for this reason, one of [`Refusal::REASONS`].
+    /// The store refused a push.
     pub fn count_refusal(&self, refusal: &Refusal) {
-        let place = Refusal::REASONS.iter().position(|&reason| reason == refusal.reason());
+        self.count_reason(refusal.reason());
+    }
+
+    /// A push was refused before the store saw it.
+    pub fn count_early_refusal(&self, refusal: EarlyRefusal) {
+        self.count_reason(refusal.reason());
+    }
+
+    fn count_reason(&self, reason: &str) {
+        let place = REASONS.iter().position(|&known| known == reason);
         self.refused[place.expect("every reason is listed")].add(1);
     }
 
@@ -90,8 +141,8 @@ impl Telemetry {
         own.gauge("pushgateway_groups", "Groups that are kept.");
         own.value(&[], exposition.n_groups as f64);
         self.requests.write(&mut own, now_ms);
-        own.counter("pushgateway_pushes_refused_total", "Pushes refused because of what they carry, by reason.");
-        for (reason, count) in Refusal::REASONS.iter().zip(&self.refused) {
+        own.counter("pushgateway_pushes_refused_total", "Pushes that were refused, by reason.");
+        for (reason, count) in REASONS.iter().zip(&self.refused) {
             own.value(&[("reason", reason)], count.get() as f64);
         }
         own.gauge("pushgateway_series", "Samples exposed, the gateway's own excluded.");
@@ -160,6 +211,14 @@ impl OwnBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_reason_is_listed() {
+        use EarlyRefusal::{Encoding, GroupingKey, Incomplete, Malformed, TooLarge};
+        let early = [Encoding, GroupingKey, Incomplete, Malformed, TooLarge].map(EarlyRefusal::reason);
+        assert!(Refusal::REASONS.iter().chain(&early).all(|reason| REASONS.contains(reason)));
+        assert!(REASONS.is_sorted());
+    }
     use crate::model::GroupingKey;
     use crate::store::Layout;
 

@@ -30,13 +30,14 @@ struct Side {
 /// Spans may announce more buckets than a message has counts for: those do not exist. Nor do more than this.
 const BUCKETS_MAX: usize = 1 << 20;
 
-/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending order; none if it is not native.
+/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending order; none if it is not native: for
+/// the query API that takes a span. A schema and a zero bucket alone are what an instrumented process sends that has not seen anything.
 pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
-    let (mut schema, mut zero_threshold, mut zero_count) = (None, 0.0, 0.0);
+    let (mut schema, mut zero_threshold, mut zero_count) = (0, 0.0, 0.0);
     let (mut negative, mut positive) = (Side::default(), Side::default());
     for field in Fields::new(body) {
         match field.ok()? {
-            (5, Value::Varint(value)) => schema = Some(zigzag(value)),
+            (5, Value::Varint(value)) => schema = zigzag(value),
             (6, Value::Fixed64(bits)) => zero_threshold = f64::from_bits(bits),
             (7, Value::Varint(value)) => zero_count = value as f64,
             (8, Value::Fixed64(bits)) => zero_count = f64::from_bits(bits),
@@ -45,7 +46,10 @@ pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
             _ => {}
         }
     }
-    let schema = i32::try_from(schema?).ok().filter(|schema| (-4..=8).contains(schema))?;
+    if negative.spans.is_empty() && positive.spans.is_empty() {
+        return None;
+    }
+    let schema = i32::try_from(schema).ok().filter(|schema| (-4..=8).contains(schema))?;
     let bounds = bounds(schema);
     let bucket = |(index, count): (i64, f64)| (bound(schema, &bounds, index - 1), bound(schema, &bounds, index), count);
     let mut buckets: Vec<NativeBucket> = negative
@@ -181,7 +185,19 @@ mod tests {
                 (2.0, 2.828_427_124_746_19, 1.0)
             ]
         );
-        assert_eq!(native_buckets(&[]), None);
+    }
+
+    #[test]
+    fn without_a_span_a_histogram_is_not_native() {
+        let mut body = Vec::new();
+        assert_eq!(native_buckets(&body), None);
+        write_varint_field(5, 6, &mut body);
+        write_double(6, 2.9e-39f64.to_bits(), &mut body);
+        write_varint_field(7, 2, &mut body);
+        assert_eq!(native_buckets(&body), None);
+        // How an instrumented process says that it is native all the same: an empty one.
+        write_bytes(12, &[], &mut body);
+        assert_eq!(native_buckets(&body).map(|buckets| buckets.len()), Some(1));
     }
 
     #[test]
