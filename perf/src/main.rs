@@ -303,6 +303,7 @@ fn run(task: Task) -> Result<bool, String> {
         Task::Compare { targets, rounds, load, output } => compare(&targets, rounds, &load, &output),
         Task::Sweep { targets, axis, values, rounds, load, output } => {
             load.pin()?;
+            look_at_generator(&load)?;
             let mut all = Vec::new();
             for value in values {
                 let mut load = load.clone();
@@ -350,8 +351,16 @@ fn run(task: Task) -> Result<bool, String> {
     }
 }
 
+fn look_at_generator(load: &Load) -> Result<(), String> {
+    let cost = self_cost::quick(load.connections)?;
+    report::GENERATOR.set(cost).expect("looked at once");
+    println!("{}", report::generator_line());
+    Ok(())
+}
+
 fn compare(targets: &[String], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
     load.pin()?;
+    look_at_generator(load)?;
     let rows = measure::compare(targets, rounds, &load.settings()?)?;
     report::table(&rows);
     report::write(&rows, output.json.as_deref(), output.html.as_deref())?;

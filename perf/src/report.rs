@@ -1,11 +1,13 @@
 //! What a reader gets: a table, lines of JSON, a page with plots.
 
 use crate::measure::Row;
+use crate::self_cost::Cost;
 use plotters::prelude::*;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Medians of a target over its rounds.
 struct Summary<'a> {
@@ -140,6 +142,9 @@ fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What the generator costs, once that was looked at.
+pub static GENERATOR: OnceLock<Cost> = OnceLock::new();
+
 /// What the figures were taken on and with.
 #[derive(Serialize)]
 struct Conditions {
@@ -148,6 +153,18 @@ struct Conditions {
     cores: usize,
     kernel: String,
     version: &'static str,
+    /// Of each request to a server that costs next to nothing.
+    generator: Option<Cost>,
+}
+
+/// What the generator costs, in words.
+pub fn generator_line() -> String {
+    let Some(cost) = GENERATOR.get() else { return String::new() };
+    let wrk = cost.wrk_us.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {} µs", figure(wrk)));
+    format!(
+        "The generator takes {} µs of CPU for a request to a server that costs next to nothing; {wrk}.",
+        figure(cost.generator_us)
+    )
 }
 
 fn conditions() -> Conditions {
@@ -163,6 +180,7 @@ fn conditions() -> Conditions {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         kernel: first("/proc/sys/kernel/osrelease", ""),
         version: env!("CARGO_PKG_VERSION"),
+        generator: GENERATOR.get().copied(),
     }
 }
 
@@ -245,12 +263,13 @@ fn write_page(path: &Path, sections: &[(String, &[Row])], plots: &str) -> Result
          table{{border-collapse:collapse}}th,td{{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd}}th:first-child{{text-align:left}}\
          .wide{{overflow-x:auto}}svg{{max-width:100%;height:auto;margin:1rem 0}}code{{background:#f4f4f4;padding:.1rem .3rem}}</style>\n\
          <h1>pushgateway-bench</h1>\n<p><code>{}</code><p>{}, {} cores, Linux {}, version {}. Medians over rounds; ± is half the distance \
-         between the quartiles. CPU is the target's, for each push, scrapes included; generator is this program's.\n{tables}\n{plots}\n",
+         between the quartiles. CPU is the target's, for each push, scrapes included; generator is this program's. {}\n{tables}\n{plots}\n",
         escape(&conditions.command),
         escape(&conditions.machine),
         conditions.cores,
         escape(&conditions.kernel),
         conditions.version,
+        escape(&generator_line()),
     );
     std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))
 }

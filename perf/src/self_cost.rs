@@ -5,12 +5,54 @@ use crate::load::{self, Arrivals, Plan};
 use crate::process::Usage;
 use crate::target::{self, Programs};
 use crate::workload::{Action, Encoding, Format, Kind, What, Workload};
+use serde::Serialize;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Groups whose paths take turns.
 const N_GROUPS: u32 = 1000;
+
+/// What the generator costs, beside wrk where that is installed: microseconds of CPU for each request to a server that costs next to
+/// nothing. Part of every report, so that a reader sees what the generator itself takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cost {
+    pub generator_us: f64,
+    pub wrk_us: Option<f64>,
+}
+
+/// A short look at it.
+///
+/// # Errors
+///
+/// The server cannot be started.
+pub fn quick(connections: u32) -> Result<Cost, String> {
+    let sink = target::start("sink", &Programs::default(), 0)?;
+    let script = Script::write()?;
+    let duration = Duration::from_secs(1);
+    let generator_us = of_generator(sink.address, duration, connections);
+    let wrk_us = of_wrk(sink.address, &script.0, duration, connections).ok();
+    Ok(Cost { generator_us, wrk_us })
+}
+
+/// What wrk runs; goes with this value.
+struct Script(PathBuf);
+
+impl Script {
+    fn write() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("pushgateway-bench-{}.lua", std::process::id()));
+        std::fs::write(&path, lua()).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        // It lies among the temporary files.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 /// Measures both in turn, and prints CPU for each request.
 ///
@@ -19,17 +61,15 @@ const N_GROUPS: u32 = 1000;
 /// wrk is not installed, or fails.
 pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
-    let script = std::env::temp_dir().join(format!("pushgateway-bench-{}.lua", std::process::id()));
-    std::fs::write(&script, lua()).map_err(|error| error.to_string())?;
+    let script = Script::write()?;
     let (mut ours, mut wrks) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         let own = of_generator(sink.address, duration, connections);
-        let wrk = of_wrk(sink.address, &script, duration, connections)?;
+        let wrk = of_wrk(sink.address, &script.0, duration, connections)?;
         println!("round {round}: generator {own:.2} µs of CPU a request, wrk {wrk:.2} µs");
         ours.push(own);
         wrks.push(wrk);
     }
-    let _ = std::fs::remove_file(&script);
     let (own, wrk) = (median(&mut ours), median(&mut wrks));
     println!("median: generator {own:.2} µs, wrk {wrk:.2} µs, ratio {:.2}", own / wrk);
     Ok(())
