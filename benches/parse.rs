@@ -3,7 +3,7 @@
 mod common;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pushgateway::exposition::{protobuf, text};
+use pushgateway::exposition::{Limits, protobuf, text};
 use pushgateway::model::{LabelSet, NameScheme};
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -57,6 +57,14 @@ fn parse(c: &mut Criterion) {
         let mut group = c.benchmark_group("parse/text");
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(shape, |b| b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy)));
+        group.finish();
+        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE).unwrap().take_form().unwrap();
+        let mut values = vec![0; expected.values.len()];
+        assert!(text::parse_along(&form, body.as_bytes(), &mut values));
+        assert_eq!(values, expected.values);
+        let mut group = c.benchmark_group("parse/along");
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(shape, |b| b.iter(|| text::parse_along(&form, black_box(body.as_bytes()), &mut values)));
         group.finish();
         let mut group = c.benchmark_group("parse/naive");
         group.throughput(Throughput::Bytes(body.len() as u64));

@@ -13,6 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Has the allocator give back to the system what the calling thread has freed.
+#[expect(unsafe_code, reason = "a function of a C library")]
+fn release_memory() {
+    // SAFETY: mi_collect may be called by any thread at any time; it only looks at memory that is free.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 fn main() -> ExitCode {
     let arguments = match argfile::expand_args(cli::arguments_of_file, argfile::PREFIX) {
         Ok(arguments) => arguments,
@@ -72,6 +79,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         shapes_per_job_max: flags.shapes_per_job_max,
         exposition_bytes_max: flags.exposition_bytes_max,
         flags: flags.shown(),
+        release_memory,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

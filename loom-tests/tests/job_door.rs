@@ -30,6 +30,7 @@ fn two_of_the_first_shape_and_one_of_the_second() {
         // The series of the second.
         let first = try_put(&store, &key("job=1"), "a{l=v}=gauge", 1);
         let (second, third) = (second.join().unwrap(), third.join().unwrap());
+        assert_ne!(third, Some(false), "nobody contradicts it");
         let is_in = |pushed: Option<bool>| pushed == Some(true);
         assert!(!(is_in(first) && is_in(second)), "{first:?} {second:?} {third:?}");
         match (is_in(first), is_in(second)) {

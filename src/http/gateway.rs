@@ -44,7 +44,14 @@ pub struct Options {
     pub exposition_bytes_max: u64,
     /// Flags and their values, as the API shows them.
     pub flags: Vec<(String, String)>,
+    /// Has the allocator give back what the calling thread has freed: called after rounds that replaced much.
+    pub release_memory: fn(),
 }
+
+/// A round that built so many pages leaves memory that the next one may not need.
+const UNTIDY_PAGES: usize = 256;
+/// How long after such a round memory is given back: by then the scrapes that waited for it are over.
+const TIDY_MS: u64 = 500;
 
 /// A gateway without its sockets.
 pub struct Gateway {
@@ -106,22 +113,34 @@ impl Gateway {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
+        let mut tidy_at = None;
         loop {
             // Acquire: pairs with the Release of whoever wants a round.
             let mut is_asked = true;
             while !self.is_round_wanted.swap(false, Acquire) {
-                match self.cadence.rest(&mut unasked, self.now_ms(), round_ms) {
+                let now_ms = self.now_ms();
+                if tidy_at.is_some_and(|at| at <= now_ms) {
+                    tidy_at = None;
+                    assembler.on_every_thread(self.options.release_memory);
+                }
+                match self.cadence.rest(&mut unasked, now_ms, round_ms) {
                     0 if self.store.has_marked(Consumer::Assembler) => {
                         is_asked = false;
                         break;
                     }
-                    rest => std::thread::park_timeout(Duration::from_millis(rest)),
+                    rest => {
+                        let until_tidy = tidy_at.map_or(rest, |at| rest.min(at - now_ms));
+                        std::thread::park_timeout(Duration::from_millis(until_tidy));
+                    }
                 }
             }
             let began = Instant::now();
             let report = assembler.run_round(&self.store, &self.assembly, self.now_ms());
             self.round_ended.notify_waiters();
             let took = began.elapsed();
+            if report.n_pages >= UNTIDY_PAGES || report.n_marked >= UNTIDY_PAGES {
+                tidy_at = Some(self.now_ms() + TIDY_MS);
+            }
             if !is_asked {
                 unasked.note_round(report.n_marked, self.store.n_marked(Consumer::Assembler));
             }

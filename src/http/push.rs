@@ -48,12 +48,7 @@ async fn read_and_admit(
     let labels = match PathLabels::new(path, gateway.options.names) {
         Ok(labels) => labels,
         Err(text) => {
-            // The reference has begun to decode the body by then, too; and the connection can go on.
-            let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
-            let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
-            if is_gzip {
-                request_body::check_gzip_header(&body).map_err(PushError::Body)?;
-            }
+            Box::pin(pass_over(gateway, headers, body)).await?;
             return Err(PushError::Path(text));
         }
     };
@@ -61,12 +56,26 @@ async fn read_and_admit(
     let format = BodyFormat::of(headers, gateway);
     let received_at = gateway.now_ns();
     let known = if format.may_have_form(&body) { push_known(gateway, &labels, &body, received_at) } else { Known::Unknown };
-    let push = match known {
-        Known::Done => return Ok(Answer::empty(accepted(gateway))),
-        Known::Layout(layout, values) => Push::of_layout(Arc::new(labels.key()), layout, values, mode, received_at),
-        Known::Unknown => Push::new(Arc::new(labels.key()), parsed(gateway, format, body).await?, mode, received_at),
+    if let Known::Done = known {
+        return Ok(Answer::empty(accepted(gateway)));
+    }
+    // On the heap: what the rest needs is much, and every idle connection would keep room for it.
+    let rest = async move {
+        let key = Arc::new(labels.key());
+        let push = match known {
+            Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
+            Known::Done | Known::Unknown => Push::new(key, parsed(gateway, format, body).await?, mode, received_at),
+        };
+        Ok(admit(gateway, push).await)
     };
-    Ok(admit(gateway, push).await)
+    Box::pin(rest).await
+}
+
+/// Receives the body of a push that names no group: the reference has begun to decode it by then, too, and the connection can go on.
+async fn pass_over(gateway: &Gateway, headers: &HeaderMap, body: Incoming) -> Result<(), PushError> {
+    let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
+    let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
+    if is_gzip { request_body::check_gzip_header(&body).map_err(PushError::Body) } else { Ok(()) }
 }
 
 /// Parses a body, on a thread for large ones if it is.

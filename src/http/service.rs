@@ -29,7 +29,9 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
         _ if is_api => Ok(Some(body)),
         // They do it themselves, and with the whole body; the reference redirects to clean paths before it looks.
         Ok(Route::Push(_)) | Err(NoRoute::Redirect { permanent: true, .. }) => Ok(Some(body)),
-        _ => check_encoding(gateway, &parts, body).await,
+        // On the heap, here and below: what such requests need is more than a push does, and every idle connection would keep room
+        // for it.
+        _ => Box::pin(check_encoding(gateway, &parts, body)).await,
     };
     let mut answer = match (checked, found) {
         (Err(refused), _) => refused,
@@ -92,11 +94,11 @@ async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option
             answer
         }
         (Route::Delete(path), body) => {
-            let answer = push::delete(gateway, &path, body).await;
+            let answer = Box::pin(push::delete(gateway, &path, body)).await;
             gateway.telemetry.requests.count(Handler::Delete, method, answer.status);
             answer
         }
-        (route, _) => unread(gateway, route, parts, method).await,
+        (route, _) => Box::pin(unread(gateway, route, parts, method)).await,
     }
 }
 

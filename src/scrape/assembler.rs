@@ -64,6 +64,12 @@ impl Assembler {
         }
     }
 
+    /// Calls `f` on this thread and on each of those that build pages.
+    pub fn on_every_thread(&self, f: fn()) {
+        f();
+        self.builders.on_every_thread(f);
+    }
+
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.
     /// `now_ms` tells which formats are still wanted.
     pub fn run_round(&mut self, store: &Store, assembly: &Assembly, now_ms: u64) -> RoundReport {
@@ -97,7 +103,9 @@ impl Assembler {
         let catalog = &self.catalog;
         touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
         let input = Input { catalog, changes: &changes, items: &self.items, touched: &touched };
-        self.views.retain_mut(|view| view.format == Format::PLAIN || wanted.has(view.format));
+        // The plain format is kept until somebody asks for another one; after that each view costs what its bytes do.
+        let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
+        self.views.retain(|view| is_kept(view.format));
         for view in &mut self.views {
             match (view.gzip, wanted.has_gzip(view.format)) {
                 (true, false) => view.drop_gzip(),
@@ -552,11 +560,12 @@ mod tests {
         let dots = Format::Text(crate::model::Escaping::Dots);
         let push: Pushed = vec![("up".to_owned(), None, vec![1.0])];
         assembler.apply(vec![snapshots.live(0, &push)], &wanted(&[(dots, true)]), |_| ());
-        assert_eq!(assembler.views.len(), 2);
+        // The plain one was not asked for.
+        assert_eq!(assembler.views.len(), 1);
         assert!(assembler.exposition().view(dots, true).is_some());
         assembler.apply(vec![snapshots.live(1, &push)], &wanted(&[]), |_| ());
         assert!(assembler.exposition().view(dots, false).is_none());
-        assembler.apply(vec![snapshots.live(2, &push)], &wanted(&[(dots, false)]), |_| ());
+        assembler.apply(vec![snapshots.live(2, &push)], &wanted(&[(dots, false), (Format::PLAIN, false)]), |_| ());
         assert!(assembler.exposition().view(dots, true).is_none());
         let both = [document(&assembler, dots, false), document(&assembler, Format::PLAIN, false)];
         let lines = both.map(|text| String::from_utf8(text).unwrap().lines().filter(|l| l.contains("up{")).count());

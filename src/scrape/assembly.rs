@@ -40,6 +40,11 @@ impl WantedViews {
     pub fn has_gzip(&self, format: Format) -> bool {
         self.gzip[format.index()]
     }
+
+    /// Whether any format is asked for.
+    pub fn any(&self) -> bool {
+        Format::all().any(|format| self.has(format))
+    }
 }
 
 impl Assembly {

@@ -32,6 +32,9 @@ const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
 
+/// What making a key's form weighs, in bytes of work.
+const KEY_WEIGHT: usize = 50;
+
 /// A group that changed: what is exposed of it from now on.
 pub(super) struct Change {
     pub slot: u32,
@@ -184,18 +187,9 @@ impl View {
     /// Brings the pages up to date; returns how many were built.
     pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
-        let context = Context {
-            input,
-            sizes,
-            format: self.format,
-            gzip: self.gzip,
-            templates: &self.templates,
-            keys: input
-                .changes
-                .iter()
-                .map(|c| c.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels())))
-                .collect(),
-        };
+        let key = |change: &Change| change.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels()));
+        let keys = builders.map(input.changes, input.changes.len() * KEY_WEIGHT, |change| change.slot, key);
+        let context = Context { input, sizes, format: self.format, gzip: self.gzip, templates: &self.templates, keys };
         let mut jobs = Vec::new();
         let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
         for touched in input.touched.chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch) {
@@ -761,6 +755,13 @@ impl Builders {
         let name = |_| "page-builder".to_owned();
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(n_threads).thread_name(name).build().ok();
         Self((n_threads > 1).then(pool).flatten())
+    }
+
+    /// Calls `f` on each of the threads.
+    pub fn on_every_thread(&self, f: fn()) {
+        if let Some(pool) = &self.0 {
+            pool.broadcast(|_| f());
+        }
     }
 
     /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each thread takes neighbours in the order

@@ -9,7 +9,7 @@ pub use distribution::Distribution;
 pub use requests::{Handler, Method, Requests};
 
 use crate::model::{Families, FamiliesBuilder, MetricFlags, MetricType};
-use crate::scrape::{Exposition, Format};
+use crate::scrape::Exposition;
 use crate::store::Refusal;
 use crate::sync::Tally;
 use std::time::Duration;
@@ -134,8 +134,8 @@ impl Telemetry {
         own.value(&[], self.assembly_ns.get() as f64 / 1e9);
         own.gauge("pushgateway_build_info", "A metric with a constant '1' value labeled by version, revision and branch from which pushgateway was built, and the platform of the build.");
         own.value(&build_labels(), 1.0);
-        own.gauge("pushgateway_exposition_bytes", "Size of the pushed families in the plain text format.");
-        own.value(&[], exposition.len_of(Format::PLAIN).unwrap_or(0) as f64);
+        own.gauge("pushgateway_exposition_bytes", "Size of the pushed families in the text format, as it is asked for.");
+        own.value(&[], exposition.text_len().unwrap_or(0) as f64);
         own.gauge("pushgateway_families", "Metric families exposed, the gateway's own excluded.");
         own.value(&[], exposition.n_families as f64);
         own.gauge("pushgateway_groups", "Groups that are kept.");
