@@ -275,6 +275,8 @@ fn write_page(path: &Path, sections: &[(String, &[Row])], plots: &str) -> Result
 }
 
 const SIZE: (u32, u32) = (960, 480);
+/// So many times the largest value an axis goes, for the legend to have room above the lines.
+const LEGEND_ROOM: f64 = 20.0;
 
 fn color(index: usize) -> RGBColor {
     const COLORS: [RGBColor; 6] = [
@@ -313,7 +315,7 @@ fn line_plot(
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(80)
-            .build_cartesian_2d((x_low..x_high.max(x_low * 1.01)).log_scale(), (y_low * 0.8..y_high * 1.25).log_scale())
+            .build_cartesian_2d((x_low..x_high.max(x_low * 1.01)).log_scale(), (y_low * 0.8..y_high * LEGEND_ROOM).log_scale())
             .map_err(|error| failed(&error))?;
         chart
             .configure_mesh()
