@@ -56,9 +56,33 @@ impl Answer {
         self.closing()
     }
 
+    /// Whether it is nothing but its status.
+    pub fn is_bare(&self) -> bool {
+        self.headers.is_empty() && matches!(self.body, Body::Empty)
+    }
+
+    /// Writes status and headers but for the date, as hyper does.
+    pub fn write_head(&self, is_last: bool, out: &mut impl Extend<u8>) {
+        let status = self.status_code();
+        let head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+        out.extend(head.bytes());
+        for (name, value) in &self.headers {
+            out.extend(name.as_str().bytes().chain(*b": ").chain(value.as_bytes().iter().copied()).chain(*b"\r\n"));
+        }
+        out.extend(format!("content-length: {}\r\n", self.body.as_bytes().len()).bytes());
+        if is_last {
+            out.extend(*b"connection: close\r\n");
+        }
+    }
+
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).expect("status codes are written in this crate")
+    }
+
     pub fn into_response(self) -> Response<Body> {
+        let status = self.status_code();
         let mut response = Response::new(self.body);
-        *response.status_mut() = StatusCode::from_u16(self.status).expect("status codes are written in this crate");
+        *response.status_mut() = status;
         response.headers_mut().extend(self.headers);
         if self.is_unread {
             response.extensions_mut().insert(Unread);

@@ -32,6 +32,15 @@ impl Body {
         Self::Whole(Some(Chunk::Bytes(bytes.into())))
     }
 
+    /// Its bytes, where they lie in one piece: no exposition and nothing that is made while it is sent.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Whole(Some(Chunk::Bytes(bytes))) => bytes,
+            Self::Empty | Self::Whole(_) => &[],
+            Self::Pieces(_) => unreachable!("answers to pushes and deletes are whole"),
+        }
+    }
+
     /// A body of this exposition.
     pub fn document(document: Document) -> Self {
         Self::Whole(Some(Chunk::Document(Box::new(document))))

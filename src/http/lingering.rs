@@ -4,6 +4,7 @@
 //! sends: many send a whole body before they look for an answer. So the sending side is closed first, and what comes is read and thrown
 //! away until the client closes its side, too; within bounds.
 
+use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -24,6 +25,8 @@ const READ_BYTES: usize = 32 << 10;
 /// A connection that ends politely.
 pub(super) struct Lingering<'a> {
     stream: TcpStream,
+    /// What was read before, and is to be read again.
+    again: Bytes,
     /// The last request was not read whole.
     is_unread: &'a AtomicBool,
     /// How much is thrown away at most.
@@ -38,13 +41,19 @@ struct Wait {
 }
 
 impl<'a> Lingering<'a> {
-    pub fn new(stream: TcpStream, is_unread: &'a AtomicBool, discard_bytes_max: u64) -> Self {
-        Self { stream, is_unread, bytes_left: discard_bytes_max, wait: None }
+    /// Ends `stream` politely, of which `again` was read already.
+    pub fn new(stream: TcpStream, again: Bytes, is_unread: &'a AtomicBool, discard_bytes_max: u64) -> Self {
+        Self { stream, again, is_unread, bytes_left: discard_bytes_max, wait: None }
     }
 }
 
 impl AsyncRead for Lingering<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let n = self.again.len().min(buf.remaining());
+            buf.put_slice(&self.again.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod api_v1;
 mod body;
 mod cadence;
+mod fast_path;
 mod gateway;
 mod lingering;
 mod negotiation;

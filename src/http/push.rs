@@ -15,10 +15,11 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
@@ -26,36 +27,84 @@ const FORM_BYTES_MAX: usize = 64 << 10;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
-    match read_and_admit(gateway, mode, path, headers, body).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            if let Some(reason) = error.reason() {
-                gateway.telemetry.count_early_refusal(reason);
-            }
-            tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
-            error.answer()
-        }
+    let answer = receive_and_admit(gateway, mode, path, headers, body).await;
+    answer.unwrap_or_else(|error| refused(gateway, path, &error))
+}
+
+/// An answer, or one that has to wait for another push.
+pub(super) enum Reply<'a> {
+    Now(Answer),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send + 'a>>),
+}
+
+/// Answers a push that was received whole. Not for bodies that are [large](BodyFormat::is_large).
+pub(super) fn push_whole<'a>(
+    gateway: &'a Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    format: &BodyFormat,
+    body: &[u8],
+) -> Reply<'a> {
+    match read(gateway, mode, path, format, body) {
+        Ok(None) => Reply::Now(Answer::empty(accepted(gateway))),
+        Ok(Some(mut push)) => match try_admit(gateway, &mut push) {
+            Some(answer) => Reply::Now(answer),
+            None => Reply::Later(Box::pin(admit(gateway, push))),
+        },
+        Err(error) => Reply::Now(refused(gateway, path, &error)),
     }
 }
 
-async fn read_and_admit(
+/// Reads a push; none if it only brought numbers, and is in effect already.
+fn read(
+    gateway: &Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    format: &BodyFormat,
+    body: &[u8],
+) -> Result<Option<Push>, PushError> {
+    let labels = labels_of(gateway, path, format, body)?;
+    let received_at = gateway.now_ns();
+    let key = || Arc::new(labels.key());
+    Ok(match known(gateway, &labels, format, body, received_at) {
+        Known::Done => None,
+        Known::Layout(layout, values) => Some(Push::of_layout(key(), layout, values, mode, received_at)),
+        Known::Unknown => Some(Push::new(key(), format.parse(body)?, mode, received_at)),
+    })
+}
+
+fn labels_of<'a>(
+    gateway: &Gateway,
+    path: &'a GroupPath<'_>,
+    format: &BodyFormat,
+    body: &[u8],
+) -> Result<PathLabels<'a>, PushError> {
+    PathLabels::new(path, gateway.options.names).map_err(|text| match format.check_passed_over(body) {
+        Ok(()) => PushError::Path(text),
+        Err(error) => PushError::Body(error),
+    })
+}
+
+fn refused(gateway: &Gateway, path: &GroupPath<'_>, error: &PushError) -> Answer {
+    if let Some(reason) = error.reason() {
+        gateway.telemetry.count_early_refusal(reason);
+    }
+    tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
+    error.answer()
+}
+
+async fn receive_and_admit(
     gateway: &Gateway,
     mode: PushMode,
     path: &GroupPath<'_>,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, PushError> {
-    let labels = match PathLabels::new(path, gateway.options.names) {
-        Ok(labels) => labels,
-        Err(text) => {
-            Box::pin(pass_over(gateway, headers, body)).await?;
-            return Err(PushError::Path(text));
-        }
-    };
     let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
     let format = BodyFormat::of(headers, gateway);
+    let labels = labels_of(gateway, path, &format, &body)?;
     let received_at = gateway.now_ns();
-    let known = if format.may_have_form(&body) { push_known(gateway, &labels, &body, received_at) } else { Known::Unknown };
+    let known = known(gateway, &labels, &format, &body, received_at);
     if let Known::Done = known {
         return Ok(Answer::empty(accepted(gateway)));
     }
@@ -71,21 +120,12 @@ async fn read_and_admit(
     Box::pin(rest).await
 }
 
-/// Receives the body of a push that names no group: the reference has begun to decode it by then, too, and the connection can go on.
-async fn pass_over(gateway: &Gateway, headers: &HeaderMap, body: Incoming) -> Result<(), PushError> {
-    let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
-    let is_gzip = headers.get(CONTENT_ENCODING).is_some_and(|value| Encoding::of(value.as_bytes()) == Encoding::Gzip);
-    if is_gzip { request_body::check_gzip_header(&body).map_err(PushError::Body) } else { Ok(()) }
-}
-
 /// Parses a body, on a thread for large ones if it is.
 async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, PushError> {
-    // What is compressed says little about how long it takes.
-    let expected_bytes = if format.encoding == Encoding::Identity { body.len() } else { body.len().saturating_mul(8) };
-    if expected_bytes < LARGE_BODY_BYTES {
-        return format.parse(body);
+    if !format.is_large(body.len()) {
+        return format.parse(&body);
     }
-    gateway.parse_pool.run(move || format.parse(body)).await.unwrap_or(Err(PushError::Parser))
+    gateway.parse_pool.run(move || format.parse(&body)).await.unwrap_or(Err(PushError::Parser))
 }
 
 /// What a push is before its body is parsed as a whole.
@@ -99,7 +139,10 @@ enum Known {
 }
 
 /// Reads a push along the form of the group's last one, or of those of its job.
-fn push_known(gateway: &Gateway, labels: &PathLabels<'_>, body: &[u8], received_at: i64) -> Known {
+fn known(gateway: &Gateway, labels: &PathLabels<'_>, format: &BodyFormat, body: &[u8], received_at: i64) -> Known {
+    if !format.may_have_form(body) {
+        return Known::Unknown;
+    }
     let read = |layout: &Layout| {
         let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
         layout.forms().any(|form| text::parse_along(form, body, &mut values)).then_some(values)
@@ -127,13 +170,18 @@ fn accepted(gateway: &Gateway) -> u16 {
 
 /// Brings a push into effect, or says why not.
 async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
-    let outcome = loop {
-        match gateway.store.push(&mut push) {
-            Outcome::Busy => tokio::task::yield_now().await,
-            outcome => break outcome,
+    loop {
+        match try_admit(gateway, &mut push) {
+            Some(answer) => return answer,
+            None => tokio::task::yield_now().await,
         }
-    };
-    match outcome {
+    }
+}
+
+/// The same, if it need not wait for another push.
+fn try_admit(gateway: &Gateway, push: &mut Push) -> Option<Answer> {
+    let answer = match gateway.store.push(push) {
+        Outcome::Busy => return None,
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
             tracing::debug!(key = %push.key(), err = %refusal, "push refused");
@@ -148,8 +196,9 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
                 Answer::empty(accepted(gateway))
             }
         }
-        Outcome::Done | Outcome::Busy => Answer::empty(accepted(gateway)),
-    }
+        Outcome::Done => Answer::empty(accepted(gateway)),
+    };
+    Some(answer)
 }
 
 /// Answers a delete.
@@ -160,15 +209,29 @@ pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option
     {
         return body_error(&error);
     }
+    match delete_whole(gateway, path) {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+    }
+}
+
+/// Answers a delete whose body, if it has one, was read.
+pub(super) fn delete_whole<'a>(gateway: &'a Gateway, path: &GroupPath<'_>) -> Reply<'a> {
     let key = match grouping_key(path, gateway.options.names) {
         Ok(key) => key,
-        Err(text) => return Answer::error(400, text),
+        Err(text) => return Reply::Now(Answer::error(400, text)),
     };
-    while gateway.store.delete(&key) == Outcome::Busy {
-        tokio::task::yield_now().await;
-    }
     // Deleting an unknown group succeeds: the client already has what it asked for.
-    Answer::empty(202)
+    let answer = || Answer::empty(202);
+    if gateway.store.delete(&key) != Outcome::Busy {
+        return Reply::Now(answer());
+    }
+    Reply::Later(Box::pin(async move {
+        while gateway.store.delete(&key) == Outcome::Busy {
+            tokio::task::yield_now().await;
+        }
+        answer()
+    }))
 }
 
 /// Why a push does not reach the store.
@@ -232,7 +295,7 @@ pub(super) fn body_error(error: &BodyError) -> Answer {
 }
 
 /// How a body is to be read.
-struct BodyFormat {
+pub(super) struct BodyFormat {
     encoding: Encoding,
     is_protobuf: bool,
     is_form: bool,
@@ -261,10 +324,18 @@ impl From<protobuf::ParseError> for PushError {
 
 impl BodyFormat {
     fn of(headers: &HeaderMap, gateway: &Gateway) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
+        Self::new(bytes(CONTENT_TYPE), bytes(CONTENT_ENCODING), gateway)
+    }
+
+    /// As these headers say, the first ones of their names.
+    pub fn new(content_type: Option<&[u8]>, content_encoding: Option<&[u8]>, gateway: &Gateway) -> Self {
+        let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        let content_type = content_type.filter(|value| value.iter().all(is_visible)).unwrap_or_default();
+        let content_type = std::str::from_utf8(content_type).expect("visible characters are ASCII");
         let media = content_type.split(';').next().unwrap_or_default().trim();
         Self {
-            encoding: headers.get(CONTENT_ENCODING).map_or(Encoding::Identity, |value| Encoding::of(value.as_bytes())),
+            encoding: content_encoding.map_or(Encoding::Identity, Encoding::of),
             is_protobuf: is_delimited_protobuf(content_type),
             is_form: media.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
             names: gateway.options.names,
@@ -273,12 +344,24 @@ impl BodyFormat {
         }
     }
 
+    /// Whether a body of so many bytes is to be parsed on a thread for such.
+    pub fn is_large(&self, body_bytes: usize) -> bool {
+        // What is compressed says little about how long it takes.
+        let expected_bytes = if self.encoding == Encoding::Identity { body_bytes } else { body_bytes.saturating_mul(8) };
+        expected_bytes >= LARGE_BODY_BYTES
+    }
+
+    /// The body of a push that names no group: the reference has begun to decode it by then, too, and the connection can go on.
+    fn check_passed_over(&self, body: &[u8]) -> Result<(), BodyError> {
+        if self.encoding == Encoding::Gzip { request_body::check_gzip_header(body) } else { Ok(()) }
+    }
+
     /// Whether the body may be like an earlier one of its group or job as it lies there.
     fn may_have_form(&self, body: &[u8]) -> bool {
         !self.is_protobuf && self.encoding == Encoding::Identity && body.len() <= FORM_BYTES_MAX
     }
 
-    fn parse(&self, body: Bytes) -> Result<Families, PushError> {
+    fn parse(&self, body: &[u8]) -> Result<Families, PushError> {
         let body = request_body::decode(body, self.encoding, self.body_limits).map_err(PushError::Body)?;
         if self.is_protobuf {
             return Ok(protobuf::parse_within(&body, self.limits)?);

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 
@@ -104,18 +105,19 @@ pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Bytes,
 }
 
 /// Decompresses a body.
-pub(super) fn decode(body: Bytes, encoding: Encoding, limits: Limits) -> Result<Bytes, BodyError> {
-    match encoding {
-        Encoding::Identity => Ok(body),
+pub(super) fn decode(body: &[u8], encoding: Encoding, limits: Limits) -> Result<Cow<'_, [u8]>, BodyError> {
+    let decoded = match encoding {
+        Encoding::Identity => return Ok(Cow::Borrowed(body)),
         Encoding::Gzip => {
-            check_gzip_header(&body)?;
-            read_all(flate2::bufread::MultiGzDecoder::new(&*body), &body, limits, gzip_error)
+            check_gzip_header(body)?;
+            read_all(flate2::bufread::MultiGzDecoder::new(body), body, limits, gzip_error)
         }
-        Encoding::Snappy => read_all(snap::read::FrameDecoder::new(&*body), &body, limits, |error| match error.kind() {
+        Encoding::Snappy => read_all(snap::read::FrameDecoder::new(body), body, limits, |error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
             _ => "snappy: corrupt input",
         }),
-    }
+    };
+    decoded.map(Cow::Owned)
 }
 
 /// What the reference finds wrong as soon as it looks at a body that says it is compressed by gzip.
@@ -145,7 +147,7 @@ fn read_all(
     body: &[u8],
     limits: Limits,
     corrupt: impl Fn(&std::io::Error) -> &'static str,
-) -> Result<Bytes, BodyError> {
+) -> Result<Vec<u8>, BodyError> {
     let by_ratio = (body.len() as u64).saturating_mul(limits.decoded_ratio_max).max(RATIO_FREE_BYTES);
     let bytes_max = limits.decoded_bytes_max.min(by_ratio);
     let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
@@ -153,7 +155,7 @@ fn read_all(
     let taken = bytes_max.saturating_add(1);
     decoder.take(taken).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
     match decoded.len() as u64 > bytes_max {
-        false => Ok(decoded.into()),
+        false => Ok(decoded),
         true if bytes_max == limits.decoded_bytes_max => Err(BodyError::DecodedTooLarge { bytes_max }),
         true => Err(BodyError::RatioTooLarge { ratio_max: limits.decoded_ratio_max }),
     }
@@ -187,15 +189,15 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decoded(body: &[u8], encoding: Encoding) -> Result<Bytes, String> {
-        decode(Bytes::copy_from_slice(body), encoding, LIMITS).map_err(|error| error.to_string())
+    fn decoded(body: &[u8], encoding: Encoding) -> Result<Cow<'_, [u8]>, String> {
+        decode(body, encoding, LIMITS).map_err(|error| error.to_string())
     }
 
     #[test]
     fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
         let body = gzip(b"x 1\n");
-        assert_eq!(decoded(&body, Encoding::Gzip), Ok(Bytes::from_static(b"x 1\n")));
-        assert_eq!(decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip), Ok(Bytes::from_static(b"x 1\nx 1\n")));
+        assert_eq!(decoded(&body, Encoding::Gzip), Ok(b"x 1\n"[..].into()));
+        assert_eq!(decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip), Ok(b"x 1\nx 1\n"[..].into()));
         let check = |body: &[u8], text: &str| assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()));
         check(b"", "EOF");
         check(b"x 1\n", "unexpected EOF");
@@ -215,7 +217,7 @@ mod tests {
         let mut encoder = snap::write::FrameEncoder::new(Vec::new());
         encoder.write_all(b"x 1\n").unwrap();
         let body = encoder.into_inner().unwrap();
-        assert_eq!(decoded(&body, Encoding::Snappy), Ok(Bytes::from_static(b"x 1\n")));
+        assert_eq!(decoded(&body, Encoding::Snappy), Ok(b"x 1\n"[..].into()));
         let raw = snap::raw::Encoder::new().compress_vec(b"x 1\n").unwrap();
         assert!(decoded(&raw, Encoding::Snappy).is_err());
     }
@@ -223,8 +225,8 @@ mod tests {
     #[test]
     fn a_bomb_is_defused() {
         let check = |len: usize, limits: Limits, flag: Option<&str>| {
-            let body = Bytes::from(gzip(&vec![b'x'; len]));
-            let error = decode(body, Encoding::Gzip, limits).err().map(|error| error.to_string());
+            let body = gzip(&vec![b'x'; len]);
+            let error = decode(&body, Encoding::Gzip, limits).err().map(|error| error.to_string());
             let is_named = |flag: &str| error.as_ref().is_some_and(|error| error.ends_with(&format!("({flag})")));
             assert!(flag.map_or(error.is_none(), is_named), "{error:?}");
         };

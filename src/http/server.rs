@@ -1,9 +1,11 @@
 //! Sockets: listening, connections, and the end of both.
 
 use super::answer::Unread;
+use super::fast_path::{self, End};
 use super::gateway::Gateway;
 use super::lingering::Lingering;
 use super::service;
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,7 +25,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How long what clients had sent by then may take to be noticed.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
 /// Time for a head; also for an idle connection, because hyper has one timer for both: clients keep theirs for up to 90 s.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(150);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(150);
 /// Time between two attempts to accept, while the process or the system lacks something.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// More than any system allows: it takes its own limit then.
@@ -175,7 +177,7 @@ async fn accept(
 }
 
 /// Completes when connections are to be closed, also if that was so before.
-async fn closed(closing: &mut watch::Receiver<bool>) {
+pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
     while !*closing.borrow_and_update() {
         if closing.changed().await.is_err() {
             return;
@@ -184,7 +186,7 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 }
 
 async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     gateway: Arc<Gateway>,
     mut closing: watch::Receiver<bool>,
     _connection: mpsc::Sender<Infallible>,
@@ -193,9 +195,18 @@ async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    match fast_path::serve(&gateway, &mut stream, &mut closing).await {
+        End::Closed => {}
+        // On the heap: connections that are idle keep no room for it.
+        End::HandedOver(again) => Box::pin(serve_with_hyper(stream, again, &gateway, &mut closing)).await,
+    }
+}
+
+/// Serves a connection of which `again` was read already, to its end.
+async fn serve_with_hyper(stream: TcpStream, again: Bytes, gateway: &Gateway, closing: &mut watch::Receiver<bool>) {
     let is_unread = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let (gateway, is_unread) = (&gateway, &is_unread);
+        let is_unread = &is_unread;
         async move {
             let response = service::answer(gateway, request).await;
             if response.extensions().get::<Unread>().is_some() {
@@ -206,7 +217,7 @@ async fn serve(
         }
     });
     let discard_bytes_max = gateway.options.body_bytes_max.saturating_mul(DISCARD_BODIES).max(DISCARD_BYTES);
-    let stream = Lingering::new(stream, &is_unread, discard_bytes_max);
+    let stream = Lingering::new(stream, again, &is_unread, discard_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -214,7 +225,7 @@ async fn serve(
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let closed = closed(&mut closing);
+    let closed = closed(closing);
     tokio::pin!(closed);
     let mut is_registered = false;
     let result = std::future::poll_fn(|context| {

@@ -54,12 +54,14 @@ fn check_host(parts: &Parts) -> Option<Answer> {
     match (hosts.next(), hosts.next()) {
         (None, _) if parts.version >= hyper::Version::HTTP_11 => refused("missing required Host header"),
         (Some(_), Some(_)) => refused("too many Host headers"),
-        (Some(host), None) => {
-            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte);
-            if host.as_bytes().iter().all(is_part) { None } else { refused("malformed Host header") }
-        }
-        (None, _) => None,
+        (Some(host), None) if !is_host(host.as_bytes()) => refused("malformed Host header"),
+        (Some(_) | None, _) => None,
     }
+}
+
+/// Whether no byte of a `Host` ends a header or names nothing.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte))
 }
 
 /// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns the body if it is still to be read.
@@ -88,9 +90,7 @@ async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option
             let size = request_size(parts, &body);
             let mode = if method == Method::Put { PushMode::Replace } else { PushMode::Merge };
             let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
-            let ended = Instant::now();
-            gateway.telemetry.requests.count(Handler::Push, method, answer.status);
-            gateway.telemetry.requests.count_push(method, size, ended - began, gateway.ms_at(ended));
+            count_push(gateway, method, &answer, size, began);
             answer
         }
         (Route::Delete(path), body) => {
@@ -100,6 +100,14 @@ async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option
         }
         (route, _) => Box::pin(unread(gateway, route, parts, method)).await,
     }
+}
+
+/// Counts a push of so many bytes that `began` then; returns when it ended.
+pub(super) fn count_push(gateway: &Gateway, method: Method, answer: &Answer, size: u64, began: Instant) -> Instant {
+    let ended = Instant::now();
+    gateway.telemetry.requests.count(Handler::Push, method, answer.status);
+    gateway.telemetry.requests.count_push(method, size, ended - began, gateway.ms_at(ended));
+    ended
 }
 
 /// Routes that do not look at the body.
@@ -169,12 +177,22 @@ fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
 /// The size of a request as the reference counts it: request line, headers and announced body, without separators.
 fn request_size(parts: &Parts, body: &Incoming) -> u64 {
     let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
-    let headers = parts.headers.iter().map(|(name, value)| match name {
+    let headers = parts.headers.iter().map(|(name, value)| header_size(name.as_str(), value.as_bytes()));
+    head_size(parts.method.as_str(), target) + headers.sum::<u64>() + body.size_hint().exact().unwrap_or(0)
+}
+
+/// The share of a request line in that size.
+pub(super) fn head_size(method: &str, target_len: usize) -> u64 {
+    (method.len() + target_len + "HTTP/1.1".len()) as u64
+}
+
+/// The share of a header in that size.
+pub(super) fn header_size(name: &str, value: &[u8]) -> u64 {
+    let name_len = match name {
         // Go keeps these two apart from the others: the first counts without its name, the second not at all.
-        &header::HOST => value.len(),
-        &header::TRANSFER_ENCODING => 0,
-        name => name.as_str().len() + value.len(),
-    });
-    let line = target + parts.method.as_str().len() + "HTTP/1.1".len();
-    (line + headers.sum::<usize>()) as u64 + body.size_hint().exact().unwrap_or(0)
+        _ if name.eq_ignore_ascii_case("host") => 0,
+        _ if name.eq_ignore_ascii_case("transfer-encoding") => return 0,
+        name => name.len(),
+    };
+    (name_len + value.len()) as u64
 }
