@@ -22,7 +22,7 @@ use super::gateway::Gateway;
 use super::push::{self, BodyFormat, Reply};
 use super::router::Route;
 use super::server::{HEAD_TIMEOUT, closed};
-use super::service::{count_push, head_size, header_size, is_host};
+use super::service::{alphanumeric_and, count_push, head_size, header_size, is_host};
 use crate::store::PushMode;
 use crate::telemetry::{Handler, Method};
 use bytes::Bytes;
@@ -327,9 +327,7 @@ impl<'a> Received<'a> {
     /// None for something else.
     fn of_head(head: &httparse::Request<'_, 'a>, bytes: &'a [u8], head_len: usize) -> Option<Self> {
         let (method, path) = (head.method?, head.path?);
-        // What any reader of paths takes for the same path.
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~@=%+:,;!$&'()*".contains(&byte);
-        if head.version != Some(1) || !path.bytes().all(is_plain) {
+        if head.version != Some(1) || !path.bytes().all(|byte| PATH_BYTES[usize::from(byte)]) {
             return None;
         }
         let mut size = head_size(method, path.len());
@@ -376,6 +374,9 @@ impl<'a> Received<'a> {
         Some(Self::Whole(Request { method, path, content_type, content_encoding, is_last, body, len, size }))
     }
 }
+
+/// What any reader of paths takes for the same path.
+const PATH_BYTES: [bool; 256] = alphanumeric_and(b"/-_.~@=%+:,;!$&'()*");
 
 /// A length in decimal digits, of what may be here as a whole.
 fn length(digits: &[u8]) -> Option<usize> {

@@ -61,7 +61,24 @@ fn check_host(parts: &Parts) -> Option<Answer> {
 
 /// Whether no byte of a `Host` ends a header or names nothing.
 pub(super) fn is_host(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte))
+    const HOST_BYTES: [bool; 256] = alphanumeric_and(b"!$%&'()*+,-.:;=[]_~");
+    value.iter().all(|&byte| HOST_BYTES[usize::from(byte)])
+}
+
+/// Which bytes are ASCII letters, digits or one of `others`: every request has them looked at.
+pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
+    let mut is_one = [false; 256];
+    let mut byte = 0;
+    while byte < is_one.len() {
+        is_one[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        is_one[others[i] as usize] = true;
+        i += 1;
+    }
+    is_one
 }
 
 /// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns the body if it is still to be read.
