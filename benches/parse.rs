@@ -4,7 +4,7 @@ mod common;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pushgateway::exposition::{Limits, protobuf, text};
-use pushgateway::model::{LabelSet, NameScheme};
+use pushgateway::model::NameScheme;
 use std::collections::HashMap;
 use std::hint::black_box;
 
@@ -23,20 +23,6 @@ fn naive(body: &str) -> HashMap<String, Vec<Sample>> {
     families
 }
 
-/// The families of a text body as delimited messages.
-fn delimited(body: &str) -> Vec<u8> {
-    let families = common::families(body);
-    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Default::default()), Vec::new());
-    for family in families.skeleton.families() {
-        let template = protobuf::FamilyTemplate::new(family, &[], false, Default::default());
-        let mut metrics = Vec::new();
-        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
-        protobuf::write_header(family.name(), family.help(), family.metric_type(), Default::default(), metrics.len(), &mut out);
-        out.extend_from_slice(&metrics);
-    }
-    out
-}
-
 fn large_body(n_series: usize) -> String {
     let line = |i: usize| format!("requests_total{{code=\"{}\",handler=\"/api/v1/{i}\",method=\"GET\"}} {i}.5\n", 200 + i % 7);
     "# TYPE requests_total counter\n".to_owned() + &(0..n_series).map(line).collect::<String>()
@@ -45,7 +31,7 @@ fn large_body(n_series: usize) -> String {
 fn parse(c: &mut Criterion) {
     for (shape, body) in [("12_lines", common::fleet_body(1)), ("10000_series", large_body(10_000))] {
         let expected = common::families(&body);
-        let message = delimited(&body);
+        let message = common::delimited(&body);
         // The messages are in the order in which metrics are exposed.
         let sorted = |mut values: Vec<u64>| {
             values.sort_unstable();

@@ -1,8 +1,8 @@
 //! What the benches push: a fleet of batch jobs, each with a dozen lines.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
-use pushgateway::exposition::text;
-use pushgateway::model::{Families, GroupingKey, NameScheme};
+use pushgateway::exposition::{protobuf, text};
+use pushgateway::model::{Families, GroupingKey, LabelSet, NameScheme};
 use pushgateway::store::{Config, Outcome, Push, PushMode, Store};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -40,6 +40,20 @@ pub fn key(n: u64) -> Arc<GroupingKey> {
 /// Parsed families.
 pub fn families(body: &str) -> Families {
     text::parse(body.as_bytes(), NameScheme::Legacy).expect("a valid body")
+}
+
+/// The families of a text body as delimited messages.
+pub fn delimited(body: &str) -> Vec<u8> {
+    let families = families(body);
+    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Default::default()), Vec::new());
+    for family in families.skeleton.families() {
+        let template = protobuf::FamilyTemplate::new(family, &[], false, Default::default());
+        let mut metrics = Vec::new();
+        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
+        protobuf::write_header(family.name(), family.help(), family.metric_type(), Default::default(), metrics.len(), &mut out);
+        out.extend_from_slice(&metrics);
+    }
+    out
 }
 
 /// One push of these families.
