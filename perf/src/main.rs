@@ -1,7 +1,10 @@
 //! The load harness of the gateway: drives a fleet of pushers against one or several servers, checks that they tell the truth, and
 //! says what it cost.
 
+mod answer;
+mod bare_loop;
 mod client;
+mod event_loop;
 mod idle;
 mod ledger;
 mod load;
@@ -162,6 +165,9 @@ struct Load {
     /// Groups of the fleet; all are made before the measurement.
     #[arg(long, default_value_t = 1000, help_heading = "Load")]
     groups: u32,
+    /// Lines with a number that a push has; the first twelve are compared with what scrapes show.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(12..), help_heading = "Load")]
+    lines: u32,
     /// Of a hundred pushes so many are POSTs.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     add_percent: u8,
@@ -245,7 +251,7 @@ impl Load {
             return toml::from_str(&text).map_err(|error| with_path(error.to_string()));
         }
         let (kind, groups, add_percent) = (self.workload, self.groups, self.add_percent);
-        Ok(Workload { kind, groups, add_percent, format: self.format, encoding: self.encoding })
+        Ok(Workload { kind, groups, add_percent, format: self.format, encoding: self.encoding, lines: self.lines })
     }
 
     fn settings(&self) -> Result<Settings, String> {
@@ -268,8 +274,8 @@ impl Load {
             threads: self.threads,
             seed: self.seed,
             programs: Programs { gateway: self.gateway.clone(), folder: self.programs.clone() },
-            // A group of the fleet takes some 1.3 KB of text.
-            floor_bytes: self.floor_bytes.unwrap_or(workload.groups as usize * 1300),
+            // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
+            floor_bytes: self.floor_bytes.unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / 12),
             workload,
         })
     }
@@ -342,11 +348,12 @@ fn run(task: Task) -> Result<bool, String> {
         }
         Task::Serve { server, listen, metrics_bytes } => {
             process::raise_open_files();
+            let failed = |error: std::io::Error| format!("{listen}: {error}");
+            if server == "sink" {
+                return servers::sink(&listen).map(|()| true).map_err(failed);
+            }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-            let served = runtime.block_on(async {
-                if server == "floor" { servers::floor(&listen, metrics_bytes).await } else { servers::sink(&listen).await }
-            });
-            served.map(|()| true).map_err(|error| format!("{listen}: {error}"))
+            runtime.block_on(servers::floor(&listen, metrics_bytes)).map(|()| true).map_err(failed)
         }
     }
 }

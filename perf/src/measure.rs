@@ -52,8 +52,11 @@ pub struct Row {
     /// Microseconds by percentile.
     pub latency_us: Vec<(f64, f64)>,
     pub latency_max_us: f64,
-    /// How far the generator was behind its own schedule at worst.
+    /// How far the generator was behind its own schedule (open loop): of a hundred pushes 99 less, and at worst.
+    pub generator_late_p99_us: f64,
     pub generator_late_us: f64,
+    /// Pushes that were due (open loop), and for which no connection was free until the end.
+    pub unsent: u64,
     /// What the target used, if its process is known.
     pub usage: Option<Usage>,
     /// Microseconds of the target's CPU for each answer.
@@ -137,7 +140,7 @@ fn prepare(name: &str, settings: &Settings) -> Result<Contender, String> {
             let _ = load::final_scrape(target.address, path, settings.scrape_gzip, &ledger);
         }
     }
-    load::run(Plan { count: None, bulk: None, ..self::plan(&target, settings, settings.warm_up, groups) }, &ledger, |_| ());
+    load::run(Plan { count: None, bulk: None, ..self::plan(&target, settings, settings.warm_up, groups) }, &ledger);
     Ok(Contender { target, ledger, groups })
 }
 
@@ -173,7 +176,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
     let plan = plan(target, settings, settings.duration, *groups);
     let usage = || target.pid.and_then(Usage::of);
     let (before, own_before) = (usage(), Usage::of(std::process::id()));
-    let measured = load::run(plan, ledger, |_| ());
+    let measured = load::run(plan, ledger);
     let (after, own_after) = (usage(), Usage::of(std::process::id()));
     let mut lies: Vec<String> = measured.lies.iter().map(ToString::to_string).collect();
     let mut scrapes = measured.scrapes.clone();
@@ -203,7 +206,9 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         per_second: measured.per_second(),
         latency_us: percentiles(&measured),
         latency_max_us: measured.latency.max() as f64 / 1e3,
-        generator_late_us: measured.late_max.as_secs_f64() * 1e6,
+        generator_late_p99_us: measured.late.value_at_quantile(0.99) as f64 / 1e3,
+        generator_late_us: measured.late.max() as f64 / 1e3,
+        unsent: measured.n_unsent,
         usage: used,
         cpu_us: used.map(|used| used.cpu_seconds() * 1e6 / n),
         generator_cpu_us: own * 1e6 / n,

@@ -1,7 +1,7 @@
 //! What a reader gets: a table, lines of JSON, a page with plots.
 
 use crate::measure::Row;
-use crate::self_cost::Cost;
+use crate::self_cost::{Cost, Cpu};
 use plotters::prelude::*;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -160,10 +160,12 @@ struct Conditions {
 /// What the generator costs, in words.
 pub fn generator_line() -> String {
     let Some(cost) = GENERATOR.get() else { return String::new() };
-    let wrk = cost.wrk_us.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {} µs", figure(wrk)));
+    let in_words = |cpu: Cpu| format!("{} µs ({} of them in the kernel)", figure(cpu.total_us()), figure(cpu.system_us));
+    let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {}", in_words(wrk)));
     format!(
-        "The generator takes {} µs of CPU for a request to a server that costs next to nothing; {wrk}.",
-        figure(cost.generator_us)
+        "The generator takes {} of CPU for a request to a server that costs next to nothing; {wrk}; a bare loop of send and recv {}.",
+        in_words(cost.generator),
+        in_words(cost.bare_loop)
     )
 }
 
