@@ -282,3 +282,177 @@ fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// Sends the same request so often over each connection, at such moments.
+    struct Repeat {
+        request: Vec<u8>,
+        left: Vec<u32>,
+        gap: Duration,
+        due: Vec<Instant>,
+        statuses: BTreeMap<u16, u32>,
+        lost: BTreeMap<String, u32>,
+    }
+
+    impl Work for Repeat {
+        fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+            if self.left[connection] == 0 {
+                return Next::Nothing;
+            }
+            if self.due[connection] > now {
+                return Next::At(self.due[connection]);
+            }
+            self.due[connection] += self.gap;
+            self.left[connection] -= 1;
+            Next::Send(&self.request)
+        }
+
+        fn answered(&mut self, _connection: usize, status: u16, _now: Instant) {
+            *self.statuses.entry(status).or_default() += 1;
+        }
+
+        fn lost(&mut self, _connection: usize, why: String) {
+            *self.lost.entry(why).or_default() += 1;
+        }
+    }
+
+    fn repeat(address: SocketAddr, keep_alive: bool, request: Vec<u8>, n_connections: usize, n: u32, gap: Duration) -> Repeat {
+        let due = vec![Instant::now(); n_connections];
+        let left = vec![n; n_connections];
+        let work = Repeat { request, left, gap, due, statuses: BTreeMap::new(), lost: BTreeMap::new() };
+        run(address, keep_alive, n_connections, work)
+    }
+
+    fn request(body_len: usize) -> Vec<u8> {
+        let mut request = format!("PUT / HTTP/1.1\r\nContent-Length: {body_len}\r\n\r\n").into_bytes();
+        request.resize(request.len() + body_len, b'x');
+        request
+    }
+
+    /// A server that reads requests of so many bytes, and is told the number of each over all connections: it answers with these
+    /// pieces, and closes if there are none more to come. Also how many connections it has seen.
+    fn serve(request_len: usize, answer: fn(u64) -> (Vec<Vec<u8>>, bool)) -> (SocketAddr, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (n_connections, n_requests) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let seen = Arc::clone(&n_connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, n_requests) = (stream.unwrap(), Arc::clone(&n_requests));
+                seen.fetch_add(1, Relaxed);
+                std::thread::spawn(move || {
+                    let mut request = vec![0; request_len];
+                    stream.set_nodelay(true).unwrap();
+                    while stream.read_exact(&mut request).is_ok() {
+                        let (pieces, closes) = answer(n_requests.fetch_add(1, Relaxed));
+                        for piece in pieces {
+                            if stream.write_all(&piece).is_err() {
+                                return;
+                            }
+                        }
+                        if closes {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (address, n_connections)
+    }
+
+    fn whole(answer: &str) -> Vec<Vec<u8>> {
+        vec![answer.as_bytes().to_vec()]
+    }
+
+    fn ok(_: u64) -> (Vec<Vec<u8>>, bool) {
+        (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), false)
+    }
+
+    #[test]
+    fn answers_of_every_shape_are_read() {
+        let answer = |n: u64| match n % 5 {
+            0 => (b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok".chunks(1).map(<[u8]>::to_vec).collect(), false),
+            1 => (whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), false),
+            2 => (whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), true),
+            3 => (whole("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
+            // Larger than what is read at once.
+            _ => (whole(&format!("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}", "x".repeat(300_000))), false),
+        };
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 4, 25, Duration::ZERO);
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_counted_by_kind() {
+        let answer = |n: u64| match n % 4 {
+            0 => (whole("nonsense\r\n\r\n"), false),
+            1 => (Vec::new(), true),
+            2 => (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"), true),
+            _ => ok(n),
+        };
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 1, 40, Duration::ZERO);
+        let kinds: Vec<(&str, u32)> = done.lost.iter().map(|(why, &n)| (why.as_str(), n)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("broken answer: connection closed within it", 10),
+                ("broken answer: invalid HTTP version", 10),
+                ("connection closed instead of an answer", 10)
+            ]
+        );
+        assert_eq!(done.statuses, BTreeMap::from([(200, 10)]));
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_told() {
+        // Bound, so that nobody else listens there.
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+        let done = repeat(address, true, request(7), 2, 3, Duration::ZERO);
+        assert_eq!(done.lost, BTreeMap::from([("connection refused".to_owned(), 6)]));
+    }
+
+    #[test]
+    fn a_large_request_arrives_whole() {
+        let large = request(20 << 20);
+        let (address, _) = serve(large.len(), ok);
+        let done = repeat(address, true, large, 2, 2, Duration::ZERO);
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 4)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_connection_is_kept_unless_it_should_not_be() {
+        for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
+            let (address, n_connections) = serve(request(7).len(), ok);
+            let done = repeat(address, keep_alive, request(7), 3, 20, Duration::ZERO);
+            assert_eq!((done.statuses, n_connections.load(Relaxed)), (BTreeMap::from([(200, 60)]), n_expected));
+        }
+    }
+
+    #[test]
+    fn a_server_may_close_between_requests() {
+        let answer = |n: u64| (ok(n).0, true);
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 2, 5, Duration::from_millis(20));
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 10)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn nothing_is_sent_before_it_is_due() {
+        let (address, _) = serve(request(7).len(), ok);
+        let began = Instant::now();
+        let done = repeat(address, true, request(7), 2, 11, Duration::from_millis(5));
+        assert_eq!(done.statuses, BTreeMap::from([(200, 22)]));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+    }
+}

@@ -42,7 +42,8 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
     }
     let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
     println!("{} connections: {} × the floor's memory", connections, figure(ratio));
-    json.map_or(Ok(()), |path| report::append_json(path, &rows))
+    let mut json = report::JsonLines::open(json)?;
+    rows.iter().try_for_each(|row| json.append(row))
 }
 
 fn measure(target: &Target, connections: u32) -> Result<Row, String> {

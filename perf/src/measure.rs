@@ -25,7 +25,10 @@ pub struct Settings {
     pub count: Option<u64>,
     pub bulk: Option<Bulk>,
     pub warm_up: Duration,
-    pub preload_max: Duration,
+    /// After so long preloading stops.
+    pub give_up_after: Duration,
+    /// Whether a target that could not be preloaded is left out; otherwise it is measured with what it has.
+    pub leaves_out: bool,
     pub threads: usize,
     pub seed: u64,
     pub programs: Programs,
@@ -41,6 +44,8 @@ pub struct Row {
     pub connections: u32,
     pub keep_alive: bool,
     pub rate: Option<f64>,
+    /// Seconds between scrapes beside the pushes; 0 for none.
+    pub scrape_interval: f64,
     pub seed: u64,
     /// Groups that were there, which may be fewer than asked for.
     pub groups: u32,
@@ -86,19 +91,45 @@ struct Contender {
     groups: u32,
 }
 
-/// Measures each target once a round.
+/// What a comparison showed.
+#[derive(Default)]
+pub struct Compared {
+    pub rows: Vec<Row>,
+    /// Targets that could not be preloaded, in words.
+    pub notes: Vec<String>,
+    /// Those of them that were left out.
+    pub left_out: Vec<String>,
+}
+
+/// Measures each target, which may come with its process, once a round. `each` is given a row as soon as it is there.
 ///
 /// # Errors
 ///
-/// A target cannot be started.
-pub fn compare(names: &[String], rounds: u32, settings: &Settings) -> Result<Vec<Row>, String> {
-    let mut contenders = Vec::new();
-    for name in names {
-        contenders.push(prepare(name, settings)?);
+/// A target cannot be started, or `each` fails.
+pub fn compare(
+    targets: &[(String, Option<u32>)],
+    rounds: u32,
+    settings: &Settings,
+    mut each: impl FnMut(&Row) -> Result<(), String>,
+) -> Result<Compared, String> {
+    let (mut contenders, mut compared) = (Vec::new(), Compared::default());
+    for (name, pid) in targets {
+        let (contender, note) = prepare(name, *pid, settings)?;
+        let is_left_out = note.is_some() && settings.leaves_out;
+        if let Some(note) = note {
+            let what = if is_left_out { "left out here".to_owned() } else { format!("measured with {}", contender.groups) };
+            let note = format!("{note}; {what}");
+            println!("{note}");
+            compared.notes.push(note);
+        }
+        if is_left_out {
+            compared.left_out.push(name.clone());
+        } else {
+            contenders.push(contender);
+        }
     }
     let total = u64::from(rounds) * contenders.len() as u64;
     let bar = progress_bar(total, "round");
-    let mut rows = Vec::new();
     for round in 1..=rounds {
         for contender in &contenders {
             bar.set_message(contender.target.name.clone());
@@ -106,12 +137,13 @@ pub fn compare(names: &[String], rounds: u32, settings: &Settings) -> Result<Vec
             if bar.is_hidden() {
                 println!("round {round} {}: {:.0}/s, {:?} µs CPU", row.target, row.per_second, row.cpu_us);
             }
-            rows.push(row);
+            each(&row)?;
+            compared.rows.push(row);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    Ok(rows)
+    Ok(compared)
 }
 
 fn progress_bar(len: u64, unit: &str) -> ProgressBar {
@@ -119,29 +151,37 @@ fn progress_bar(len: u64, unit: &str) -> ProgressBar {
     ProgressBar::new(len).with_style(style.expect("a valid template"))
 }
 
-fn prepare(name: &str, settings: &Settings) -> Result<Contender, String> {
-    let target = target::start(name, &settings.programs, settings.floor_bytes)?;
-    let ledger = Arc::new(Ledger::new(settings.workload.n_groups(), settings.workload.is_shared()));
-    let bar = progress_bar(u64::from(settings.workload.n_groups()), "group");
-    bar.set_message(format!("preloading {name}"));
-    let plan = plan(&target, settings, settings.warm_up, settings.workload.n_groups());
-    let groups = if settings.workload.is_churning() {
-        0
-    } else {
-        load::preload(&plan, &ledger, settings.preload_max, |n| bar.set_position(n))
-    };
-    bar.finish_and_clear();
-    if groups < settings.workload.n_groups() && !settings.workload.is_churning() {
-        println!("{name}: {groups} groups in {:?}, not more", settings.preload_max);
+/// A target with its groups; a note if they are not all there.
+fn prepare(name: &str, pid: Option<u32>, settings: &Settings) -> Result<(Contender, Option<String>), String> {
+    let mut target = target::start(name, &settings.programs, settings.floor_bytes)?;
+    target.pid = target.pid.or(pid);
+    let wanted = settings.workload.n_groups();
+    let ledger = Arc::new(Ledger::new(wanted, settings.workload.is_shared()));
+    let (mut groups, mut note) = (0, None);
+    if !settings.workload.is_churning() {
+        let bar = progress_bar(u64::from(wanted), "group");
+        bar.set_message(format!("preloading {name}"));
+        let to_preload = plan(&target, settings, settings.warm_up, wanted);
+        groups = load::preload(&to_preload, &ledger, settings.give_up_after, |n| bar.set_position(n));
+        bar.finish_and_clear();
+        let seconds = settings.give_up_after.as_secs_f64();
+        note = (groups < wanted)
+            .then(|| format!("{name}: gave up preloading {wanted} groups after {seconds} s, with {groups} there"));
     }
+    if note.is_none() || !settings.leaves_out {
+        warm_up(&target, settings, &ledger, groups);
+    }
+    Ok((Contender { target, ledger, groups }, note))
+}
+
+fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u32) {
     // A second scrape is what the first one's memory and caches are for.
     if let Some(path) = &target.scrape_path {
         for _ in 0..2 {
-            let _ = load::final_scrape(target.address, path, settings.scrape_gzip, &ledger);
+            let _ = load::final_scrape(target.address, path, settings.scrape_gzip, ledger);
         }
     }
-    load::run(Plan { count: None, bulk: None, ..self::plan(&target, settings, settings.warm_up, groups) }, &ledger);
-    Ok(Contender { target, ledger, groups })
+    load::run(Plan { count: None, bulk: None, ..plan(target, settings, settings.warm_up, groups) }, ledger);
 }
 
 fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -> Plan {
@@ -199,6 +239,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         connections: settings.connections,
         keep_alive: settings.keep_alive,
         rate: settings.rate,
+        scrape_interval: settings.scrape_interval.as_secs_f64(),
         seed: settings.seed,
         groups: *groups,
         seconds: measured.elapsed.as_secs_f64(),

@@ -327,7 +327,6 @@ impl Scenario {
     }
 
     fn write_json(&self) -> Result<(), String> {
-        let Some(path) = &self.settings.json else { return Ok(()) };
         #[derive(Serialize)]
         struct Line<'a> {
             scenario: &'a str,
@@ -336,7 +335,7 @@ impl Scenario {
         }
         let figures = self.figures.0.iter().map(|(name, series)| (name.as_str(), series)).collect();
         let scenario = if self.settings.only_delete { "delete" } else { "scrape" };
-        report::append_json(path, &[Line { scenario, groups: self.settings.groups, figures }])
+        report::JsonLines::open(self.settings.json.as_deref())?.append(&Line { scenario, groups: self.settings.groups, figures })
     }
 }
 
