@@ -7,6 +7,7 @@
 use crate::client::Connection;
 use crate::event_loop::{self, Next, Work};
 use crate::ledger::{Ledger, Lie};
+use crate::process;
 use crate::workload::{self, Action, Requests, What, Workload};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -108,6 +109,8 @@ pub struct Measured {
     pub late: Histogram<u64>,
     /// Pushes that were due (open loop), and for which no connection was free until the end.
     pub n_unsent: u64,
+    /// Share of the time for which the busiest thread of the generator ran or waited for a core.
+    pub busy: f64,
 }
 
 impl Measured {
@@ -129,6 +132,7 @@ struct PerThread {
     lost: BTreeMap<String, u64>,
     late: Histogram<u64>,
     n_unsent: u64,
+    busy: f64,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -137,7 +141,7 @@ fn histogram() -> Histogram<u64> {
 
 impl PerThread {
     fn new() -> Self {
-        Self { latency: histogram(), statuses: BTreeMap::new(), lost: BTreeMap::new(), late: histogram(), n_unsent: 0 }
+        Self { latency: histogram(), statuses: BTreeMap::new(), lost: BTreeMap::new(), late: histogram(), n_unsent: 0, busy: 0.0 }
     }
 }
 
@@ -206,6 +210,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
         lies: Vec::new(),
         late: histogram(),
         n_unsent: 0,
+        busy: 0.0,
     };
     for thread in threads {
         let of_thread = thread.join().expect("a generator panicked");
@@ -214,6 +219,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
         of_thread.statuses.into_iter().for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
         of_thread.lost.into_iter().for_each(|(kind, n)| *measured.lost.entry(kind).or_default() += n);
         measured.n_unsent += of_thread.n_unsent;
+        measured.busy = measured.busy.max(of_thread.busy);
     }
     for client in bulk {
         let one = client.join().expect("a bulk client panicked");
@@ -234,7 +240,11 @@ fn generate(run: &Arc<Run>, thread: u32) -> PerThread {
     let n_pushers = pushers.len();
     let requests = Requests::new(&plan.workload, &plan.prefix, plan.keep_alive);
     let fleet = Fleet { run: Arc::clone(run), requests, pushers, seen: PerThread::new(), n_200: 0 };
-    event_loop::run(plan.address, plan.keep_alive, n_pushers, fleet).finish()
+    let (began, busy_before) = (Instant::now(), process::busy_time());
+    let mut seen = event_loop::run(plan.address, plan.keep_alive, n_pushers, fleet).finish();
+    let busy = busy_before.zip(process::busy_time()).map_or(Duration::ZERO, |(before, after)| after.saturating_sub(before));
+    seen.busy = busy.as_secs_f64() / began.elapsed().as_secs_f64();
+    seen
 }
 
 /// When the pushes of a connection are due.
@@ -795,5 +805,7 @@ mod tests {
         // A third of the time of the run is the stall: pushes that were due in it waited half of it in the middle.
         assert!(milliseconds(0.999) > 900, "p99.9 {} ms", milliseconds(0.999));
         assert!(milliseconds(0.9) > 500, "p90 {} ms", milliseconds(0.9));
+        // All of them were sent in the end, but for what the end cuts off.
+        assert!(measured.n_unsent <= 8, "{} unsent", measured.n_unsent);
     }
 }

@@ -62,6 +62,8 @@ pub struct Row {
     pub generator_late_us: f64,
     /// Pushes that were due (open loop), and for which no connection was free until the end.
     pub unsent: u64,
+    /// Share of the time for which the generator's busiest thread ran or waited for a core.
+    pub generator_busy: f64,
     /// What the target used, if its process is known.
     pub usage: Option<Usage>,
     /// Microseconds of the target's CPU for each answer.
@@ -79,6 +81,12 @@ impl Row {
     /// Whether nothing was lost, torn or invented, as far as that was looked at.
     pub fn is_true(&self) -> bool {
         self.lies.is_empty() && self.lost.is_empty()
+    }
+
+    /// Whether the generator could not keep its schedule (open loop): it sent one push in a hundred more than a millisecond late, or
+    /// had no time to spare, so that answers waited for it.
+    pub fn is_generator_behind(&self) -> bool {
+        self.rate.is_some() && (self.generator_late_p99_us > 1000.0 || self.generator_busy > 0.95)
     }
 }
 
@@ -250,6 +258,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         generator_late_p99_us: measured.late.value_at_quantile(0.99) as f64 / 1e3,
         generator_late_us: measured.late.max() as f64 / 1e3,
         unsent: measured.n_unsent,
+        generator_busy: measured.busy,
         usage: used,
         cpu_us: used.map(|used| used.cpu_seconds() * 1e6 / n),
         generator_cpu_us: own * 1e6 / n,

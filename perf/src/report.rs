@@ -125,20 +125,20 @@ pub fn table(rows: &[Row]) {
         for (kind, n) in &row.lost {
             println!("FAILED: {} round {}: {n} pushes not answered: {kind}", row.target, row.round);
         }
-        if row.generator_late_p99_us > LATE_US_MAX {
+        if row.is_generator_behind() {
+            let busy = row.generator_busy * 100.0;
             println!(
-                "{} round {}: the generator was behind its own schedule: latencies are its own in part",
+                "{} round {}: the generator was behind its own schedule, busy or waiting for a core {busy:.0} % of the time: \
+                 latencies are its own in part",
                 row.target, row.round
             );
         }
-        if row.unsent > 0 {
+        // One a connection is what the end of a run cuts off.
+        if row.unsent > u64::from(row.connections) {
             println!("{} round {}: {} pushes were due, and no connection was free for them", row.target, row.round, row.unsent);
         }
     }
 }
-
-/// A generator that sends one push in a hundred so much too late is behind its own schedule.
-const LATE_US_MAX: f64 = 1000.0;
 
 /// How late pushes were sent, where they were due at a time.
 fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
