@@ -3,7 +3,7 @@
 use crate::process::{self, Usage};
 use crate::report::{self, figure};
 use crate::target::{self, Programs, Target};
-use crate::workload::{Action, Encoding, Format, Kind, What, Workload};
+use crate::workload::{Action, Requests, What, Workload};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -42,7 +42,8 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
     }
     let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
     println!("{} connections: {} × the floor's memory", connections, figure(ratio));
-    json.map_or(Ok(()), |path| report::append_json(path, &rows))
+    let mut json = report::JsonLines::open(json)?;
+    rows.iter().try_for_each(|row| json.append(row))
 }
 
 fn measure(target: &Target, connections: u32) -> Result<Row, String> {
@@ -52,12 +53,10 @@ fn measure(target: &Target, connections: u32) -> Result<Row, String> {
         std::thread::sleep(Duration::from_secs(3));
         target.pid.and_then(Usage::of).map_or(0, |usage| usage.resident_bytes)
     };
-    let workload = Workload { kind: Kind::Fleet, groups: 1, add_percent: 0, format: Format::Text, encoding: Encoding::Identity };
-    let (mut request, mut scratch) = (Vec::new(), Vec::new());
+    let mut requests = Requests::new(&Workload::fleet(1), &target.prefix, true);
     let mut push = |seq| -> std::io::Result<TcpStream> {
-        workload.write_request(What { action: Action::Push, group: 0, seq }, &target.prefix, true, &mut request, &mut scratch);
         let mut stream = TcpStream::connect(target.address)?;
-        stream.write_all(&request)?;
+        stream.write_all(requests.write(What { action: Action::Push, group: 0, seq }))?;
         let mut answer = [0; 1024];
         let n = stream.read(&mut answer)?;
         if answer[..n].starts_with(b"HTTP/1.1 200") { Ok(stream) } else { Err(std::io::Error::other("not answered 200")) }

@@ -176,14 +176,13 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Action, Encoding, Format, Kind, What, Workload};
+    use crate::workload::{Action, Requests, What, Workload};
 
     /// The lines of a push as a gateway shows them.
     fn exposed(group: u32, seq: u64) -> String {
-        let workload =
-            Workload { kind: Kind::Fleet, groups: 9, add_percent: 0, format: Format::Text, encoding: Encoding::Identity };
-        let (mut out, mut body) = (Vec::new(), Vec::new());
-        workload.write_request(What { action: Action::Push, group, seq }, "", true, &mut out, &mut body);
+        let mut requests = Requests::new(&Workload::fleet(9), "", true);
+        requests.write(What { action: Action::Push, group, seq });
+        let body = requests.body().to_vec();
         let labels = format!("instance=\"node-{group:07}\",job=\"fleet\"");
         let line = |line: &str| match line.split_once('{') {
             Some((name, rest)) => format!("{name}{{{labels},{rest}\n"),

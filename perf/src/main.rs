@@ -1,7 +1,10 @@
 //! The load harness of the gateway: drives a fleet of pushers against one or several servers, checks that they tell the truth, and
 //! says what it cost.
 
+mod answer;
+mod bare_loop;
 mod client;
+mod event_loop;
 mod idle;
 mod ledger;
 mod load;
@@ -17,11 +20,12 @@ mod workload;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use load::Bulk;
 use measure::Settings;
+use report::JsonLines;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use target::Programs;
-use workload::{Encoding, Format, Kind, Workload};
+use workload::{Encoding, Format, Kind, N_LINES, Workload};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -63,6 +67,9 @@ enum Task {
         output: Output,
     },
     /// Compare along an axis, and plot it.
+    ///
+    /// What was measured is in the files after each point. A target that cannot be preloaded with so many groups in the time of
+    /// --give-up-after is left out at this point, and where there are more groups.
     Sweep {
         /// Targets, separated by commas.
         #[arg(long, value_delimiter = ',', default_value = "self,floor")]
@@ -70,9 +77,9 @@ enum Task {
         /// What varies.
         #[arg(long, value_enum, default_value_t = Axis::Groups)]
         axis: Axis,
-        /// Its values, separated by commas.
-        #[arg(long, value_delimiter = ',', default_value = "100,1000,10000,100000")]
-        values: Vec<u32>,
+        /// Its values, separated by commas, smallest first; by default such as suit the axis.
+        #[arg(long, value_delimiter = ',')]
+        values: Vec<f64>,
         /// Rounds for each value.
         #[arg(long, default_value_t = 3)]
         rounds: u32,
@@ -149,6 +156,59 @@ enum Axis {
     Groups,
     /// Connections.
     Connections,
+    /// Lines of a push.
+    Lines,
+    /// Seconds between scrapes beside the pushes; 0 for none.
+    ScrapeInterval,
+}
+
+impl Axis {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Groups => "groups",
+            Self::Connections => "connections",
+            Self::Lines => "lines",
+            Self::ScrapeInterval => "scrape-interval",
+        }
+    }
+
+    fn default_values(self) -> &'static [f64] {
+        match self {
+            Self::Groups => &[100.0, 1000.0, 10_000.0, 100_000.0],
+            Self::Connections => &[1.0, 8.0, 64.0, 512.0],
+            Self::Lines => &[12.0, 100.0, 1000.0, 10_000.0],
+            Self::ScrapeInterval => &[0.5, 1.0, 5.0, 15.0],
+        }
+    }
+
+    fn set(self, value: f64, settings: &mut Settings) -> Result<(), String> {
+        let whole = |least: u32| {
+            let is_one = value.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&value);
+            let name = self.name();
+            if is_one {
+                Ok(value as u32)
+            } else {
+                Err(format!("--values: {name} are whole numbers from {least} on, not {value}"))
+            }
+        };
+        match self {
+            Self::Groups => settings.workload.groups = whole(1)?,
+            Self::Connections => settings.connections = whole(1)?,
+            Self::Lines => settings.workload.lines = whole(N_LINES as u32)?,
+            Self::ScrapeInterval => settings.scrape_interval = interval("--values", value)?,
+        }
+        Ok(())
+    }
+}
+
+fn interval(name: &str, seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{name}: {seconds} is no number of seconds"))
+}
+
+/// Seconds, such as 60 or 60s.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    interval("seconds", number)
 }
 
 #[derive(Args, Clone)]
@@ -162,6 +222,9 @@ struct Load {
     /// Groups of the fleet; all are made before the measurement.
     #[arg(long, default_value_t = 1000, help_heading = "Load")]
     groups: u32,
+    /// Lines with a number that a push has; the first twelve are compared with what scrapes show.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(12..), help_heading = "Load")]
+    lines: u32,
     /// Of a hundred pushes so many are POSTs.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     add_percent: u8,
@@ -204,9 +267,11 @@ struct Load {
     /// Seconds of load before the first one.
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
-    /// Seconds after which preloading stops, for targets that cannot take so many groups.
-    #[arg(long, default_value_t = 60.0, help_heading = "Measurement")]
-    preload_max: f64,
+    /// Seconds after which preloading stops, for targets that cannot take so many groups; they are measured with those they have,
+    /// and left out of a sweep.
+    #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
+    #[arg(help_heading = "Measurement")]
+    give_up_after: Duration,
     /// Threads of the generator.
     #[arg(long, default_value_t = 1, help_heading = "Measurement")]
     threads: usize,
@@ -222,6 +287,10 @@ struct Load {
     /// Folder of prometheus-pushgateway and victoria-metrics, if they are not on the PATH.
     #[arg(long, value_name = "DIR", help_heading = "Targets")]
     programs: Option<PathBuf>,
+    /// Processes of the targets that are given by URL, in their order, separated by commas: their CPU, memory and context switches
+    /// are read from /proc, as those of built-in targets are.
+    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Targets")]
+    pid: Vec<u32>,
     /// Size of the body that `floor` serves to scrapes; by default what the groups take.
     #[arg(long, value_name = "BYTES", help_heading = "Targets")]
     floor_bytes: Option<usize>,
@@ -245,7 +314,7 @@ impl Load {
             return toml::from_str(&text).map_err(|error| with_path(error.to_string()));
         }
         let (kind, groups, add_percent) = (self.workload, self.groups, self.add_percent);
-        Ok(Workload { kind, groups, add_percent, format: self.format, encoding: self.encoding })
+        Ok(Workload { kind, groups, add_percent, format: self.format, encoding: self.encoding, lines: self.lines })
     }
 
     fn settings(&self) -> Result<Settings, String> {
@@ -253,25 +322,34 @@ impl Load {
         if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0 {
             return Err("groups, connections, threads and seconds have to be above zero".to_owned());
         }
+        if (workload.lines as usize) < N_LINES {
+            return Err(format!("a push has at least {N_LINES} lines"));
+        }
         Ok(Settings {
             connections: self.connections,
             keep_alive: !self.reconnect,
             rate: self.rate,
             poisson: self.poisson,
-            scrape_interval: Duration::from_secs_f64(self.scrape_interval),
+            scrape_interval: interval("--scrape-interval", self.scrape_interval)?,
             scrape_gzip: !self.scrape_identity,
             duration: Duration::from_secs_f64(self.seconds),
             count: self.count,
             bulk: (self.bulk > 0).then_some(Bulk { clients: self.bulk, series: self.bulk_series }),
             warm_up: Duration::from_secs_f64(self.warm_up),
-            preload_max: Duration::from_secs_f64(self.preload_max),
+            give_up_after: self.give_up_after,
+            leaves_out: false,
             threads: self.threads,
             seed: self.seed,
             programs: Programs { gateway: self.gateway.clone(), folder: self.programs.clone() },
-            // A group of the fleet takes some 1.3 KB of text.
-            floor_bytes: self.floor_bytes.unwrap_or(workload.groups as usize * 1300),
+            floor_bytes: self.floor_bytes(&workload),
             workload,
         })
+    }
+
+    /// What scrapes of `floor` get.
+    fn floor_bytes(&self, workload: &Workload) -> usize {
+        // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
+        self.floor_bytes.unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_LINES)
     }
 
     /// Keeps this process, and what it starts, to the cores that were asked for.
@@ -301,35 +379,7 @@ fn run(task: Task) -> Result<bool, String> {
     match task {
         Task::Run { target, load, output } => compare(&[target], 1, &load, &output),
         Task::Compare { targets, rounds, load, output } => compare(&targets, rounds, &load, &output),
-        Task::Sweep { targets, axis, values, rounds, load, output } => {
-            load.pin()?;
-            look_at_generator(&load)?;
-            let mut all = Vec::new();
-            for value in values {
-                let mut load = load.clone();
-                let name = match axis {
-                    Axis::Groups => {
-                        load.groups = value;
-                        "groups"
-                    }
-                    Axis::Connections => {
-                        load.connections = value;
-                        "connections"
-                    }
-                };
-                println!("\n{name} = {value}");
-                let rows = measure::compare(&targets, rounds, &load.settings()?)?;
-                report::table(&rows);
-                all.push((value, rows));
-            }
-            report::write_sweep(
-                &all,
-                output.json.as_deref(),
-                output.html.as_deref(),
-                if axis == Axis::Groups { "groups" } else { "connections" },
-            )?;
-            Ok(all.iter().all(|(_, rows)| rows.iter().all(measure::Row::is_true)))
-        }
+        Task::Sweep { targets, axis, values, rounds, load, output } => sweep(&targets, axis, &values, rounds, &load, &output),
         Task::Scrape { groups, rounds, only_delete, threads, seed, gateway, json } => {
             let programs = Programs { gateway, folder: None };
             scrape_cost::run(scrape_cost::Settings { groups, rounds, threads, seed, programs, json, only_delete })
@@ -342,11 +392,12 @@ fn run(task: Task) -> Result<bool, String> {
         }
         Task::Serve { server, listen, metrics_bytes } => {
             process::raise_open_files();
+            let failed = |error: std::io::Error| format!("{listen}: {error}");
+            if server == "sink" {
+                return servers::sink(&listen).map(|()| true).map_err(failed);
+            }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-            let served = runtime.block_on(async {
-                if server == "floor" { servers::floor(&listen, metrics_bytes).await } else { servers::sink(&listen).await }
-            });
-            served.map(|()| true).map_err(|error| format!("{listen}: {error}"))
+            runtime.block_on(servers::floor(&listen, metrics_bytes)).map(|()| true).map_err(failed)
         }
     }
 }
@@ -360,9 +411,114 @@ fn look_at_generator(load: &Load) -> Result<(), String> {
 
 fn compare(targets: &[String], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
     load.pin()?;
+    let (settings, targets) = (load.settings()?, target::with_pids(targets, &load.pid)?);
     look_at_generator(load)?;
-    let rows = measure::compare(targets, rounds, &load.settings()?)?;
-    report::table(&rows);
-    report::write(&rows, output.json.as_deref(), output.html.as_deref())?;
-    Ok(rows.iter().all(measure::Row::is_true))
+    let mut json = JsonLines::open(output.json.as_deref())?;
+    let compared = measure::compare(&targets, rounds, &settings, |row| json.append(row))?;
+    report::table(&compared.rows);
+    if let Some(path) = &output.html {
+        report::write(path, &compared.rows, &compared.notes)?;
+    }
+    Ok(compared.rows.iter().all(measure::Row::is_true))
+}
+
+/// Whether every server told the truth at every point.
+fn sweep(targets: &[String], axis: Axis, values: &[f64], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
+    load.pin()?;
+    let values = if values.is_empty() { axis.default_values() } else { values };
+    let at = |&value: &f64| -> Result<Settings, String> {
+        let mut settings = Settings { leaves_out: true, ..load.settings()? };
+        axis.set(value, &mut settings)?;
+        settings.floor_bytes = load.floor_bytes(&settings.workload);
+        Ok(settings)
+    };
+    // All of them before the first is measured: a mistake in the last one should not show after an hour.
+    let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+    let targets = target::with_pids(targets, &load.pid)?;
+    look_at_generator(load)?;
+    let mut json = JsonLines::open(output.json.as_deref())?;
+    let mut points: Vec<report::Point> = Vec::new();
+    // Targets by how many groups were too many for them.
+    let mut gave_up: Vec<(String, f64)> = Vec::new();
+    for (&value, settings) in values.iter().zip(all) {
+        println!("\n{} = {value}", axis.name());
+        let too_many = |name: &str| gave_up.iter().find(|(other, at)| axis == Axis::Groups && other == name && *at <= value);
+        let mut notes = Vec::new();
+        let mut here = targets.clone();
+        here.retain(|(name, _)| match too_many(name) {
+            Some((_, at)) => {
+                notes.push(format!("{name}: left out here, as {at} groups were too many for it"));
+                false
+            }
+            None => true,
+        });
+        notes.iter().for_each(|note| println!("{note}"));
+        let compared = measure::compare(&here, rounds, &settings, |row| json.append(row))?;
+        report::table(&compared.rows);
+        gave_up.extend(compared.left_out.into_iter().map(|name| (name, value)));
+        notes.extend(compared.notes);
+        let point = report::Point { value, rows: compared.rows, notes };
+        if !point.notes.is_empty() {
+            json.append(&point.left_out(axis.name()))?;
+        }
+        points.push(point);
+        if let Some(path) = &output.html {
+            report::write_sweep(path, &points, axis.name())?;
+        }
+    }
+    Ok(points.iter().all(|point| point.rows.iter().all(measure::Row::is_true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn load(arguments: &[&str]) -> Result<Load, String> {
+        let command =
+            Cli::try_parse_from(["pushgateway-bench", "run"].iter().chain(arguments)).map_err(|error| error.to_string())?;
+        let Task::Run { load, .. } = command.command else { panic!("it is a run") };
+        Ok(load)
+    }
+
+    #[test]
+    fn the_options_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_axis_takes_what_it_can_be_set_to() {
+        let set = |axis: Axis, value: f64| {
+            let mut settings = load(&[]).unwrap().settings().unwrap();
+            axis.set(value, &mut settings).map(|()| settings)
+        };
+        assert_eq!(set(Axis::Groups, 1e6).unwrap().workload.groups, 1_000_000);
+        assert_eq!(set(Axis::Connections, 8.0).unwrap().connections, 8);
+        assert_eq!(set(Axis::Lines, 100.0).unwrap().workload.lines, 100);
+        assert_eq!(set(Axis::ScrapeInterval, 0.5).unwrap().scrape_interval, Duration::from_millis(500));
+        for (axis, value) in [
+            (Axis::Groups, 0.0),
+            (Axis::Groups, 1.5),
+            (Axis::Groups, 1e12),
+            (Axis::Connections, f64::NAN),
+            (Axis::Lines, 11.0),
+            (Axis::ScrapeInterval, -1.0),
+        ] {
+            assert!(set(axis, value).is_err(), "{} {value}", axis.name());
+        }
+        for axis in Axis::value_variants() {
+            assert!(axis.default_values().iter().all(|&value| set(*axis, value).is_ok()), "{}", axis.name());
+            // What is printed is what is asked for.
+            assert_eq!(axis.to_possible_value().unwrap().get_name(), axis.name());
+        }
+    }
+
+    #[test]
+    fn seconds_may_have_their_unit() {
+        for text in ["90", "90s", "90.0"] {
+            assert_eq!(load(&["--give-up-after", text]).unwrap().give_up_after, Duration::from_secs(90), "{text}");
+        }
+        assert_eq!(load(&["--preload-max", "40"]).unwrap().give_up_after, Duration::from_secs(40));
+        assert!(load(&["--give-up-after", "soon"]).is_err() && load(&["--give-up-after", "-1"]).is_err());
+    }
 }

@@ -25,7 +25,10 @@ pub struct Settings {
     pub count: Option<u64>,
     pub bulk: Option<Bulk>,
     pub warm_up: Duration,
-    pub preload_max: Duration,
+    /// After so long preloading stops.
+    pub give_up_after: Duration,
+    /// Whether a target that could not be preloaded is left out; otherwise it is measured with what it has.
+    pub leaves_out: bool,
     pub threads: usize,
     pub seed: u64,
     pub programs: Programs,
@@ -41,6 +44,8 @@ pub struct Row {
     pub connections: u32,
     pub keep_alive: bool,
     pub rate: Option<f64>,
+    /// Seconds between scrapes beside the pushes; 0 for none.
+    pub scrape_interval: f64,
     pub seed: u64,
     /// Groups that were there, which may be fewer than asked for.
     pub groups: u32,
@@ -52,8 +57,13 @@ pub struct Row {
     /// Microseconds by percentile.
     pub latency_us: Vec<(f64, f64)>,
     pub latency_max_us: f64,
-    /// How far the generator was behind its own schedule at worst.
+    /// How far the generator was behind its own schedule (open loop): of a hundred pushes 99 less, and at worst.
+    pub generator_late_p99_us: f64,
     pub generator_late_us: f64,
+    /// Pushes that were due (open loop), and for which no connection was free until the end.
+    pub unsent: u64,
+    /// Share of the time for which the generator's busiest thread ran or waited for a core.
+    pub generator_busy: f64,
     /// What the target used, if its process is known.
     pub usage: Option<Usage>,
     /// Microseconds of the target's CPU for each answer.
@@ -72,6 +82,12 @@ impl Row {
     pub fn is_true(&self) -> bool {
         self.lies.is_empty() && self.lost.is_empty()
     }
+
+    /// Whether the generator could not keep its schedule (open loop): it sent one push in a hundred more than a millisecond late, or
+    /// had no time to spare, so that answers waited for it.
+    pub fn is_generator_behind(&self) -> bool {
+        self.rate.is_some() && (self.generator_late_p99_us > 1000.0 || self.generator_busy > 0.95)
+    }
 }
 
 /// Percentiles that are kept, up to what a plot needs.
@@ -83,19 +99,45 @@ struct Contender {
     groups: u32,
 }
 
-/// Measures each target once a round.
+/// What a comparison showed.
+#[derive(Default)]
+pub struct Compared {
+    pub rows: Vec<Row>,
+    /// Targets that could not be preloaded, in words.
+    pub notes: Vec<String>,
+    /// Those of them that were left out.
+    pub left_out: Vec<String>,
+}
+
+/// Measures each target, which may come with its process, once a round. `each` is given a row as soon as it is there.
 ///
 /// # Errors
 ///
-/// A target cannot be started.
-pub fn compare(names: &[String], rounds: u32, settings: &Settings) -> Result<Vec<Row>, String> {
-    let mut contenders = Vec::new();
-    for name in names {
-        contenders.push(prepare(name, settings)?);
+/// A target cannot be started, or `each` fails.
+pub fn compare(
+    targets: &[(String, Option<u32>)],
+    rounds: u32,
+    settings: &Settings,
+    mut each: impl FnMut(&Row) -> Result<(), String>,
+) -> Result<Compared, String> {
+    let (mut contenders, mut compared) = (Vec::new(), Compared::default());
+    for (name, pid) in targets {
+        let (contender, note) = prepare(name, *pid, settings)?;
+        let is_left_out = note.is_some() && settings.leaves_out;
+        if let Some(note) = note {
+            let what = if is_left_out { "left out here".to_owned() } else { format!("measured with {}", contender.groups) };
+            let note = format!("{note}; {what}");
+            println!("{note}");
+            compared.notes.push(note);
+        }
+        if is_left_out {
+            compared.left_out.push(name.clone());
+        } else {
+            contenders.push(contender);
+        }
     }
     let total = u64::from(rounds) * contenders.len() as u64;
     let bar = progress_bar(total, "round");
-    let mut rows = Vec::new();
     for round in 1..=rounds {
         for contender in &contenders {
             bar.set_message(contender.target.name.clone());
@@ -103,12 +145,13 @@ pub fn compare(names: &[String], rounds: u32, settings: &Settings) -> Result<Vec
             if bar.is_hidden() {
                 println!("round {round} {}: {:.0}/s, {:?} µs CPU", row.target, row.per_second, row.cpu_us);
             }
-            rows.push(row);
+            each(&row)?;
+            compared.rows.push(row);
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    Ok(rows)
+    Ok(compared)
 }
 
 fn progress_bar(len: u64, unit: &str) -> ProgressBar {
@@ -116,29 +159,37 @@ fn progress_bar(len: u64, unit: &str) -> ProgressBar {
     ProgressBar::new(len).with_style(style.expect("a valid template"))
 }
 
-fn prepare(name: &str, settings: &Settings) -> Result<Contender, String> {
-    let target = target::start(name, &settings.programs, settings.floor_bytes)?;
-    let ledger = Arc::new(Ledger::new(settings.workload.n_groups(), settings.workload.is_shared()));
-    let bar = progress_bar(u64::from(settings.workload.n_groups()), "group");
-    bar.set_message(format!("preloading {name}"));
-    let plan = plan(&target, settings, settings.warm_up, settings.workload.n_groups());
-    let groups = if settings.workload.is_churning() {
-        0
-    } else {
-        load::preload(&plan, &ledger, settings.preload_max, |n| bar.set_position(n))
-    };
-    bar.finish_and_clear();
-    if groups < settings.workload.n_groups() && !settings.workload.is_churning() {
-        println!("{name}: {groups} groups in {:?}, not more", settings.preload_max);
+/// A target with its groups; a note if they are not all there.
+fn prepare(name: &str, pid: Option<u32>, settings: &Settings) -> Result<(Contender, Option<String>), String> {
+    let mut target = target::start(name, &settings.programs, settings.floor_bytes)?;
+    target.pid = target.pid.or(pid);
+    let wanted = settings.workload.n_groups();
+    let ledger = Arc::new(Ledger::new(wanted, settings.workload.is_shared()));
+    let (mut groups, mut note) = (0, None);
+    if !settings.workload.is_churning() {
+        let bar = progress_bar(u64::from(wanted), "group");
+        bar.set_message(format!("preloading {name}"));
+        let to_preload = plan(&target, settings, settings.warm_up, wanted);
+        groups = load::preload(&to_preload, &ledger, settings.give_up_after, |n| bar.set_position(n));
+        bar.finish_and_clear();
+        let seconds = settings.give_up_after.as_secs_f64();
+        note = (groups < wanted)
+            .then(|| format!("{name}: gave up preloading {wanted} groups after {seconds} s, with {groups} there"));
     }
+    if note.is_none() || !settings.leaves_out {
+        warm_up(&target, settings, &ledger, groups);
+    }
+    Ok((Contender { target, ledger, groups }, note))
+}
+
+fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u32) {
     // A second scrape is what the first one's memory and caches are for.
     if let Some(path) = &target.scrape_path {
         for _ in 0..2 {
-            let _ = load::final_scrape(target.address, path, settings.scrape_gzip, &ledger);
+            let _ = load::final_scrape(target.address, path, settings.scrape_gzip, ledger);
         }
     }
-    load::run(Plan { count: None, bulk: None, ..self::plan(&target, settings, settings.warm_up, groups) }, &ledger, |_| ());
-    Ok(Contender { target, ledger, groups })
+    load::run(Plan { count: None, bulk: None, ..plan(target, settings, settings.warm_up, groups) }, ledger);
 }
 
 fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -> Plan {
@@ -173,7 +224,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
     let plan = plan(target, settings, settings.duration, *groups);
     let usage = || target.pid.and_then(Usage::of);
     let (before, own_before) = (usage(), Usage::of(std::process::id()));
-    let measured = load::run(plan, ledger, |_| ());
+    let measured = load::run(plan, ledger);
     let (after, own_after) = (usage(), Usage::of(std::process::id()));
     let mut lies: Vec<String> = measured.lies.iter().map(ToString::to_string).collect();
     let mut scrapes = measured.scrapes.clone();
@@ -196,6 +247,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         connections: settings.connections,
         keep_alive: settings.keep_alive,
         rate: settings.rate,
+        scrape_interval: settings.scrape_interval.as_secs_f64(),
         seed: settings.seed,
         groups: *groups,
         seconds: measured.elapsed.as_secs_f64(),
@@ -203,7 +255,10 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         per_second: measured.per_second(),
         latency_us: percentiles(&measured),
         latency_max_us: measured.latency.max() as f64 / 1e3,
-        generator_late_us: measured.late_max.as_secs_f64() * 1e6,
+        generator_late_p99_us: measured.late.value_at_quantile(0.99) as f64 / 1e3,
+        generator_late_us: measured.late.max() as f64 / 1e3,
+        unsent: measured.n_unsent,
+        generator_busy: measured.busy,
         usage: used,
         cpu_us: used.map(|used| used.cpu_seconds() * 1e6 / n),
         generator_cpu_us: own * 1e6 / n,

@@ -2,6 +2,7 @@
 
 use procfs::process::Process;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Counters and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -56,6 +57,14 @@ impl Usage {
     pub fn cpu_seconds(self) -> f64 {
         self.user_seconds + self.system_seconds
     }
+}
+
+/// How long this thread has been running or waiting for a core; none where the kernel does not keep that.
+pub fn busy_time() -> Option<Duration> {
+    // Nanoseconds on a core, nanoseconds in the queue for one, and how often (Documentation/scheduler/sched-stats).
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    Some(Duration::from_nanos(numbers.next()?) + Duration::from_nanos(numbers.next()?))
 }
 
 /// Every connection takes a descriptor, on either side.

@@ -1,7 +1,7 @@
 //! What a reader gets: a table, lines of JSON, a page with plots.
 
 use crate::measure::Row;
-use crate::self_cost::Cost;
+use crate::self_cost::{Cost, Cpu};
 use plotters::prelude::*;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -103,6 +103,9 @@ const COLUMNS: [Column; 11] = [
 
 /// Prints medians, ratios to the floor (or the last target), and what went wrong.
 pub fn table(rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
     let summaries = Summary::all(rows);
     let width = summaries.iter().map(|summary| summary.name.len()).max().unwrap_or(0).max(6);
     println!("\n{:width$}  {}", "target", COLUMNS.map(|(name, _)| format!("{name:>12}")).concat());
@@ -112,6 +115,9 @@ pub fn table(rows: &[Row]) {
     for (name, ratios) in ratios(&summaries) {
         println!("{name}: {ratios}");
     }
+    for line in lateness(&summaries) {
+        println!("{line}");
+    }
     for row in rows {
         for lie in row.lies.iter().take(3) {
             println!("FAILED: {} round {}: {lie}", row.target, row.round);
@@ -119,13 +125,30 @@ pub fn table(rows: &[Row]) {
         for (kind, n) in &row.lost {
             println!("FAILED: {} round {}: {n} pushes not answered: {kind}", row.target, row.round);
         }
-        if row.generator_late_us > 5000.0 {
+        if row.is_generator_behind() {
+            let busy = row.generator_busy * 100.0;
             println!(
-                "{} round {}: the generator was {:.0} µs behind its own schedule",
-                row.target, row.round, row.generator_late_us
+                "{} round {}: the generator was behind its own schedule, busy or waiting for a core {busy:.0} % of the time: \
+                 latencies are its own in part",
+                row.target, row.round
             );
         }
+        // One a connection is what the end of a run cuts off.
+        if row.unsent > u64::from(row.connections) {
+            println!("{} round {}: {} pushes were due, and no connection was free for them", row.target, row.round, row.unsent);
+        }
     }
+}
+
+/// How late pushes were sent, where they were due at a time.
+fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
+    let in_words = |summary: &Summary<'_>| {
+        let worst = summary.rows.iter().map(|row| row.generator_late_us).fold(0.0, f64::max);
+        let of_99 = summary.median(|row| row.generator_late_p99_us);
+        let (of_99, worst) = (figure(of_99), figure(worst));
+        format!("{}: the generator sent 99 % within {of_99} µs of when they were due, the worst after {worst} µs", summary.name)
+    };
+    summaries.iter().filter(|summary| summary.rows[0].rate.is_some()).map(in_words).collect()
 }
 
 fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
@@ -160,10 +183,12 @@ struct Conditions {
 /// What the generator costs, in words.
 pub fn generator_line() -> String {
     let Some(cost) = GENERATOR.get() else { return String::new() };
-    let wrk = cost.wrk_us.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {} µs", figure(wrk)));
+    let in_words = |cpu: Cpu| format!("{} µs ({} of them in the kernel)", figure(cpu.total_us()), figure(cpu.system_us));
+    let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {}", in_words(wrk)));
     format!(
-        "The generator takes {} µs of CPU for a request to a server that costs next to nothing; {wrk}.",
-        figure(cost.generator_us)
+        "The generator takes {} of CPU for a request to a server that costs next to nothing; {wrk}; a bare loop of send and recv {}.",
+        in_words(cost.generator),
+        in_words(cost.bare_loop)
     )
 }
 
@@ -184,65 +209,95 @@ fn conditions() -> Conditions {
     }
 }
 
-/// Appends a line that says what the figures were taken on and with, and then the rows, a line of JSON each.
+/// Raw figures, a line of JSON each, behind one that says what they were taken on and with. A line is in the file as soon as it is
+/// written, so that an interrupted run keeps what it had.
+pub struct JsonLines<'a>(Option<(&'a Path, std::fs::File)>);
+
+impl<'a> JsonLines<'a> {
+    /// Appends to this file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn open(path: Option<&'a Path>) -> Result<Self, String> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let mut this = Self(Some((path, file.map_err(|error| format!("{}: {error}", path.display()))?)));
+        this.append(&conditions())?;
+        Ok(this)
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn append<R: Serialize>(&mut self, row: &R) -> Result<(), String> {
+        let Some((path, file)) = &mut self.0 else { return Ok(()) };
+        let line = serde_json::to_string(row).map_err(|error| error.to_string())?;
+        writeln!(file, "{line}").map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+/// A point of a sweep.
+pub struct Point {
+    /// Where it is on the axis.
+    pub value: f64,
+    /// What was measured there.
+    pub rows: Vec<Row>,
+    /// What was not, and why.
+    pub notes: Vec<String>,
+}
+
+/// What a point of a sweep has no rows for.
+#[derive(Serialize)]
+pub struct LeftOut<'a> {
+    axis: &'a str,
+    value: f64,
+    left_out: &'a [String],
+}
+
+impl Point {
+    /// Its notes, as a line of JSON.
+    pub fn left_out<'a>(&'a self, axis: &'a str) -> LeftOut<'a> {
+        LeftOut { axis, value: self.value, left_out: &self.notes }
+    }
+}
+
+/// Writes a page.
 ///
 /// # Errors
 ///
 /// The file cannot be written.
-pub fn append_json<R: Serialize>(path: &Path, rows: impl IntoIterator<Item = R>) -> Result<(), String> {
-    let with_path = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(with_path)?;
-    let conditions = serde_json::to_string(&conditions()).map_err(|error| error.to_string())?;
-    writeln!(file, "{conditions}").map_err(with_path)?;
-    for row in rows {
-        let line = serde_json::to_string(&row).map_err(|error| error.to_string())?;
-        writeln!(file, "{line}").map_err(with_path)?;
-    }
-    Ok(())
+pub fn write(path: &Path, rows: &[Row], notes: &[String]) -> Result<(), String> {
+    let summaries = Summary::all(rows);
+    let plots = [latency_plot(&summaries)?, rounds_plot(&summaries)?].concat();
+    write_page(path, &[(String::new(), rows, notes)], &plots)
 }
 
-/// Writes raw figures and a page, where they are asked for.
+/// Writes a page of a sweep.
 ///
 /// # Errors
 ///
-/// A file cannot be written.
-pub fn write(rows: &[Row], json: Option<&Path>, html: Option<&Path>) -> Result<(), String> {
-    if let Some(path) = json {
-        append_json(path, rows)?;
-    }
-    if let Some(path) = html {
-        let summaries = Summary::all(rows);
-        let plots = [latency_plot(&summaries)?, rounds_plot(&summaries)?].concat();
-        write_page(path, &[(String::new(), rows)], &plots)?;
-    }
-    Ok(())
+/// The file cannot be written.
+pub fn write_sweep(path: &Path, points: &[Point], axis: &str) -> Result<(), String> {
+    let plots = [
+        sweep_plot(points, axis, "pushes/s", |summary| summary.median(|row| row.per_second))?,
+        sweep_plot(points, axis, "CPU µs a push", |summary| summary.median(cpu))?,
+        sweep_plot(points, axis, "p99 µs", |summary| summary.median(|row| percentile(row, 99.0)))?,
+        sweep_plot(points, axis, "scrape ms", |summary| summary.median(last_byte_ms))?,
+        sweep_plot(points, axis, "RSS MB", |summary| summary.median(resident_mb))?,
+    ];
+    let sections: Vec<_> =
+        points.iter().map(|point| (format!("{axis} = {}", point.value), &point.rows[..], &point.notes[..])).collect();
+    write_page(path, &sections, &plots.concat())
 }
 
-/// The same of a sweep.
-///
-/// # Errors
-///
-/// A file cannot be written.
-pub fn write_sweep(all: &[(u32, Vec<Row>)], json: Option<&Path>, html: Option<&Path>, axis: &str) -> Result<(), String> {
-    if let Some(path) = json {
-        append_json(path, all.iter().flat_map(|(_, rows)| rows))?;
-    }
-    if let Some(path) = html {
-        let throughput = sweep_plot(all, axis, "pushes/s", |summary| summary.median(|row| row.per_second))?;
-        let cpu = sweep_plot(all, axis, "CPU µs a push", |summary| summary.median(cpu))?;
-        let scrape = sweep_plot(all, axis, "scrape ms", |summary| summary.median(last_byte_ms))?;
-        let sections: Vec<(String, &[Row])> =
-            all.iter().map(|(value, rows)| (format!("{axis} = {value}"), rows.as_slice())).collect();
-        write_page(path, &sections, &[throughput, cpu, scrape].concat())?;
-    }
-    Ok(())
-}
-
-fn write_page(path: &Path, sections: &[(String, &[Row])], plots: &str) -> Result<(), String> {
+fn write_page(path: &Path, sections: &[(String, &[Row], &[String])], plots: &str) -> Result<(), String> {
     let conditions = conditions();
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
     let mut tables = String::new();
-    for (title, rows) in sections {
+    for (title, rows, notes) in sections {
         // Writing to a String cannot fail.
         let _ = write!(tables, "<h2>{}</h2><div class=wide><table><tr><th>target", escape(title));
         COLUMNS.iter().for_each(|(name, _)| tables.push_str(&format!("<th>{name}")));
@@ -252,8 +307,14 @@ fn write_page(path: &Path, sections: &[(String, &[Row])], plots: &str) -> Result
             COLUMNS.iter().for_each(|(_, cell)| tables.push_str(&format!("<td>{}", cell(summary))));
         }
         tables.push_str("</table></div><ul>");
+        for line in lateness(&summaries) {
+            let _ = write!(tables, "<li>{}", escape(&line));
+        }
         for (name, text) in ratios(&summaries) {
             let _ = write!(tables, "<li>{}: {text}", escape(&name));
+        }
+        for note in *notes {
+            let _ = write!(tables, "<li>{}", escape(note));
         }
         tables.push_str("</ul>");
     }
@@ -375,16 +436,17 @@ fn rounds_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
     line_plot("Pushes a second, round by round", ("round", "pushes/s"), &lines, |x| format!("{x:.0}"))
 }
 
-fn sweep_plot(all: &[(u32, Vec<Row>)], axis: &str, title: &str, value: impl Fn(&Summary<'_>) -> f64) -> Result<String, String> {
+fn sweep_plot(points: &[Point], axis: &str, title: &str, value: impl Fn(&Summary<'_>) -> f64) -> Result<String, String> {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-    for (x, rows) in all {
-        for summary in Summary::all(rows) {
-            let point = (f64::from(*x), value(&summary));
+    // Zero has no place on a logarithmic axis.
+    for point in points.iter().filter(|point| point.value > 0.0) {
+        for summary in Summary::all(&point.rows) {
+            let place = (point.value, value(&summary));
             match lines.iter_mut().find(|(name, _)| name == summary.name) {
-                Some((_, points)) => points.push(point),
-                None => lines.push((summary.name.to_owned(), vec![point])),
+                Some((_, places)) => places.push(place),
+                None => lines.push((summary.name.to_owned(), vec![place])),
             }
         }
     }
-    line_plot(&format!("{title} by {axis}"), (axis, title), &lines, |x| format!("{x:.0}"))
+    line_plot(&format!("{title} by {axis}"), (axis, title), &lines, |x| format!("{x}"))
 }

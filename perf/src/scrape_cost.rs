@@ -6,7 +6,7 @@ use crate::load::{self, Arrivals, Plan};
 use crate::process::Usage;
 use crate::report::{self, figure};
 use crate::target::{self, Programs, Target};
-use crate::workload::{Action, Encoding, Format, Kind, Workload};
+use crate::workload::{Action, Workload};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -159,17 +159,10 @@ struct Scenario {
 /// A program is missing, or a server does not answer.
 pub fn run(settings: Settings) -> Result<bool, String> {
     let gateway = target::start("self", &settings.programs, 0)?;
-    let workload = Workload {
-        kind: Kind::Fleet,
-        groups: settings.groups,
-        add_percent: 0,
-        format: Format::Text,
-        encoding: Encoding::Identity,
-    };
     let plan = Plan {
         address: gateway.address,
         prefix: gateway.prefix.clone(),
-        workload,
+        workload: Workload::fleet(settings.groups),
         arrivals: Arrivals::Closed,
         connections: 16,
         threads: settings.threads,
@@ -334,7 +327,6 @@ impl Scenario {
     }
 
     fn write_json(&self) -> Result<(), String> {
-        let Some(path) = &self.settings.json else { return Ok(()) };
         #[derive(Serialize)]
         struct Line<'a> {
             scenario: &'a str,
@@ -343,7 +335,7 @@ impl Scenario {
         }
         let figures = self.figures.0.iter().map(|(name, series)| (name.as_str(), series)).collect();
         let scenario = if self.settings.only_delete { "delete" } else { "scrape" };
-        report::append_json(path, &[Line { scenario, groups: self.settings.groups, figures }])
+        report::JsonLines::open(self.settings.json.as_deref())?.append(&Line { scenario, groups: self.settings.groups, figures })
     }
 }
 

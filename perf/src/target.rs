@@ -1,5 +1,6 @@
 //! What is measured: servers that the harness starts, or one that runs somewhere.
 
+use crate::process::Usage;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -117,6 +118,25 @@ pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Targ
     }
 }
 
+/// Targets with their processes: those that are given by URL have these processes, in their order.
+///
+/// # Errors
+///
+/// There are more processes than URLs, or one of them is not there.
+pub fn with_pids(names: &[String], pids: &[u32]) -> Result<Vec<(String, Option<u32>)>, String> {
+    let is_url = |name: &String| name.starts_with("http://");
+    let n_urls = names.iter().filter(|name| is_url(name)).count();
+    if pids.len() > n_urls {
+        let n = pids.len();
+        return Err(format!("--pid names {n} process(es), and {n_urls} of the targets are given by URL: it is for those alone"));
+    }
+    if let Some(pid) = pids.iter().find(|&&pid| Usage::of(pid).is_none()) {
+        return Err(format!("--pid {pid}: there is no such process, or it is not ours to look at"));
+    }
+    let mut pids = pids.iter().copied();
+    Ok(names.iter().map(|name| (name.clone(), if is_url(name) { pids.next() } else { None })).collect())
+}
+
 /// nginx, serving the files of a folder as they lie there, as fast as it can.
 ///
 /// # Errors
@@ -211,4 +231,30 @@ fn spawn_silent(command: &mut Command, address: SocketAddr) -> Result<Child, Str
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_the_processes_in_their_order() {
+        let names = ["self", "http://a", "floor", "http://b"].map(str::to_owned);
+        let own = std::process::id();
+        let of = |pids: &[u32]| Ok::<Vec<_>, String>(with_pids(&names, pids)?.into_iter().map(|(_, pid)| pid).collect());
+        assert_eq!(of(&[]), Ok(vec![None; 4]));
+        assert_eq!(of(&[own]), Ok(vec![None, Some(own), None, None]));
+        assert_eq!(of(&[own, own]), Ok(vec![None, Some(own), None, Some(own)]));
+        assert!(with_pids(&names, &[own; 3]).unwrap_err().contains("given by URL"));
+        assert!(with_pids(&names[..1], &[own]).unwrap_err().contains("given by URL"));
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_told() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let error = with_pids(&["http://a".to_owned()], &[pid]).unwrap_err();
+        assert_eq!(error, format!("--pid {pid}: there is no such process, or it is not ours to look at"));
+    }
 }

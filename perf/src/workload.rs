@@ -66,6 +66,9 @@ pub struct Workload {
     /// Compression.
     #[serde(default = "default_encoding")]
     pub encoding: Encoding,
+    /// Lines with a number that a push has, at least 12.
+    #[serde(default = "default_lines")]
+    pub lines: u32,
 }
 
 fn default_groups() -> u32 {
@@ -80,7 +83,11 @@ fn default_encoding() -> Encoding {
     Encoding::Identity
 }
 
-/// Samples of a push of the fleet.
+fn default_lines() -> u32 {
+    N_LINES as u32
+}
+
+/// Samples of a push of the fleet that are compared with what scrapes show.
 pub const N_LINES: usize = 12;
 /// Families of a `big` push beside those of the fleet.
 const N_BIG_FAMILIES: u64 = 995;
@@ -114,6 +121,18 @@ pub struct What {
 }
 
 impl Workload {
+    /// A fleet of so many groups that pushes plain text.
+    pub fn fleet(groups: u32) -> Self {
+        Self {
+            kind: Kind::Fleet,
+            groups,
+            add_percent: 0,
+            format: default_format(),
+            encoding: default_encoding(),
+            lines: default_lines(),
+        }
+    }
+
     /// How many groups are written to.
     pub fn n_groups(&self) -> u32 {
         if self.kind == Kind::Hot { self.groups.min(N_HOT) } else { self.groups }
@@ -137,65 +156,133 @@ impl Workload {
             _ => Action::Push,
         }
     }
+}
 
-    /// Writes a whole request. `prefix` is the path in front of `/job/…`; `scratch` is the body afterwards.
-    pub fn write_request(&self, what: What, prefix: &str, keep_alive: bool, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
-        let What { action, group, seq } = what;
-        scratch.clear();
-        let method = match action {
-            Action::Delete => "DELETE",
-            _ if (seq % 100) < u64::from(self.add_percent) => "POST",
-            _ => "PUT",
+/// Writes requests: what is the same in all of them is there beforehand.
+pub struct Requests {
+    workload: Workload,
+    /// The path in front of `/instance/…`, where it is the same for all.
+    path: Vec<u8>,
+    clash_path: Vec<u8>,
+    /// What stands between the path and the length of the body.
+    fields: Vec<u8>,
+    delete_fields: Vec<u8>,
+    head: Vec<u8>,
+    plain: Vec<u8>,
+    /// The request that was written last; its head ends where `head_room` does.
+    out: Vec<u8>,
+    head_room: usize,
+}
+
+impl Requests {
+    /// Of a workload. `prefix` is the path in front of `/job/…`.
+    pub fn new(workload: &Workload, prefix: &str, keep_alive: bool) -> Self {
+        let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+        let format = match workload.format {
+            Format::Text => "",
+            Format::Protobuf => {
+                "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\n"
+            }
         };
+        let encoding = match workload.encoding {
+            Encoding::Identity => "",
+            Encoding::Gzip => "Content-Encoding: gzip\r\n",
+            Encoding::Snappy => "Content-Encoding: snappy\r\n",
+        };
+        let start = format!(" HTTP/1.1\r\nHost: bench\r\n{connection}");
+        let job = if workload.kind == Kind::Mixed { "fleet-" } else { "fleet" };
+        let head_room = prefix.len() + 512;
+        Self {
+            workload: workload.clone(),
+            path: format!(" {prefix}/job/{job}").into_bytes(),
+            clash_path: format!(" {prefix}/job/clash").into_bytes(),
+            fields: format!("{start}{format}{encoding}Content-Length: ").into_bytes(),
+            delete_fields: format!("{start}Content-Length: ").into_bytes(),
+            head: Vec::new(),
+            plain: Vec::new(),
+            out: vec![0; head_room],
+            head_room,
+        }
+    }
+
+    /// Writes a request; its bytes.
+    pub fn write(&mut self, what: What) -> &[u8] {
+        // The head says how long the body is, so it is put in front of it afterwards.
+        self.out.truncate(self.head_room);
+        if (self.workload.format, self.workload.encoding) == (Format::Text, Encoding::Identity) {
+            self.workload.write_text(what, &mut self.out);
+        } else if what.action != Action::Delete {
+            self.plain.clear();
+            self.workload.write_text(what, &mut self.plain);
+            if self.workload.format == Format::Protobuf {
+                self.plain = as_protobuf(&self.plain);
+            }
+            encode(self.workload.encoding, &self.plain, &mut self.out);
+        }
+        self.write_head(what);
+        let start = self.head_room - self.head.len();
+        self.out[start..self.head_room].copy_from_slice(&self.head);
+        &self.out[start..]
+    }
+
+    /// The body of the request that was written last.
+    pub fn body(&self) -> &[u8] {
+        &self.out[self.head_room..]
+    }
+
+    fn write_head(&mut self, What { action, group, seq }: What) {
+        let out = &mut self.head;
         out.clear();
-        // Writing to a vector cannot fail.
-        let _ = match (action, self.kind) {
-            (Action::Clash, _) => write!(out, "{method} {prefix}/job/clash"),
-            (_, Kind::Mixed) => write!(out, "{method} {prefix}/job/fleet-{}", group % N_MIXED_JOBS),
-            _ => write!(out, "{method} {prefix}/job/fleet"),
-        };
-        let _ = write!(out, "/instance/node-{group:07}");
-        if self.kind == Kind::Mixed && (group / N_MIXED_JOBS) % 2 == 1 {
+        out.extend_from_slice(match action {
+            Action::Delete => b"DELETE",
+            _ if self.workload.add_percent > 0 && (seq % 100) < u64::from(self.workload.add_percent) => b"POST",
+            _ => b"PUT",
+        });
+        let is_mixed = self.workload.kind == Kind::Mixed;
+        out.extend_from_slice(if action == Action::Clash { &self.clash_path } else { &self.path });
+        if is_mixed {
+            write_number(u64::from(group % N_MIXED_JOBS), None, out);
+        }
+        out.extend_from_slice(b"/instance/node-");
+        write_seven_digits(u64::from(group), out);
+        if is_mixed && (group / N_MIXED_JOBS) % 2 == 1 {
             out.extend_from_slice(b"/zone/a");
         }
-        out.extend_from_slice(b" HTTP/1.1\r\nHost: bench\r\n");
-        if !keep_alive {
-            out.extend_from_slice(b"Connection: close\r\n");
-        }
+        out.extend_from_slice(if action == Action::Delete { &self.delete_fields } else { &self.fields });
+        write_number((self.out.len() - self.head_room) as u64, None, out);
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+impl Workload {
+    fn write_text(&self, What { action, group, seq }: What, out: &mut Vec<u8>) {
         match action {
             Action::Delete => {}
-            Action::Clash => scratch.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n"),
+            Action::Clash => out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n"),
             Action::Push => {
-                write_fleet(group, seq, scratch);
+                write_fleet(group, seq, out);
+                if self.lines as usize > N_LINES {
+                    write_parts(group, seq, self.lines as usize - N_LINES, out);
+                }
                 if self.kind == Kind::Big {
-                    write_big(group, seq, scratch);
+                    write_big(group, seq, out);
                 }
             }
         }
-        if self.format == Format::Protobuf && action != Action::Delete {
-            *scratch = as_protobuf(scratch);
-            out.extend_from_slice(
-                b"Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited\r\n",
-            );
+    }
+}
+
+fn encode(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Identity => out.extend_from_slice(plain),
+        Encoding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+            encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything");
         }
-        match self.encoding {
-            _ if action == Action::Delete => {}
-            Encoding::Identity => {}
-            Encoding::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(scratch).expect("a vector takes everything");
-                *scratch = encoder.finish().expect("a vector takes everything");
-                out.extend_from_slice(b"Content-Encoding: gzip\r\n");
-            }
-            Encoding::Snappy => {
-                let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-                encoder.write_all(scratch).expect("a vector takes everything");
-                *scratch = encoder.into_inner().expect("a vector takes everything");
-                out.extend_from_slice(b"Content-Encoding: snappy\r\n");
-            }
+        Encoding::Snappy => {
+            let mut encoder = snap::write::FrameEncoder::new(out);
+            encoder.write_all(plain).and_then(|()| encoder.flush()).expect("a vector takes everything");
         }
-        let _ = write!(out, "Content-Length: {}\r\n\r\n", scratch.len());
-        out.extend_from_slice(scratch);
     }
 }
 
@@ -268,31 +355,45 @@ fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
 }
 
 fn write_number(integer: u64, fraction: Option<u64>, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = integer;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
     if let Some(fraction) = fraction {
         out.push(b'.');
-        (0..7).rev().for_each(|place| out.push(b'0' + (fraction / 10u64.pow(place) % 10) as u8));
+        write_seven_digits(fraction, out);
+    }
+}
+
+/// At least seven digits, with zeros in front where it has fewer.
+fn write_seven_digits(number: u64, out: &mut Vec<u8>) {
+    const SEVEN_DIGITS: u64 = 10_000_000;
+    let mut buffer = itoa::Buffer::new();
+    out.extend_from_slice(match number {
+        0..SEVEN_DIGITS => &buffer.format(SEVEN_DIGITS + number).as_bytes()[1..],
+        _ => buffer.format(number).as_bytes(),
+    });
+}
+
+/// So many more lines, of one family.
+fn write_parts(group: u32, seq: u64, n: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# TYPE part_seconds gauge\n");
+    for part in 0..n as u64 {
+        let chance = mix(group, seq, 2000 + part);
+        out.extend_from_slice(b"part_seconds{part=\"");
+        write_seven_digits(part, out);
+        out.extend_from_slice(b"\"} ");
+        write_number(chance % 1000, Some(chance / 1000 % 10_000_000), out);
+        out.push(b'\n');
     }
 }
 
 fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
     for family in 0..N_BIG_FAMILIES {
-        let _ = write!(
-            out,
-            "# TYPE big_{family}_total counter\nbig_{family}_total {}\n",
-            seq * 17 + mix(group, seq, 100 + family) % 17
-        );
+        for text in [&b"# TYPE big_"[..], b"_total counter\nbig_"] {
+            out.extend_from_slice(text);
+            write_number(family, None, out);
+        }
+        out.extend_from_slice(b"_total ");
+        write_number(seq * 17 + mix(group, seq, 100 + family) % 17, None, out);
+        out.push(b'\n');
     }
 }
 
@@ -348,23 +449,37 @@ mod tests {
 
     #[test]
     fn requests_are_whole() {
-        let (mut out, mut scratch) = (Vec::new(), Vec::new());
-        let mixed =
-            Workload { kind: Kind::Mixed, groups: 20, add_percent: 0, format: Format::Text, encoding: Encoding::Identity };
+        let mixed = Workload { kind: Kind::Mixed, ..Workload::fleet(20) };
         for (group, path) in [(3, "fleet-3/instance/node-0000003"), (11, "fleet-3/instance/node-0000011/zone/a")] {
-            mixed.write_request(What { action: Action::Delete, group, seq: 1 }, "/metrics", true, &mut out, &mut scratch);
-            assert!(out.starts_with(format!("DELETE /metrics/job/{path} HTTP/1.1\r\n").as_bytes()));
+            let mut requests = Requests::new(&mixed, "/metrics", true);
+            let request = requests.write(What { action: Action::Delete, group, seq: 1 });
+            assert!(request.starts_with(format!("DELETE /metrics/job/{path} HTTP/1.1\r\n").as_bytes()));
+            assert!(request.ends_with(b"\r\nContent-Length: 0\r\n\r\n"));
         }
         for (format, encoding) in
             [(Format::Text, Encoding::Identity), (Format::Protobuf, Encoding::Gzip), (Format::Text, Encoding::Snappy)]
         {
-            let workload = Workload { kind: Kind::Big, groups: 2, add_percent: 0, format, encoding };
-            let (mut out, mut scratch) = (Vec::new(), Vec::new());
-            let what = What { action: Action::Push, group: 1, seq: 2 };
-            workload.write_request(what, "/metrics", true, &mut out, &mut scratch);
-            let head = String::from_utf8_lossy(&out).split("\r\n\r\n").next().unwrap().to_owned();
-            assert!(head.starts_with("PUT /metrics/job/fleet/instance/node-0000001 HTTP/1.1\r\n"), "{head}");
-            assert!(head.contains(&format!("Content-Length: {}", scratch.len())) && out.ends_with(&scratch));
+            let mut requests =
+                Requests::new(&Workload { kind: Kind::Big, format, encoding, ..Workload::fleet(2) }, "/metrics", true);
+            // The second one is written over the first.
+            for group in [0, 1] {
+                let request = requests.write(What { action: Action::Push, group, seq: 2 }).to_vec();
+                let head = String::from_utf8_lossy(&request).split("\r\n\r\n").next().unwrap().to_owned();
+                assert!(head.starts_with(&format!("PUT /metrics/job/fleet/instance/node-000000{group} HTTP/1.1\r\n")), "{head}");
+                let body = requests.body();
+                assert!(head.contains(&format!("Content-Length: {}", body.len())) && request.ends_with(body));
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_have_as_many_lines_as_asked_for() {
+        for lines in [12, 13, 1000] {
+            let workload = Workload { lines, ..Workload::fleet(1) };
+            let mut requests = Requests::new(&workload, "", true);
+            requests.write(What { action: Action::Push, group: 0, seq: 1 });
+            let body = std::str::from_utf8(requests.body()).unwrap();
+            assert_eq!(body.lines().filter(|line| !line.starts_with('#')).count(), lines as usize);
         }
     }
 }

@@ -1,0 +1,458 @@
+//! Connections of one thread on epoll: sends requests as they are due, and reads their answers.
+//!
+//! Invariant: a connection has at most one request under way, and for each one `Work` hears of it once: `answered` or `lost`.
+//!
+//! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all answers that have come. The clock
+//! is read once an answer: that moment ends one request and begins the next.
+
+use crate::answer::{Broken, Reader};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::time::Timespec;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// An answer that takes longer is lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often requests are looked for that take longer than that.
+const PATIENCE_TICK: Duration = Duration::from_secs(1);
+/// A server that cannot be connected to is left alone for so long.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Answers that are read before it is asked for more.
+const EVENTS_MAX: usize = 256;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// What a connection does next.
+pub enum Next<'a> {
+    /// Sends this.
+    Send(&'a [u8]),
+    /// Asks again then.
+    At(Instant),
+    /// Nothing any more.
+    Nothing,
+}
+
+/// What there is to do.
+pub trait Work {
+    /// What a connection that is free does next.
+    fn next(&mut self, connection: usize, now: Instant) -> Next<'_>;
+    /// Its request was answered.
+    fn answered(&mut self, connection: usize, status: u16, now: Instant);
+    /// Its request was not answered.
+    fn lost(&mut self, connection: usize, why: String);
+}
+
+#[derive(Default)]
+struct Connection {
+    /// Made when it is needed.
+    stream: Option<TcpStream>,
+    reader: Reader,
+    /// When the request under way was sent.
+    sent_at: Option<Instant>,
+    /// What the socket did not take of it at once, and how much of that it has taken since.
+    unsent: Vec<u8>,
+    n_taken: usize,
+}
+
+struct Loop<W> {
+    epoll: OwnedFd,
+    address: SocketAddr,
+    keep_alive: bool,
+    connections: Vec<Connection>,
+    work: W,
+    /// When connections that are free ask again.
+    waiting: BinaryHeap<Reverse<(Instant, usize)>>,
+    n_under_way: usize,
+}
+
+/// Lets so many connections work until none has anything to do.
+///
+/// # Panics
+///
+/// The kernel has no epoll.
+pub fn run<W: Work>(address: SocketAddr, keep_alive: bool, n_connections: usize, work: W) -> W {
+    // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report shows it.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
+    let mut this = Loop {
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there"),
+        address,
+        keep_alive,
+        connections: (0..n_connections).map(|_| Connection::default()).collect(),
+        work,
+        waiting: BinaryHeap::new(),
+        n_under_way: 0,
+    };
+    (0..n_connections).for_each(|n| this.go_on(n, Instant::now()));
+    this.turn();
+    this.work
+}
+
+impl<W: Work> Loop<W> {
+    fn turn(&mut self) {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut look_at = Instant::now() + PATIENCE_TICK;
+        while self.n_under_way > 0 || !self.waiting.is_empty() {
+            let timeout = if self.waiting.is_empty() { PATIENCE_TICK } else { self.send_what_is_due().min(PATIENCE_TICK) };
+            events.clear();
+            let timeout = Timespec::try_from(timeout).expect("it is short");
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("epoll: {error}"),
+            }
+            for &epoll::Event { flags, data } in &events {
+                let n = usize::try_from(data.u64()).expect("it was one");
+                if flags.contains(EventFlags::OUT) {
+                    self.send_rest(n);
+                }
+                if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+                    self.receive(n, &mut buffer);
+                }
+            }
+            // After a full sleep or a batch of answers: not once an answer.
+            let now = Instant::now();
+            if now >= look_at {
+                look_at = now + PATIENCE_TICK;
+                self.give_up_late(now);
+            }
+        }
+    }
+
+    /// How long nothing is due after that.
+    fn send_what_is_due(&mut self) -> Duration {
+        let mut now = Instant::now();
+        while let Some(&Reverse((due, n))) = self.waiting.peek() {
+            if due > now {
+                return due - now;
+            }
+            self.waiting.pop();
+            self.go_on(n, now);
+            now = Instant::now();
+        }
+        PATIENCE_TICK
+    }
+
+    /// A connection is free.
+    fn go_on(&mut self, n: usize, now: Instant) {
+        let connection = &mut self.connections[n];
+        match self.work.next(n, now) {
+            Next::Nothing => {}
+            Next::At(due) => self.waiting.push(Reverse((due, n))),
+            Next::Send(request) => match connection.send(&self.epoll, n, self.address, request) {
+                Ok(()) => {
+                    connection.sent_at = Some(now);
+                    self.n_under_way += 1;
+                }
+                Err(error) => {
+                    connection.close();
+                    self.work.lost(n, error.kind().to_string());
+                    // What else is there has its turn before the next try.
+                    self.waiting.push(Reverse((now + PAUSE, n)));
+                }
+            },
+        }
+    }
+
+    fn send_rest(&mut self, n: usize) {
+        let connection = &mut self.connections[n];
+        if let Err(error) = connection.send_rest(&self.epoll, n) {
+            self.lose(n, error.kind().to_string());
+        }
+    }
+
+    fn receive(&mut self, n: usize, buffer: &mut [u8]) {
+        let connection = &mut self.connections[n];
+        // Closed since the event.
+        let Some(stream) = &mut connection.stream else { return };
+        let read = stream.read(buffer);
+        let now = Instant::now();
+        let answer = match read {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error) => Err(error.kind().to_string()),
+            // Between requests a server may close.
+            Ok(0) if connection.sent_at.is_none() => return connection.close(),
+            Ok(0) => connection.reader.close().map_err(|broken| broken.to_string()),
+            Ok(_) if connection.sent_at.is_none() => Err(Broken::Excess.to_string()),
+            Ok(len) => match connection.reader.read(&buffer[..len], |_| ()) {
+                Ok(None) => return,
+                Ok(Some(answer)) => Ok(answer),
+                Err(broken) => Err(broken.to_string()),
+            },
+        };
+        match answer {
+            Ok(answer) => {
+                // An answer before the end of its request: the server does not want the rest.
+                if answer.closes || !self.keep_alive || !connection.unsent.is_empty() {
+                    connection.close();
+                }
+                connection.sent_at = None;
+                self.n_under_way -= 1;
+                self.work.answered(n, answer.status, now);
+                self.go_on(n, now);
+            }
+            Err(why) => self.lose(n, why),
+        }
+    }
+
+    fn lose(&mut self, n: usize, why: String) {
+        let connection = &mut self.connections[n];
+        connection.close();
+        self.work.lost(n, why);
+        if connection.sent_at.take().is_some() {
+            self.n_under_way -= 1;
+            self.waiting.push(Reverse((Instant::now() + PAUSE, n)));
+        }
+    }
+
+    fn give_up_late(&mut self, now: Instant) {
+        for n in 0..self.connections.len() {
+            if self.connections[n].sent_at.is_some_and(|sent_at| now.saturating_duration_since(sent_at) > PATIENCE) {
+                self.lose(n, io::ErrorKind::TimedOut.to_string());
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn close(&mut self) {
+        // Closing takes it out of epoll.
+        self.stream = None;
+        self.unsent.clear();
+        self.n_taken = 0;
+        self.reader.reset();
+    }
+
+    fn send(&mut self, epoll: &OwnedFd, n: usize, address: SocketAddr, request: &[u8]) -> io::Result<()> {
+        let is_new = self.stream.is_none();
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(begin_to_connect(address)?),
+        };
+        // Over loopback a connection is there at once; elsewhere the socket takes nothing yet.
+        let taken = match stream.write(request) {
+            Ok(taken) => taken,
+            Err(error) if is_not_yet(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        let interest = if taken < request.len() { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let data = EventData::new_u64(n as u64);
+        if is_new {
+            epoll::add(epoll, &*stream, data, interest)?;
+        } else if taken < request.len() {
+            epoll::modify(epoll, &*stream, data, interest)?;
+        }
+        self.unsent.extend_from_slice(&request[taken..]);
+        Ok(())
+    }
+
+    fn send_rest(&mut self, epoll: &OwnedFd, n: usize) -> io::Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        match stream.write(&self.unsent[self.n_taken..]) {
+            Ok(taken) => self.n_taken += taken,
+            Err(error) if is_not_yet(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if self.n_taken == self.unsent.len() {
+            self.unsent.clear();
+            self.n_taken = 0;
+            epoll::modify(epoll, stream, EventData::new_u64(n as u64), EventFlags::IN)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_not_yet(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// Sends the same request so often over each connection, at such moments.
+    struct Repeat {
+        request: Vec<u8>,
+        left: Vec<u32>,
+        gap: Duration,
+        due: Vec<Instant>,
+        statuses: BTreeMap<u16, u32>,
+        lost: BTreeMap<String, u32>,
+    }
+
+    impl Work for Repeat {
+        fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+            if self.left[connection] == 0 {
+                return Next::Nothing;
+            }
+            if self.due[connection] > now {
+                return Next::At(self.due[connection]);
+            }
+            self.due[connection] += self.gap;
+            self.left[connection] -= 1;
+            Next::Send(&self.request)
+        }
+
+        fn answered(&mut self, _connection: usize, status: u16, _now: Instant) {
+            *self.statuses.entry(status).or_default() += 1;
+        }
+
+        fn lost(&mut self, _connection: usize, why: String) {
+            *self.lost.entry(why).or_default() += 1;
+        }
+    }
+
+    fn repeat(address: SocketAddr, keep_alive: bool, request: Vec<u8>, n_connections: usize, n: u32, gap: Duration) -> Repeat {
+        let due = vec![Instant::now(); n_connections];
+        let left = vec![n; n_connections];
+        let work = Repeat { request, left, gap, due, statuses: BTreeMap::new(), lost: BTreeMap::new() };
+        run(address, keep_alive, n_connections, work)
+    }
+
+    fn request(body_len: usize) -> Vec<u8> {
+        let mut request = format!("PUT / HTTP/1.1\r\nContent-Length: {body_len}\r\n\r\n").into_bytes();
+        request.resize(request.len() + body_len, b'x');
+        request
+    }
+
+    /// A server that reads requests of so many bytes, and is told the number of each over all connections: it answers with these
+    /// pieces, and closes if there are none more to come. Also how many connections it has seen.
+    fn serve(request_len: usize, answer: fn(u64) -> (Vec<Vec<u8>>, bool)) -> (SocketAddr, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (n_connections, n_requests) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let seen = Arc::clone(&n_connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, n_requests) = (stream.unwrap(), Arc::clone(&n_requests));
+                seen.fetch_add(1, Relaxed);
+                std::thread::spawn(move || {
+                    let mut request = vec![0; request_len];
+                    stream.set_nodelay(true).unwrap();
+                    while stream.read_exact(&mut request).is_ok() {
+                        let (pieces, closes) = answer(n_requests.fetch_add(1, Relaxed));
+                        for piece in pieces {
+                            if stream.write_all(&piece).is_err() {
+                                return;
+                            }
+                        }
+                        if closes {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (address, n_connections)
+    }
+
+    fn whole(answer: &str) -> Vec<Vec<u8>> {
+        vec![answer.as_bytes().to_vec()]
+    }
+
+    fn ok(_: u64) -> (Vec<Vec<u8>>, bool) {
+        (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), false)
+    }
+
+    #[test]
+    fn answers_of_every_shape_are_read() {
+        let answer = |n: u64| match n % 5 {
+            0 => (b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok".chunks(1).map(<[u8]>::to_vec).collect(), false),
+            1 => (whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), false),
+            2 => (whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), true),
+            3 => (whole("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
+            // Larger than what is read at once.
+            _ => (whole(&format!("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}", "x".repeat(300_000))), false),
+        };
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 4, 25, Duration::ZERO);
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_counted_by_kind() {
+        let answer = |n: u64| match n % 4 {
+            0 => (whole("nonsense\r\n\r\n"), false),
+            1 => (Vec::new(), true),
+            2 => (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"), true),
+            _ => ok(n),
+        };
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 1, 40, Duration::ZERO);
+        let kinds: Vec<(&str, u32)> = done.lost.iter().map(|(why, &n)| (why.as_str(), n)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("broken answer: connection closed within it", 10),
+                ("broken answer: invalid HTTP version", 10),
+                ("connection closed instead of an answer", 10)
+            ]
+        );
+        assert_eq!(done.statuses, BTreeMap::from([(200, 10)]));
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_told() {
+        // Bound, so that nobody else listens there.
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+        let done = repeat(address, true, request(7), 2, 3, Duration::ZERO);
+        assert_eq!(done.lost, BTreeMap::from([("connection refused".to_owned(), 6)]));
+    }
+
+    #[test]
+    fn a_large_request_arrives_whole() {
+        let large = request(20 << 20);
+        let (address, _) = serve(large.len(), ok);
+        let done = repeat(address, true, large, 2, 2, Duration::ZERO);
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 4)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_connection_is_kept_unless_it_should_not_be() {
+        for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
+            let (address, n_connections) = serve(request(7).len(), ok);
+            let done = repeat(address, keep_alive, request(7), 3, 20, Duration::ZERO);
+            assert_eq!((done.statuses, n_connections.load(Relaxed)), (BTreeMap::from([(200, 60)]), n_expected));
+        }
+    }
+
+    #[test]
+    fn a_server_may_close_between_requests() {
+        let answer = |n: u64| (ok(n).0, true);
+        let (address, _) = serve(request(7).len(), answer);
+        let done = repeat(address, true, request(7), 2, 5, Duration::from_millis(20));
+        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 10)]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn nothing_is_sent_before_it_is_due() {
+        let (address, _) = serve(request(7).len(), ok);
+        let began = Instant::now();
+        let done = repeat(address, true, request(7), 2, 11, Duration::from_millis(5));
+        assert_eq!(done.statuses, BTreeMap::from([(200, 22)]));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+    }
+}
