@@ -22,8 +22,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Forms are kept of bodies up to this size: what is larger takes its time anyway, and would be kept in full.
-const FORM_BYTES_MAX: usize = 64 << 10;
+/// Forms are kept of bodies up to this size: those that runtime workers parse. Of larger ones they would take as much memory again.
+const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
