@@ -61,18 +61,19 @@ impl Answer {
         self.headers.is_empty() && matches!(self.body, Body::Empty)
     }
 
-    /// Writes status and headers but for the date, as hyper does.
+    /// Writes status and headers but for the date, as hyper does. Not for answers that close the connection by themselves.
     pub fn write_head(&self, is_last: bool, out: &mut impl Extend<u8>) {
+        debug_assert!(!self.is_unread && self.headers.iter().all(|(name, _)| name != header::CONNECTION));
         let status = self.status_code();
         let head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
         out.extend(head.bytes());
         for (name, value) in &self.headers {
             out.extend(name.as_str().bytes().chain(*b": ").chain(value.as_bytes().iter().copied()).chain(*b"\r\n"));
         }
-        out.extend(format!("content-length: {}\r\n", self.body.as_bytes().len()).bytes());
         if is_last {
             out.extend(*b"connection: close\r\n");
         }
+        out.extend(format!("content-length: {}\r\n", self.body.as_bytes().len()).bytes());
     }
 
     fn status_code(&self) -> StatusCode {

@@ -36,8 +36,8 @@ impl Body {
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Whole(Some(Chunk::Bytes(bytes))) => bytes,
-            Self::Empty | Self::Whole(_) => &[],
-            Self::Pieces(_) => unreachable!("answers to pushes and deletes are whole"),
+            Self::Empty | Self::Whole(None) => &[],
+            Self::Whole(Some(Chunk::Document(_))) | Self::Pieces(_) => unreachable!("answers to pushes and deletes are bytes"),
         }
     }
 

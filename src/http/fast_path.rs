@@ -38,8 +38,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Bytes that are read at a time.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Bytes that are read at a time: after that it is the turn of other connections.
+const BUFFER_BYTES: usize = 32 << 10;
 /// A request that comes in several pieces is waited for up to this size. Every piece has it looked at from its beginning.
 const PARTIAL_BYTES_MAX: usize = 16 << 10;
 /// Pushers send a handful.
@@ -70,27 +70,34 @@ pub(super) async fn serve(gateway: &Gateway, stream: &mut TcpStream, closing: &m
         waiting: None,
         end: None,
         active_at: Instant::now(),
-        has_served: false,
+        has_read: false,
     };
-    let mut closed = pin!(closed(closing));
+    let mut must_close = pin!(closed(closing));
     let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    let mut is_registered = false;
+    // Both will wake this task.
+    let mut are_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
             return Poll::Ready(end);
         }
-        // Once they were polled these two wake this task: no need to poll them with every request. Draining begins before closing.
-        let has_served = std::mem::take(&mut connection.has_served);
-        if std::mem::replace(&mut is_registered, true) && has_served && !gateway.is_draining() {
+        // No need to look at these two with every request; but a wake-up of theirs may have come together with one. Draining begins
+        // before connections are closed.
+        let has_read = std::mem::take(&mut connection.has_read);
+        if are_registered && has_read && !gateway.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
         }
-        if connection.is_answering() || !tokio::task::coop::has_budget_remaining() {
-            // It polls again as soon as that is over.
+        if connection.is_answering() {
+            // The socket or the answer wakes the task.
             return Poll::Pending;
         }
-        if closed.as_mut().poll(context).is_ready() {
-            return Poll::Ready(connection.give_up());
+        if !tokio::task::coop::has_budget_remaining() {
+            // The socket was not asked: there may be something to read.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if must_close.as_mut().poll(context).is_ready() {
+            return Poll::Ready(connection.close());
         }
         while timer.as_mut().poll(context).is_ready() {
             let deadline = connection.active_at + HEAD_TIMEOUT;
@@ -99,6 +106,7 @@ pub(super) async fn serve(gateway: &Gateway, stream: &mut TcpStream, closing: &m
             }
             timer.as_mut().reset(deadline.into());
         }
+        are_registered = true;
         Poll::Pending
     })
     .await
@@ -117,7 +125,7 @@ struct Connection<'a> {
     /// When the last request was answered or the next one began.
     active_at: Instant,
     /// Something was read since this was last looked at.
-    has_served: bool,
+    has_read: bool,
 }
 
 /// A request that waits for another push.
@@ -139,37 +147,47 @@ impl Connection<'_> {
     /// Nothing more is to be done until the socket or the answer that is waited for wakes the task, or how the connection ends.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
-            if let Some(waiting) = &mut self.waiting {
-                let answer = ready!(waiting.answer.as_mut().poll(context));
-                let (request, is_last) = (waiting.request, waiting.is_last);
-                self.waiting = None;
-                let ended = self.count(request, &answer);
-                let mut out = SmallVec::new();
-                write_answer(&answer, is_last, ended, &mut out);
-                self.send(&out);
-            }
             while !self.unsent.is_empty() {
                 match ready!(Pin::new(&mut *self.stream).poll_write(context, &self.unsent)) {
+                    Ok(n) if n == self.unsent.len() => {
+                        // A client that was slow once: its connection keeps no room for that.
+                        self.unsent = Vec::new();
+                        self.active_at = Instant::now();
+                    }
                     Ok(n) if n > 0 => drop(self.unsent.drain(..n)),
                     Ok(_) | Err(_) => return Poll::Ready(End::Closed),
                 }
             }
+            if let Some(waiting) = &mut self.waiting {
+                let answer = ready!(waiting.answer.as_mut().poll(context));
+                let (request, is_last) = (waiting.request, waiting.is_last);
+                self.waiting = None;
+                self.active_at = self.count(request, &answer);
+                let mut out = SmallVec::new();
+                write_answer(&answer, is_last, self.active_at, &mut out);
+                self.send(&out);
+                continue;
+            }
             if let Some(end) = self.end.take() {
                 return Poll::Ready(end);
             }
-            ready!(self.poll_read(context));
+            if ready!(self.poll_read(context)) {
+                // A client that sends without pause: others are next.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 
-    /// Reads once and answers what that brings.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Reads once and answers what that brings; true if there is more to read than that, and nothing to be sent or waited for first.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         BUFFER.with_borrow_mut(|buffer| {
             let n_before = self.partial.len();
             buffer[..n_before].copy_from_slice(&self.partial);
             let mut read = ReadBuf::new(buffer);
             read.set_filled(n_before);
             let result = ready!(Pin::new(&mut *self.stream).poll_read(context, &mut read));
-            self.has_served = true;
+            self.has_read = true;
             if result.is_err() {
                 self.end = Some(End::Closed);
             } else if read.filled().len() == n_before {
@@ -178,7 +196,8 @@ impl Connection<'_> {
             } else {
                 self.answer_all(read.filled());
             }
-            Poll::Ready(())
+            let is_full = read.remaining() == 0;
+            Poll::Ready(is_full && !self.is_answering() && self.end.is_none())
         })
     }
 
@@ -230,7 +249,10 @@ impl Connection<'_> {
                     if request.method == "PUT" { (Method::Put, PushMode::Replace) } else { (Method::Post, PushMode::Merge) };
                 (method, push::push_whole(gateway, mode, &path, &format, request.body))
             }
-            Ok(Route::Delete(path)) if request.body.is_empty() => (Method::Delete, push::delete_whole(gateway, &path)),
+            // The reference looks at whatever says that it is compressed.
+            Ok(Route::Delete(path)) if request.body.is_empty() && request.content_encoding.is_none() => {
+                (Method::Delete, push::delete_whole(gateway, &path))
+            }
             _ => return false,
         };
         let counted = Counted { method, size: request.size, began };
@@ -260,6 +282,7 @@ impl Connection<'_> {
         if answers.is_empty() {
             return;
         }
+        debug_assert!(self.unsent.is_empty(), "answers overtake each other");
         let n_sent = match self.stream.try_write(answers) {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -273,6 +296,11 @@ impl Connection<'_> {
 
     fn is_answering(&self) -> bool {
         self.waiting.is_some() || !self.unsent.is_empty()
+    }
+
+    /// Ends it because the process ends: of what has begun only what has its head is waited for, as by hyper.
+    fn close(&mut self) -> End {
+        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() { self.give_up() } else { End::Closed }
     }
 
     /// Ends it where it is.
