@@ -12,7 +12,7 @@ fn request(job: &str) -> Vec<u8> {
     format!("PUT /metrics/job/{job} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len()).into_bytes()
 }
 
-/// Goes away after each number of bytes; then a push that contradicts what was sent must get in, unless that was stored.
+/// Goes away after every third byte, and at the end; then a push that contradicts what was sent must get in, unless that was stored.
 #[test]
 fn a_client_that_goes_away_leaves_no_claim() {
     let gateway = Gateway::start();

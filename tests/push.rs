@@ -11,7 +11,7 @@ fn prefixed(text: &str) -> String {
     format!("pushed metrics are invalid or inconsistent with existing metrics: {text}")
 }
 
-/// The commands of the README's quick start, in their order.
+/// What a newcomer does first, as the README's quick start does; and a family that changes its type.
 #[test]
 fn the_quick_start_works() {
     let gateway = Gateway::start();
@@ -182,6 +182,39 @@ fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() 
     let said = gateway.put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n").said();
     assert_eq!(said.0, 400);
     assert!(said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"), "{}", said.1);
+}
+
+/// What a small push can have told to its client is small.
+#[test]
+fn the_text_of_a_refusal_is_not_long() {
+    let gateway = Gateway::start();
+    let bad = format!("# TYPE x {}\n", "\x01".repeat(1 << 20));
+    let said = gateway.put("/metrics/job/j", &bad).said();
+    assert_eq!(said.0, 400);
+    assert!(said.1.starts_with("text format parsing error in line 1: unknown metric type \"\\x01") && said.1.len() < 8 << 10);
+    let buckets: String = (0..20_000).map(|i| format!("h_bucket{{le=\"{i}\"}} {i}\n")).collect();
+    let histogram = format!("# TYPE h histogram\n{buckets}h_bucket{{le=\"+Inf\"}} 20000\nh_sum 1\nh_count 20000\n");
+    assert_eq!(gateway.put("/metrics/job/j", &histogram).status, 200);
+    let said = gateway.put("/metrics/job/k", "h 1\n").said();
+    assert_eq!(said.0, 400);
+    assert!(said.1.contains("collected metric \"h\"") && said.1.contains('…') && said.1.len() < 20 << 10, "{}", said.1.len());
+}
+
+/// A bucket of a native histogram is a byte of the body.
+#[test]
+fn buckets_of_native_histograms_count_as_series() {
+    let gateway = Gateway::with_flags(&["--limit.series-per-push=100"]);
+    let push = |n_deltas: u8| {
+        let histogram = [&[0x28, 0, 0x62, 2, 0x10, n_deltas, 0x6a, n_deltas][..], &vec![2; usize::from(n_deltas)]].concat();
+        let metric = [&[0x3a, histogram.len() as u8][..], &histogram].concat();
+        let family = [&[0x0a, 1, b'h', 0x18, 4, 0x22, metric.len() as u8][..], &metric].concat();
+        let body = [&[0x80 | (family.len() & 0x7f) as u8, (family.len() >> 7) as u8][..], &family].concat();
+        gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], &body).said()
+    };
+    assert_eq!(push(90), (200, String::new()));
+    let said = push(110);
+    assert_eq!(said.0, 413);
+    assert!(said.1.contains("--limit.series-per-push"), "{}", said.1);
 }
 
 /// 1.1 MB that are 4.7 GB of text: a label of a mebibyte on each of 4,500 lines.

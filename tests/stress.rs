@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Gateway};
+use common::{Client, Gateway, gunzip};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -251,4 +251,48 @@ fn groups_that_are_deleted_and_made_again_are_all_there() {
     let shown = |name: &str| scrape.lines().filter(|line| line.starts_with(name) && line.ends_with(" 2")).count();
     assert_eq!((shown("x{"), shown("y{")), (N_GROUPS, N_GROUPS));
     assert!(scrape.contains(&format!("pushgateway_groups {}\n", "10000")));
+}
+
+/// Two groups that one client pushes to in turn: no scrape shows the second ahead of the first, or the first two ahead.
+#[test]
+fn every_scrape_is_a_moment_of_all_groups() {
+    let gateway = Gateway::start();
+    // Families of their own, far apart in the exposition, with others between.
+    for n in 0..200 {
+        assert_eq!(gateway.put(&format!("/metrics/job/between{n}"), &format!("m{n:03} {}\n", "1".repeat(300 % 17))).status, 200);
+    }
+    const N_PUSHES: usize = 3000;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = Client::new(&gateway);
+            for n in 1..=N_PUSHES {
+                for (group, family) in [("first", "a"), ("second", "z")] {
+                    let body = format!("{family} {n}\n");
+                    assert_eq!(client.request("PUT", &format!("/metrics/job/{group}"), &[], body.as_bytes()).status, 200);
+                }
+            }
+            // Relaxed: only ends the others.
+            is_over.store(true, Relaxed);
+        });
+        for accept in ["", "gzip"] {
+            let (gateway, is_over) = (&gateway, &is_over);
+            scope.spawn(move || {
+                let (mut client, mut n_scrapes) = (Client::new(gateway), 0);
+                while !is_over.load(Relaxed) {
+                    let response = client.request("GET", "/metrics", &[("Accept-Encoding", accept)], b"");
+                    let text =
+                        if accept.is_empty() { response.text() } else { String::from_utf8(gunzip(&response.body)).unwrap() };
+                    let value = |family: &str| -> usize {
+                        let line = text.lines().find(|line| line.starts_with(&format!("{family}{{")));
+                        line.map_or(0, |line| line.rsplit_once(' ').expect("a value").1.parse().expect("a number"))
+                    };
+                    let (first, second) = (value("a"), value("z"));
+                    assert!(first == second || first == second + 1, "{first} in the first, {second} in the second");
+                    n_scrapes += 1;
+                }
+                assert!(n_scrapes > 10, "{n_scrapes}");
+            });
+        }
+    });
 }

@@ -2,8 +2,17 @@
 
 use std::fmt::Write as _;
 
-/// `bytes` in double quotes; what is not UTF-8 as `\xff`, what cannot be printed as `\u00a0`.
+/// What is quoted of a text: an error's text is for people.
+const QUOTED_BYTES_MAX: usize = 1 << 10;
+
+/// `bytes` in double quotes; what is not UTF-8 as `\xff`, what cannot be printed as `\u00a0`. Of a long text the beginning, with an
+/// ellipsis behind it.
 pub fn quote(bytes: &[u8]) -> String {
+    if bytes.len() > QUOTED_BYTES_MAX {
+        // Not within a character.
+        let end = (QUOTED_BYTES_MAX - 3..=QUOTED_BYTES_MAX).rev().find(|&end| bytes[end] & 0xc0 != 0x80);
+        return quote(&bytes[..end.unwrap_or(QUOTED_BYTES_MAX)]) + "…";
+    }
     let mut out = String::with_capacity(bytes.len() + 2);
     out.push('"');
     for chunk in bytes.utf8_chunks() {
@@ -51,7 +60,7 @@ fn push_char(c: char, quote: char, out: &mut String) {
 fn is_printable(c: char) -> bool {
     // The standard library escapes what cannot be printed, and quotes too; behind another character it leaves marks that combine with
     // it as they are, as Go does.
-    matches!(c, '\'' | '"') || format!("a{c}").escape_debug().count() == 2
+    matches!(c, ' '..='~') || !c.is_ascii() && format!("a{c}").escape_debug().count() == 2
 }
 
 #[cfg(test)]
@@ -69,6 +78,9 @@ mod tests {
         ] {
             assert_eq!(quote(bytes), quoted);
         }
+        let long = "ü".repeat(QUOTED_BYTES_MAX);
+        assert_eq!(quote(long.as_bytes()), format!("\"{}\"…", "ü".repeat(QUOTED_BYTES_MAX / 2)));
+        assert_eq!(quote(&[0xbf; 2000]), format!("\"{}\"…", "\\xbf".repeat(QUOTED_BYTES_MAX)));
         assert_eq!(quote_byte(b'\''), r"'\''");
         assert_eq!(quote_byte(0xff), "'ÿ'");
         assert_eq!(quote_byte(b'"'), "'\"'");

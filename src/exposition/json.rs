@@ -30,7 +30,7 @@ pub struct Group<'a> {
 pub fn write_group(group: &Group<'_>, out: &mut Vec<u8>) {
     let mut keys: Vec<(&str, Key<'_>)> =
         group.families.iter().map(|&(family, pushed_at)| (family.name(), Key::Family(family, pushed_at))).collect();
-    // A family of one of these names hides behind what the API itself says; the reference shows the family.
+    // A family of one of these names hides what the API itself says, as in the reference.
     keys.extend([
         ("labels", Key::Labels),
         ("last_push_successful", Key::LastPush),

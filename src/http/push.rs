@@ -8,7 +8,7 @@ use super::request_body::{self, BodyError, Encoding};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{Limits, protobuf, text};
-use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, is_legacy_label_name, unescape_name};
+use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::EarlyRefusal;
 use base64::Engine as _;
@@ -184,15 +184,16 @@ fn try_admit(gateway: &Gateway, push: &mut Push) -> Option<Answer> {
         Outcome::Busy => return None,
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(key = %push.key(), err = %refusal, "push refused");
+            tracing::debug!(key = %push.key(), err = ShortText::of(&refusal), "push refused");
             if let Refusal::ExpositionTooLarge { .. } = refusal {
                 // As for a body that is too large: this is nothing that a consistency check finds.
-                Answer::error(413, refusal.to_string())
+                Answer::error(413, ShortText::of(&refusal))
             } else if gateway.options.is_check_announced {
-                Answer::error(400, format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}"))
+                let text = format_args!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}");
+                Answer::error(400, ShortText::of(text))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(key = %push.key(), err = %refusal, "push accepted but not exposed, because it contradicts others");
+                tracing::warn!(key = %push.key(), err = ShortText::of(&refusal), "push accepted but not exposed, because it contradicts others");
                 Answer::empty(accepted(gateway))
             }
         }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Invariants: every number of the skeleton stands in the body exactly once, so reading along a form fills all of them; the first
-//! byte of each literal that follows a number is a newline, so a number cannot run on into it.
+//! byte of each literal that follows a number is a newline, so a number cannot run on into it; the last byte of each literal before
+//! one belongs to no name, so no other number can run on from it (`x+1` is a metric and its value, `x1` is not).
 
 use super::{Families, Skeleton};
 
@@ -54,7 +55,9 @@ impl BodyForm {
         let mut is_filled = vec![false; skeleton.n_values()];
         let mut at = 0;
         for (range, value, kind) in numbers {
-            if std::mem::replace(is_filled.get_mut(value as usize)?, true) || body.get(range.end) != Some(&b'\n') {
+            let is_apart = matches!(body[..range.start].last(), Some(b' ' | b'\t' | b'}'));
+            let is_last = body.get(range.end) == Some(&b'\n');
+            if !is_apart || !is_last || std::mem::replace(is_filled.get_mut(value as usize)?, true) {
                 return None;
             }
             literals.extend_from_slice(&body[at..range.start]);
@@ -73,11 +76,6 @@ impl BodyForm {
     /// All literals, one behind the other.
     pub fn literals(&self) -> &[u8] {
         &self.literals
-    }
-
-    /// Bytes on the heap, for accounting.
-    pub fn heap_bytes(&self) -> usize {
-        self.literals.len() + size_of_val(&*self.numbers)
     }
 }
 

@@ -73,7 +73,7 @@ impl GroupingKey {
     }
 }
 
-/// As in a selector: `{instance="a",job="b"}`, values escaped as in the text format.
+/// As in a selector: `{instance="a",job="b"}`; what cannot be printed of a value is escaped as Rust does it.
 impl fmt::Display for GroupingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "{";

@@ -199,15 +199,6 @@ impl Skeleton {
         Metric { skeleton: self, index }
     }
 
-    /// Bytes on the heap, for accounting.
-    pub fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.families)
-            + size_of_val(&*self.metrics)
-            + size_of_val(&*self.labels)
-            + size_of_val(&*self.bounds)
-            + self.text.len()
-    }
-
     fn text(&self, span: Span) -> &str {
         &self.text[span.start as usize..span.end as usize]
     }
@@ -338,6 +329,13 @@ pub struct MetricExtra {
     /// The value field of the pushed `io.prometheus.client.Metric` (`gauge`, `counter`, `summary`, `untyped` or `histogram`: the
     /// body of that sub-message, without its tag and length), as it was pushed, unknown fields included.
     pub body: Box<[u8]>,
+}
+
+/// Those of one family's metrics among `extras`, which are in the order of metrics.
+pub fn extras_of<'a>(extras: &'a [MetricExtra], family: Family<'_>) -> &'a [MetricExtra] {
+    let metrics = family.metric_range();
+    let place_of = |metric: usize| extras.partition_point(|extra| (extra.metric as usize) < metric);
+    &extras[place_of(metrics.start)..place_of(metrics.end)]
 }
 
 /// A pushed body can be read but breaks a rule that concerns more than its grammar. The gateway refuses it, and the group's failure
@@ -497,8 +495,7 @@ impl FamiliesBuilder {
     /// Like [`FamiliesBuilder::copy_family`] where numbers and extras are kept apart from the skeleton.
     pub fn copy_parts(&mut self, values: &[u64], extras: &[MetricExtra], family: Family<'_>) {
         self.family(family.name(), family.metric_type(), family.help());
-        let first_extra = extras.partition_point(|e| (e.metric as usize) < family.metric_range().start);
-        let mut extras = extras[first_extra..].iter().peekable();
+        let mut extras = extras_of(extras, family).iter().peekable();
         for metric in family.metrics() {
             for (name, value) in metric.labels() {
                 self.label(name, value);

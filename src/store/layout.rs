@@ -147,11 +147,6 @@ impl Layout {
         self.forms.iter().map_while(OnceLock::get)
     }
 
-    /// Whether another form would be kept.
-    pub fn wants_form(&self) -> bool {
-        self.forms.iter().any(|form| form.get().is_none())
-    }
-
     /// Keeps how a push with exactly this skeleton was written, if there is room.
     pub fn learn_form(&self, mut form: BodyForm) {
         for place in &self.forms {

@@ -293,15 +293,10 @@ impl Store {
 
     /// Deletes the group with exactly this key, if there is one. After [`Outcome::Busy`] call again.
     pub fn delete(&self, key: &GroupingKey) -> Outcome {
-        self.delete_if(key, |_| true)
-    }
-
-    /// Deletes the group with exactly this key if there is one and `condition` holds of the state that is deleted.
-    pub fn delete_if(&self, key: &GroupingKey, condition: impl Fn(&Snapshot) -> bool) -> Outcome {
         for _ in 0..LOST_MAX {
             let Some(slot) = self.slots.get(key.canonical().as_bytes()) else { return Outcome::Done };
             let base = slot.current_for_update();
-            if !base.is_live() || base.fixed.key.labels() != key.labels() || !condition(&base) {
+            if !base.is_live() || base.fixed.key.labels() != key.labels() {
                 return Outcome::Done;
             }
             let nothing = Content::empty(Arc::clone(&self.empty));

@@ -4,7 +4,7 @@ use super::job_door::JobDoor;
 use super::layout::{Checked, Flaw, Layout};
 use super::refusal::{self, Refusal, show_metric};
 use super::snapshot::{Content, Snapshot};
-use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton};
+use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton, extras_of};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct Push {
     pub(super) received_at: i64,
     /// Why it is refused, once that is decided.
     pub(super) refusal: Option<Refusal>,
-    /// What a structural attempt made, with the id of the layout that was merged into: 0 for none.
+    /// What a structural attempt made, with the version of the snapshot that was merged into: 0 for none.
     made: Option<(u64, Content)>,
 }
 
@@ -112,23 +112,27 @@ impl Push {
     fn patched(&self, base: &Snapshot) -> Option<Content> {
         let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families()).map(|index| base.family_time(index)).collect();
         let mut values = base.values.clone();
-        let has_extras = !base.extras.is_empty() || !self.families.extras.is_empty();
-        let mut extras = if has_extras { base.extras.to_vec() } else { Vec::new() };
+        let mut pushed_as = vec![None; times.len()];
         for pushed in self.families.skeleton.families() {
             let known = base.fixed.layout.family_by_name(pushed.name()).filter(|known| known.same_layout(pushed))?;
             values[known.value_range()].copy_from_slice(&self.families.values[pushed.value_range()]);
             times[known.index()] = self.received_at;
-            if has_extras {
-                let (from, to) = (pushed.metric_range(), known.metric_range());
-                extras.retain(|extra| !to.contains(&(extra.metric as usize)));
-                let of_pushed = self.families.extras.iter().filter(|extra| from.contains(&(extra.metric as usize)));
-                extras.extend(of_pushed.map(|extra| {
-                    let metric = extra.metric as usize - from.start + to.start;
+            pushed_as[known.index()] = Some(pushed);
+        }
+        let mut extras = Vec::new();
+        if !base.extras.is_empty() || !self.families.extras.is_empty() {
+            for (known, pushed) in base.fixed.layout.skeleton().families().zip(pushed_as) {
+                let to = known.metric_range().start;
+                let (from, of_family) = match pushed {
+                    Some(pushed) => (pushed.metric_range().start, extras_of(&self.families.extras, pushed)),
+                    None => (to, extras_of(&base.extras, known)),
+                };
+                extras.extend(of_family.iter().map(|extra| {
+                    let metric = extra.metric as usize - from + to;
                     MetricExtra { metric: u32::try_from(metric).expect("metrics have 32 bits"), body: extra.body.clone() }
                 }));
             }
         }
-        extras.sort_by_key(|extra| extra.metric);
         let family_times = times.iter().any(|&time| time != self.received_at).then_some(times);
         Some(Content { layout: Arc::clone(&base.fixed.layout), values, extras: extras.into(), family_times })
     }

@@ -1,6 +1,8 @@
 //! Why a group may not have what was pushed to it, in words that clients of the reference know where it has some.
 
-use crate::model::{Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, Skeleton, exposed_labels};
+use crate::model::{
+    Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, ShortText, Skeleton, exposed_labels,
+};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -205,50 +207,61 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed with.
+/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed with. Cut where it is too long.
 pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_>, key: &LabelSet) -> String {
-    show_with(skeleton, metric, key, |family| show_value(family, metric, &values[metric.value_range()]))
+    show_with(skeleton, metric, key, |family, text| show_value(family, metric, &values[metric.value_range()], text))
 }
 
-fn show_with(skeleton: &Skeleton, metric: Metric<'_>, key: &LabelSet, value: impl Fn(Family<'_>) -> String) -> String {
+fn show_with(
+    skeleton: &Skeleton,
+    metric: Metric<'_>,
+    key: &LabelSet,
+    show_value: impl FnOnce(Family<'_>, &mut ShortText) -> fmt::Result,
+) -> String {
     let place = |family: &Family<'_>| family.metric_range().contains(&metric.index());
     let family = skeleton.families().find(place).expect("a metric belongs to a family");
-    let mut text = format!("{:?} {{ ", family.name());
-    for (name, value) in exposed_labels(metric.labels(), key) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "label:{{name:{name:?} value:{value:?}}} ");
-    }
-    text + &value(family) + "}"
+    let mut text = ShortText::default();
+    let show = |text: &mut ShortText| {
+        write!(text, "{:?} {{ ", family.name())?;
+        for (name, value) in exposed_labels(metric.labels(), key) {
+            write!(text, "label:{{name:{name:?} value:{value:?}}} ")?;
+        }
+        show_value(family, text)?;
+        text.write_char('}')
+    };
+    // An error says that it is long enough.
+    let _ = show(&mut text);
+    text.into_string()
 }
 
-fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64]) -> String {
-    let mut text = String::new();
-    let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS);
+fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64], text: &mut ShortText) -> fmt::Result {
     let number = |bits: u64| f64::from_bits(bits);
+    let is_summary = family.metric_type() == MetricType::Summary;
+    let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS) && !is_summary;
     let count = |bits: u64| if is_float { number(bits).to_string() } else { bits.to_string() };
     let field = family.metric_type().as_str();
-    let _ = match family.metric_type() {
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => write!(text, "{field}:{{value:{}}}", number(values[0])),
-        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => {
-            let mut parts = Vec::new();
-            let as_count = |bits| if family.metric_type() == MetricType::Summary { u64::to_string(&bits) } else { count(bits) };
-            if metric.flags().has(MetricFlags::HAS_COUNT) {
-                parts.push(format!("sample_count:{}", as_count(values[0])));
-            }
-            if metric.flags().has(MetricFlags::HAS_SUM) {
-                parts.push(format!("sample_sum:{}", number(values[1])));
-            }
-            for (bound, &value) in metric.bounds().zip(&values[2..]) {
-                parts.push(if family.metric_type() == MetricType::Summary {
-                    format!("quantile:{{quantile:{bound} value:{}}}", number(value))
-                } else {
-                    format!("bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value))
-                });
-            }
-            write!(text, "{field}:{{{}}}", parts.join(" "))
+    if !matches!(family.metric_type(), MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram) {
+        return write!(text, "{field}:{{value:{}}}", number(values[0]));
+    }
+    write!(text, "{field}:{{")?;
+    let mut separator = "";
+    if metric.flags().has(MetricFlags::HAS_COUNT) {
+        write!(text, "sample_count:{}", count(values[0]))?;
+        separator = " ";
+    }
+    if metric.flags().has(MetricFlags::HAS_SUM) {
+        write!(text, "{separator}sample_sum:{}", number(values[1]))?;
+        separator = " ";
+    }
+    for (bound, &value) in metric.bounds().zip(&values[2..]) {
+        if is_summary {
+            write!(text, "{separator}quantile:{{quantile:{bound} value:{}}}", number(value))?;
+        } else {
+            write!(text, "{separator}bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value))?;
         }
-    };
-    text
+        separator = " ";
+    }
+    text.write_char('}')
 }
 
 /// What a broken rule of the body means for the group.
@@ -260,7 +273,8 @@ pub(super) fn of_invalid(invalid: &crate::model::Invalid, families: &Families, k
         Invalid::NotOfType { metric, found } => {
             let of_metric = |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
             let family = families.skeleton.families().find(of_metric).expect("a metric belongs to a family");
-            let shown = show_with(&families.skeleton, families.skeleton.metric(*metric as usize), key, |_| found.clone());
+            let shown =
+                show_with(&families.skeleton, families.skeleton.metric(*metric as usize), key, |_, text| text.write_str(found));
             Refusal::Malformed { metric: shown, what: format!("is not a {}", family.metric_type().as_proto_str()) }
         }
         Invalid::LabelNotUtf8 { metric, label, in_name } => {

@@ -9,7 +9,7 @@
 //! | field     | written by            | read by              | what it carries                                 |
 //! |-----------|-----------------------|----------------------|-------------------------------------------------|
 //! | `current` | `replace`, AcqRel     | `current`, Acquire   | the group, or that there is none                |
-//! | `marks`   | see `mark.rs`         |                      | whether a consumer has yet to look              |
+//! | `mark`    | see `mark.rs`         |                      | whether a consumer has yet to look              |
 
 use super::mark::Mark;
 use super::snapshot::Snapshot;

@@ -23,14 +23,16 @@ pub fn status_page(status: &Status<'_>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
     }
-    let (root, telemetry) = (escape(status.root), escape(status.telemetry_path));
+    // Relative: a proxy in front may have its own idea of where this page is.
+    let telemetry = status.telemetry_path.strip_prefix(status.root).unwrap_or(status.telemetry_path);
+    let telemetry = escape(telemetry);
     format!(
         "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>Pushgateway</title>\n\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}\
          th{{text-align:left;font-weight:normal;padding-right:2rem}}td{{font-family:monospace}}</style>\n\
          <h1>Pushgateway</h1>\n<p>Version {}, {} groups.\n\
-         <p><a href=\"{telemetry}\">Metrics</a> · <a href=\"{root}api/v1/metrics\">Groups as JSON</a> · \
-         <a href=\"{root}api/v1/status\">Status as JSON</a>\n<h2>Flags</h2>\n<table>{flags}</table>\n",
+         <p><a href=\"{telemetry}\">Metrics</a> · <a href=\"api/v1/metrics\">Groups as JSON</a> · \
+         <a href=\"api/v1/status\">Status as JSON</a>\n<h2>Flags</h2>\n<table>{flags}</table>\n",
         escape(status.version),
         status.n_groups,
     )
@@ -49,6 +51,6 @@ mod tests {
         let flags = [("web.external-url".to_owned(), "http://x/<script>\"".to_owned())];
         let page = status_page(&Status { n_groups: 3, root: "/pg/", telemetry_path: "/pg/metrics", version: "1", flags: &flags });
         assert!(page.contains("http://x/&lt;script&gt;&quot;") && !page.contains("<script>"));
-        assert!(page.contains("href=\"/pg/api/v1/metrics\"") && page.contains("3 groups"));
+        assert!(page.contains("href=\"metrics\"") && page.contains("href=\"api/v1/metrics\"") && page.contains("3 groups"));
     }
 }

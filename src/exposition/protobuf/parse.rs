@@ -180,7 +180,12 @@ struct Tally {
 impl Tally {
     /// One more metric, bucket or quantile.
     fn series(&mut self) -> Result<(), ParseError> {
-        self.n_series += 1;
+        self.many_series(1)
+    }
+
+    /// So many more.
+    fn many_series(&mut self, n: usize) -> Result<(), ParseError> {
+        self.n_series += n;
         if self.n_series > self.limits.series_max { Err(too_many_series(self.limits)) } else { Ok(()) }
     }
 }
@@ -380,7 +385,10 @@ fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally
                 }
                 buckets.push((bound, count));
             }
-            _ => has_more = true,
+            (field, value) => {
+                has_more = true;
+                tally.many_series(n_native_buckets(field, value))?;
+            }
         }
     }
     let is_float = count.float().is_some() || buckets.iter().any(|(_, count)| count.float().is_some());
@@ -397,6 +405,18 @@ fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally
         flags |= MetricFlags::FLOAT_COUNTS;
     }
     Ok(Parsed { flags, has_more })
+}
+
+/// How many buckets of a native histogram a field brings, at most.
+fn n_native_buckets(field: u64, value: Value<'_>) -> usize {
+    match (field, value) {
+        // Differences, in one byte at least; counts, in eight.
+        (10 | 13, Value::Bytes(packed)) => packed.len(),
+        (11 | 14, Value::Bytes(packed)) => packed.len() / 8,
+        // Spans, and numbers one by one.
+        (9..=14, _) => 1,
+        _ => 0,
+    }
 }
 
 fn presence(has_count: bool, has_sum: bool) -> MetricFlags {

@@ -2,6 +2,7 @@
 
 use super::wire::{Fields, Value, read_varint};
 use crate::exposition::text::write_float;
+use crate::model::SHOWN_LEN_MAX;
 use std::fmt::Write as _;
 
 /// What a field of a message is.
@@ -91,10 +92,8 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     out
 }
 
-/// What somebody is shown of a metric that was pushed, about. It may be dozens of times as long as the metric.
-const SHOWN_LEN_MAX: usize = 16 << 10;
-
-/// What a metric carries beside its labels, on a line, if that is not too long to be looked at.
+/// What a metric carries beside its labels, on a line; that may be dozens of times as long as the metric, and is cut where it is too
+/// long to be looked at.
 pub(super) fn metric_value_text(metric: &[u8]) -> String {
     let mut out = String::new();
     // All but the first field, which is the labels'.

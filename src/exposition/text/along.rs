@@ -183,6 +183,8 @@ mod tests {
     fn a_body_whose_numbers_have_no_place_of_their_own_has_no_form() {
         for body in [
             "a 1 2\n",
+            "a+1\n",
+            "a.5\n",
             "# TYPE h histogram\nh_count 1\nh_count 2\nh_sum 1\n",
             "# TYPE h histogram\nh_count 1.5\nh_sum 1\n",
             "# TYPE h histogram\nh_count 1\n",
