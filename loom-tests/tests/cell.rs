@@ -17,7 +17,20 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Fails if a push that is busy keeps the claims that it was granted.
+/// Each has claimed a name of its own when they meet at `c`. Fails if a push that is busy keeps the claims that it was granted.
+#[test]
+fn whoever_is_busy_gives_back_what_it_was_granted() {
+    explore(3, &["first", "second"], || {
+        let store = store();
+        let (first, second) = put_both(&store, ("job=1", "a=gauge c=gauge"), ("job=2", "b=counter c=counter"));
+        assert!(first != second, "first {first}, second {second}");
+        let contradicts = if first { "a=counter b=gauge c=counter" } else { "a=counter b=gauge c=gauge" };
+        assert_nothing_is_left(&store, &["job=1", "job=2"], contradicts);
+        if first { "first" } else { "second" }
+    });
+}
+
+/// Fails as the first one does, with two names to meet at.
 #[test]
 fn names_crosswise_let_one_through() {
     explore(4, &["first", "second"], || {
@@ -83,7 +96,7 @@ fn whoever_saw_a_delete_is_not_refused_by_what_was_deleted() {
     });
 }
 
-/// Fails if a change is refused while the only holder is the changer's own group in another state.
+/// Fails if a second change is granted while one is under way.
 #[test]
 fn a_group_may_change_the_type_that_only_it_has() {
     explore(3, &["counter", "summary"], || {
@@ -215,7 +228,7 @@ fn a_change_of_the_raw_name_excludes_the_former_one() {
 }
 
 /// The same, and the other one comes with `a_b`: it stands in nobody's way. Fails if a take that is refused because of the raw name keeps
-/// its doubt, or is counted as a firm claim meanwhile.
+/// its doubt: the change waits for it for ever.
 #[test]
 fn a_change_of_the_raw_name_lets_the_new_one_in() {
     explore(3, &["newcomer refused", "newcomer accepted"], || {

@@ -17,7 +17,8 @@ fn assemble(store: &Store) -> Vec<Taken> {
     taken
 }
 
-/// Fails if a push is published into a slot that is retired, or a slot is retired under a push.
+/// Fails if a push is published into a slot that is retired, if a slot is retired under a push, or if its number is given out although it is
+/// not.
 #[test]
 fn a_push_is_not_lost_in_a_slot_that_goes() {
     const OUTCOMES: [&str; 4] = ["before the look", "between look and retiring", "met the retiring", "after the retiring"];
@@ -40,6 +41,11 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
         assert_eq!(shown(&store, &key("job=1")), "b=gauge");
         // Two versions before the push, one for it, and one more for an exchange that failed because the slot was dead.
         let has_lost = store.group(&key("job=1")).unwrap().version > 3;
+        // The slot's number is its own, also if it was about to go.
+        assert!(put(&store, &key("job=1"), "b=gauge", 2));
+        assert!(put(&store, &key("job=2"), "b=gauge", 2));
+        let numbers: Vec<u32> = assemble(&store).iter().map(|taken| taken.slot).collect();
+        assert!(numbers.len() == 2 && numbers[0] != numbers[1], "two groups have one number: {numbers:?}");
         match (was_seen, has_lost, was_answered) {
             (true, ..) => OUTCOMES[0],
             (false, true, _) => OUTCOMES[2],
@@ -50,7 +56,7 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
 }
 
 /// The deletion has published its tombstone and not marked yet, a round that was marked before retires the slot, and the next group gets
-/// its number: then the mark comes. Fails if `Store::take_cut` takes dead slots, or if a number is given out before its slot is dead.
+/// its number: then the mark comes. Fails if `Store::take_cut` takes dead slots.
 #[test]
 fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
     explore(4, &["another number", "the number again", "the number again, queued"], || {
@@ -186,7 +192,7 @@ fn numbers_of_two_merges_are_both_kept() {
     });
 }
 
-/// Fails if a deletion takes away what was pushed after the state that it saw.
+/// Fails if a deletion takes away what was pushed after the state that it saw: the new names would stay claimed.
 #[test]
 fn a_deletion_and_a_push_follow_each_other() {
     explore(4, &["pushed last", "deleted last"], || {
@@ -196,11 +202,13 @@ fn a_deletion_and_a_push_follow_each_other() {
         let deleter = loom::thread::spawn(move || delete(&other, &key("job=1")));
         assert!(put(&store, &key("job=1"), "a=gauge b=gauge", 1));
         deleter.join().unwrap();
-        match shown(&store, &key("job=1")).as_str() {
+        let outcome = match shown(&store, &key("job=1")).as_str() {
             "a=gauge b=gauge" => "pushed last",
             "" => "deleted last",
             other => panic!("{other}"),
-        }
+        };
+        assert_nothing_is_left(&store, &["job=1"], "a=counter b=counter");
+        outcome
     });
 }
 
