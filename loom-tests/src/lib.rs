@@ -4,7 +4,7 @@
 //! on loom's atomics. Each model names the outcomes that it can have, counts them, and fails if one of them never occurred: a model
 //! that explores a single interleaving proves nothing.
 //!
-//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; each was seen to fail with that weakened.
+//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; `README.md` says how each failed with that weakened.
 
 pub mod exposition;
 #[path = "../../src/model/mod.rs"]
