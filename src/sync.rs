@@ -12,7 +12,9 @@
 //!
 //! Loom remembers one last access of a thread for each atomic, so a load that is followed by a compare-exchange of the same thread
 //! hides an earlier load of another thread. Reading for update therefore is an operation of its own here ([`Word::load_for_update`],
-//! [`Published::load_for_update`]): under loom a compare-exchange that changes nothing.
+//! [`Published::load_for_update`]): under loom a compare-exchange that changes nothing. Queues and registries load their own atomics
+//! and change them within one operation, or in two operations of one thread: each of their operations takes a turn first (`Turn`),
+//! so that loom tries them in every order.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -329,12 +331,25 @@ mod loomed {
 
     use super::Keyed;
     use loom::sync::atomic::AtomicUsize;
+    use std::hash::{DefaultHasher, Hash, Hasher};
     use std::ops::Deref;
     use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
     use std::sync::{Arc, Mutex};
 
     pub use loom::sync::atomic::fence;
     pub use loom::thread::yield_now;
+
+    /// Whose turn it is, for loom's eyes: a compare-exchange that changes nothing, on an atomic that nothing else is done with. Loom
+    /// then sees that two operations depend on each other even where they only load, and tries both orders. Relaxed and without a
+    /// store: it orders nothing, and what the operations load stays as old as their own orderings allow.
+    #[derive(Debug, Default)]
+    struct Turn(AtomicUsize);
+
+    impl Turn {
+        fn take(&self) {
+            let _ = self.0.compare_exchange(usize::MAX, usize::MAX, Relaxed, Relaxed);
+        }
+    }
 
     /// Everything that was ever put here, by a number that stays.
     #[derive(Debug)]
@@ -409,6 +424,7 @@ mod loomed {
     /// Places are given out by the tail; a place carries its value once its state says so.
     #[derive(Debug)]
     pub struct Queue<T> {
+        turn: Turn,
         heap: Heap<(usize, T)>,
         places: Vec<AtomicUsize>,
         head: AtomicUsize,
@@ -420,18 +436,21 @@ mod loomed {
     impl<T: Clone> Default for Queue<T> {
         fn default() -> Self {
             let places = (0..N_PLACES).map(|_| AtomicUsize::new(0)).collect();
-            Self { heap: Heap::new(), places, head: AtomicUsize::new(0), tail: AtomicUsize::new(0) }
+            let (head, tail) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Self { turn: Turn::default(), heap: Heap::new(), places, head, tail }
         }
     }
 
     impl<T: Clone> Queue<T> {
         pub fn push(&self, value: T) {
+            self.turn.take();
             let place = self.tail.fetch_add(1, AcqRel);
             let index = self.heap.put((place, value));
             self.places[place].store(index + 1, Release);
         }
 
         pub fn pop(&self) -> Option<T> {
+            self.turn.take();
             let mut head = self.head.load(Acquire);
             loop {
                 if head == self.tail.load(Acquire) {
@@ -451,6 +470,7 @@ mod loomed {
         }
 
         pub fn len(&self) -> usize {
+            self.turn.take();
             let (head, tail) = (self.head.load(Acquire), self.tail.load(Acquire));
             tail.saturating_sub(head)
         }
@@ -460,9 +480,18 @@ mod loomed {
         }
     }
 
-    /// A list that only grows at its head; an entry that was removed is passed over.
+    /// Lists that only grow at their heads; an entry that was removed is passed over. The key says which list an entry stands in: as
+    /// in the real one, what happens to one key mostly orders nothing for another.
     pub struct Registry<T: Keyed> {
         heap: Heap<Node<T>>,
+        lists: [List; N_LISTS],
+    }
+
+    const N_LISTS: usize = 4;
+
+    #[derive(Default)]
+    struct List {
+        turn: Turn,
         /// Index of the newest node and one.
         head: AtomicUsize,
     }
@@ -481,11 +510,20 @@ mod loomed {
 
     impl<T: Keyed> Default for Registry<T> {
         fn default() -> Self {
-            Self { heap: Heap::new(), head: AtomicUsize::new(0) }
+            Self { heap: Heap::new(), lists: Default::default() }
         }
     }
 
     impl<T: Keyed> Registry<T> {
+        /// Not by `hash_of`, whose seeds differ from run to run: a model explores the same executions whenever it is run.
+        fn list(&self, key: &T::Key) -> &List {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            let list = &self.lists[hasher.finish() as usize % N_LISTS];
+            list.turn.take();
+            list
+        }
+
         fn find(&self, mut at: usize, key: &T::Key) -> Option<Node<T>> {
             while at > 0 {
                 let node = self.heap.get(at - 1);
@@ -498,11 +536,12 @@ mod loomed {
         }
 
         pub fn get(&self, key: &T::Key) -> Option<Arc<T>> {
-            self.find(self.head.load(Acquire), key).map(|node| node.value)
+            self.find(self.list(key).head.load(Acquire), key).map(|node| node.value)
         }
 
         pub fn get_or_insert(&self, key: &T::Key, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
-            let mut head = self.head.load(Acquire);
+            let list = self.list(key);
+            let mut head = list.head.load(Acquire);
             if let Some(node) = self.find(head, key) {
                 return (node.value, false);
             }
@@ -510,7 +549,7 @@ mod loomed {
             loop {
                 let is_removed = Arc::new(AtomicUsize::new(0));
                 let index = self.heap.put(Node { value: Arc::clone(&made), next: head, is_removed });
-                match self.head.compare_exchange(head, index + 1, AcqRel, Acquire) {
+                match list.head.compare_exchange(head, index + 1, AcqRel, Acquire) {
                     Ok(_) => return (made, true),
                     Err(found) => head = found,
                 }
@@ -521,7 +560,7 @@ mod loomed {
         }
 
         pub fn remove(&self, entry: &Arc<T>) {
-            let mut at = self.head.load(Acquire);
+            let mut at = self.list(entry.key()).head.load(Acquire);
             while at > 0 {
                 let node = self.heap.get(at - 1);
                 if Arc::ptr_eq(&node.value, entry) {
@@ -533,13 +572,16 @@ mod loomed {
         }
 
         pub fn for_each(&self, mut f: impl FnMut(&Arc<T>)) {
-            let mut at = self.head.load(Relaxed);
-            while at > 0 {
-                let node = self.heap.get(at - 1);
-                if node.is_removed.load(Acquire) == 0 {
-                    f(&node.value);
+            for list in &self.lists {
+                list.turn.take();
+                let mut at = list.head.load(Acquire);
+                while at > 0 {
+                    let node = self.heap.get(at - 1);
+                    if node.is_removed.load(Acquire) == 0 {
+                        f(&node.value);
+                    }
+                    at = node.next;
                 }
-                at = node.next;
             }
         }
     }

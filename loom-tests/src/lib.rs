@@ -4,19 +4,21 @@
 //! on loom's atomics. Each model names the outcomes that it can have, counts them, and fails if one of them never occurred: a model
 //! that explores a single interleaving proves nothing.
 //!
-//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; each was seen to fail with that weakened.
+//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; `README.md` says how each failed with that weakened.
 
+pub mod exposition;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
-#[path = "../../src/scrape/round.rs"]
-pub mod round;
+pub mod scrape;
 #[path = "../../src/store/mod.rs"]
 pub mod store;
 #[path = "../../src/sync.rs"]
 pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
+use crate::scrape::{Assembler, Assembly, Document, Exposition, Format, Sizes};
 use crate::store::{Config, Outcome, Push, PushMode, Store};
+use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -113,6 +115,56 @@ pub fn delete(store: &Store, key: &GroupingKey) {
     while store.delete(key) == Outcome::Busy {
         loom::thread::yield_now();
     }
+}
+
+/// Two groups are pushed to at once, and whoever is accepted finds its group as it pushed it; whether the first and the second were.
+pub fn put_both(store: &Arc<Store>, first: (&str, &'static str), second: (&'static str, &'static str)) -> (bool, bool) {
+    let other = Arc::clone(store);
+    let put_and_look = |store: &Store, (labels, content): (&str, &str)| {
+        let is_accepted = put(store, &key(labels), content, 1);
+        assert!(!is_accepted || shown(store, &key(labels)) == content, "an accepted push is not seen by its pusher");
+        is_accepted
+    };
+    let other = loom::thread::spawn(move || put_and_look(&other, second));
+    (put_and_look(store, first), other.join().unwrap())
+}
+
+/// Deletes these groups.
+///
+/// # Panics
+///
+/// If a claim was left behind: a push that contradicts the groups is accepted at once when they are gone.
+pub fn assert_nothing_is_left(store: &Store, groups: &[&str], contradicts: &str) {
+    groups.iter().for_each(|labels| delete(store, &key(labels)));
+    assert_eq!(try_put(store, &key("job=next"), contradicts, 1), Some(true), "a claim was left behind");
+}
+
+/// A store and what makes expositions of it: the gateway without its server.
+pub struct Gateway {
+    /// The groups.
+    pub store: Arc<Store>,
+    /// Where scrapes and the assembler meet.
+    pub assembly: Assembly,
+}
+
+impl Gateway {
+    /// With an assembler, for the thread that runs the rounds.
+    pub fn new() -> (Arc<Self>, Assembler) {
+        let gateway = Self { store: store(), assembly: Assembly::new() };
+        (Arc::new(gateway), Assembler::new([], Sizes { target: 1 << 10, n_threads: 1 }))
+    }
+
+    /// Runs a round.
+    pub fn round(&self, assembler: &mut Assembler) {
+        assembler.run_round(&self.store, &self.assembly, 1);
+    }
+}
+
+/// Whether an exposition has this line.
+pub fn has_line(exposition: Arc<Exposition>, line: &str) -> bool {
+    let mut document = Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).expect("the format is kept");
+    let text = document.copy_to_bytes(document.remaining());
+    std::str::from_utf8(&text).expect("text").lines().any(|of_text| of_text == line)
 }
 
 /// What a group exposes, as `a=gauge b=counter`; empty for no group.

@@ -1,6 +1,6 @@
 //! Admission by cells: who may expose which names.
 
-use loom_tests::{delete, explore, key, post, put, shown, store, try_put};
+use loom_tests::{assert_nothing_is_left, delete, explore, key, post, put, put_both, shown, store, try_put};
 use std::sync::Arc;
 
 /// Fails if `Cell::try_take` grants another mode beside a doubt, or if `settle_take` does not make the claim firm.
@@ -17,7 +17,20 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Fails if a push that is busy keeps the claims that it was granted.
+/// Each has claimed a name of its own when they meet at `c`. Fails if a push that is busy keeps the claims that it was granted.
+#[test]
+fn whoever_is_busy_gives_back_what_it_was_granted() {
+    explore(3, &["first", "second"], || {
+        let store = store();
+        let (first, second) = put_both(&store, ("job=1", "a=gauge c=gauge"), ("job=2", "b=counter c=counter"));
+        assert!(first != second, "first {first}, second {second}");
+        let contradicts = if first { "a=counter b=gauge c=counter" } else { "a=counter b=gauge c=gauge" };
+        assert_nothing_is_left(&store, &["job=1", "job=2"], contradicts);
+        if first { "first" } else { "second" }
+    });
+}
+
+/// Fails as the first one does, with two names to meet at.
 #[test]
 fn names_crosswise_let_one_through() {
     explore(4, &["first", "second"], || {
@@ -34,7 +47,7 @@ fn names_crosswise_let_one_through() {
 /// Fails if a doubt refuses: the first push is refused because of `b` and must not take the second one with it.
 #[test]
 fn a_doomed_push_refuses_nobody() {
-    explore(4, &["accepted at once", "met a doubt"], || {
+    explore(3, &["accepted at once", "met a doubt"], || {
         let store = store();
         assert!(put(&store, &key("job=0"), "b=counter", 1));
         let other = Arc::clone(&store);
@@ -83,10 +96,10 @@ fn whoever_saw_a_delete_is_not_refused_by_what_was_deleted() {
     });
 }
 
-/// Fails if a change is refused while the only holder is the changer's own group in another state.
+/// Fails if a second change is granted while one is under way.
 #[test]
 fn a_group_may_change_the_type_that_only_it_has() {
-    explore(4, &["counter", "summary"], || {
+    explore(3, &["counter", "summary"], || {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
         let other = Arc::clone(&store);
@@ -133,7 +146,7 @@ fn a_merge_and_a_replacement_of_one_group_follow_each_other() {
 /// Fails if a refusal counts although the group has changed since it was judged.
 #[test]
 fn two_pushes_of_one_group_never_contradict_each_other() {
-    explore(4, &["gauge", "counter"], || {
+    explore(3, &["gauge", "counter"], || {
         let store = store();
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter", 1));
@@ -172,5 +185,58 @@ fn a_dead_cell_is_looked_up_again() {
         let version = store.group(&key("job=2")).unwrap().version;
         assert!(!put(&store, &key("job=3"), "a=counter", 1), "the claim of the second group was lost");
         if version == 2 { "before the deletion" } else { "after it" }
+    });
+}
+
+/// A summary `s` exposes `s_count` as well. Fails if a summary does not claim its suffixes.
+#[test]
+fn a_suffix_and_a_family_of_that_name_exclude_each_other() {
+    explore(3, &["the summary", "the family"], || {
+        let store = store();
+        let (summary, family) = put_both(&store, ("job=1", "s=summary"), ("job=2", "s_count=gauge"));
+        assert!(summary != family, "summary {summary}, family {family}");
+        let contradicts = if summary { "s_sum=gauge s_count=counter" } else { "s_count=counter" };
+        assert_nothing_is_left(&store, &["job=1", "job=2"], contradicts);
+        if summary { "the summary" } else { "the family" }
+    });
+}
+
+/// Fails if `Cell::try_take` does not compare raw names, or keeps its doubt when they differ.
+#[test]
+fn of_two_names_that_are_one_when_escaped_one_is_accepted() {
+    explore(3, &["with a dot", "with an underscore"], || {
+        let store = store();
+        let (dot, underscore) = put_both(&store, ("job=1", "a.b=gauge"), ("job=2", "a_b=gauge"));
+        assert!(dot != underscore, "dot {dot}, underscore {underscore}");
+        assert_nothing_is_left(&store, &["job=1", "job=2"], if dot { "a_b=gauge" } else { "a.b=gauge" });
+        if dot { "with a dot" } else { "with an underscore" }
+    });
+}
+
+/// The group that exposes `a.b` alone exposes `a_b` instead, while another one comes with `a.b`. Fails if `Cell::settle_change` stores the
+/// raw name after the word, or not at all.
+#[test]
+fn a_change_of_the_raw_name_excludes_the_former_one() {
+    explore(3, &["change", "newcomer"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a.b=gauge", 1));
+        let (change, newcomer) = put_both(&store, ("job=1", "a_b=gauge"), ("job=2", "a.b=gauge"));
+        assert!(change != newcomer, "change {change}, newcomer {newcomer}");
+        assert_nothing_is_left(&store, &["job=1", "job=2"], if change { "a.b=gauge" } else { "a_b=gauge" });
+        if change { "change" } else { "newcomer" }
+    });
+}
+
+/// The same, and the other one comes with `a_b`: it stands in nobody's way. Fails if a take that is refused because of the raw name keeps
+/// its doubt: the change waits for it for ever.
+#[test]
+fn a_change_of_the_raw_name_lets_the_new_one_in() {
+    explore(3, &["newcomer refused", "newcomer accepted"], || {
+        let store = store();
+        assert!(put(&store, &key("job=1"), "a.b=gauge", 1));
+        let (change, newcomer) = put_both(&store, ("job=1", "a_b=gauge"), ("job=2", "a_b=gauge"));
+        assert!(change, "refused because of a push that was refused");
+        assert_nothing_is_left(&store, &["job=1", "job=2"], "a.b=gauge");
+        if newcomer { "newcomer accepted" } else { "newcomer refused" }
     });
 }

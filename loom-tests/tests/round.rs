@@ -1,10 +1,10 @@
 //! Rounds: every exposition is the state of all groups at one moment, and shows what was answered before it was asked for.
 
-use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, fence};
-use loom_tests::round::Rounds;
+use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
+use loom_tests::model::Escaping;
+use loom_tests::scrape::Format;
 use loom_tests::store::{Consumer, Store, Taken};
-use loom_tests::sync::Queue;
-use loom_tests::{delete, explore, key, put, store};
+use loom_tests::{Gateway, delete, explore, has_line, key, put, store};
 use std::sync::Arc;
 
 /// What two groups show of the family `a` after these looks: by slot the last one counts.
@@ -87,82 +87,79 @@ fn a_round_beside_two_pushers_is_a_cut() {
     });
 }
 
-/// Rounds over one marked number.
-struct Assembly {
-    rounds: Rounds,
-    queue: Queue<()>,
-    pushed: AtomicUsize,
-    exposed: AtomicUsize,
-}
-
-impl Assembly {
-    fn round(&self) {
-        let round = self.rounds.begin();
-        while self.queue.pop().is_some() {}
-        self.exposed.store(self.pushed.load(Acquire), Release);
-        self.rounds.end(round);
-    }
-}
-
-/// A scrape that finds the last exposition complete has all that was answered before. Fails if `Rounds` counts Relaxed, or if
-/// `try_complete` does not look at the count twice.
+/// A push, a round and a scrape, each by itself: whatever was answered before the scrape began is in what it sends, be that the last
+/// exposition or the one that it waits for. Fails if `try_complete` looks at the count once, or waits for a round that runs already; if a
+/// round takes what is marked before it begins, or publishes after it ends; or if a push is answered before it is marked.
 #[test]
-fn a_scrape_without_a_round_misses_nothing() {
-    explore(4, &["complete", "waits"], || {
-        let assembly = Arc::new(Assembly {
-            rounds: Rounds::new(),
-            queue: Queue::default(),
-            pushed: AtomicUsize::new(0),
-            exposed: AtomicUsize::new(0),
+fn a_scrape_shows_what_was_answered_before_it() {
+    explore(3, &["at once, without", "at once, with", "after a round", "after a round of its own"], || {
+        let (gateway, mut assembler) = Gateway::new();
+        assert!(put(&gateway.store, &key("job=1"), "a=gauge", 1f64.to_bits()));
+        gateway.round(&mut assembler);
+        let is_answered = Arc::new(AtomicUsize::new(0));
+        let (other, answered) = (Arc::clone(&gateway), Arc::clone(&is_answered));
+        let pusher = loom::thread::spawn(move || {
+            assert!(put(&other.store, &key("job=1"), "a=gauge", 2f64.to_bits()));
+            answered.store(1, Release);
         });
-        assembly.round();
-        // Pushed and answered, then scraped, while a round runs.
-        assembly.pushed.store(1, Release);
-        assembly.queue.push(());
-        let other = Arc::clone(&assembly);
-        let assembler = loom::thread::spawn(move || other.round());
-        let outcome = match assembly.rounds.try_complete(|| assembly.queue.is_empty()) {
-            Ok(_) => {
-                assert_eq!(assembly.exposed.load(Acquire), 1, "an answered push is missing");
-                "complete"
-            }
+        let other = Arc::clone(&gateway);
+        let runner = loom::thread::spawn(move || {
+            other.round(&mut assembler);
+            assembler
+        });
+        let is_owed = is_answered.load(Acquire) == 1;
+        let (exposition, outcome) = match gateway.assembly.try_current(&gateway.store, Format::PLAIN, false, 1) {
+            Ok(exposition) => (exposition, "at once"),
+            // Nothing but the count says that the round has run: joining its thread would order more.
+            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(), "after a round"),
             Err(round) => {
-                assembler.join().unwrap();
-                while !assembly.rounds.has_run(round) {
-                    assembly.round();
+                let mut assembler = runner.join().unwrap();
+                while !gateway.assembly.has_run(round) {
+                    gateway.round(&mut assembler);
                 }
-                assert_eq!(assembly.exposed.load(Acquire), 1, "an answered push is missing");
-                return "waits";
+                pusher.join().unwrap();
+                let is_shown = has_line(gateway.assembly.current(), "a{instance=\"\",job=\"1\"} 2");
+                assert!(is_shown || !is_owed, "an answered push is missing");
+                return "after a round of its own";
             }
         };
-        assembler.join().unwrap();
-        outcome
+        pusher.join().unwrap();
+        runner.join().unwrap();
+        let is_shown = has_line(exposition, "a{instance=\"\",job=\"1\"} 2");
+        assert!(is_shown || !is_owed, "an answered push is missing");
+        match (outcome, is_shown) {
+            ("at once", false) => "at once, without",
+            ("at once", true) => "at once, with",
+            _ => outcome,
+        }
     });
 }
 
-/// A scrape asks for a format, and then is told which round to wait for: that round has to see what was asked. Fails without the fence
-/// in `Rounds::begin`, and without its twin, which stands here as in `Assembly::try_current`.
+/// A scrape asks for a format that is not kept, and is told which round to wait for: that round has to see what was asked. Fails
+/// without the fence in `Rounds::begin`, and without its twin in `Assembly::try_current`.
 #[test]
 fn the_round_that_is_waited_for_knows_what_was_asked() {
-    explore(4, &["this round", "the next"], || {
-        let rounds = Arc::new(Rounds::new());
-        rounds.end(rounds.begin());
-        let is_asked = Arc::new(AtomicUsize::new(0));
-        let (other, asked) = (Arc::clone(&rounds), Arc::clone(&is_asked));
-        let assembler = loom::thread::spawn(move || {
-            let round = other.begin();
-            let saw = asked.load(Relaxed);
-            other.end(round);
-            saw == 1
+    explore(4, &["at once", "this round", "the next"], || {
+        let (gateway, mut assembler) = Gateway::new();
+        gateway.round(&mut assembler);
+        let other = Arc::clone(&gateway);
+        let runner = loom::thread::spawn(move || {
+            other.round(&mut assembler);
+            assembler
         });
-        is_asked.store(1, Relaxed);
-        fence(SeqCst);
-        let (Ok(round) | Err(round)) = rounds.try_complete(|| true);
-        let saw = assembler.join().unwrap();
-        if round > 4 {
-            return "the next";
-        }
-        assert!(saw, "the round that is waited for does not know what was asked");
-        "this round"
+        let dots = Format::Text(Escaping::Dots);
+        let asked = gateway.assembly.try_current(&gateway.store, dots, false, 1);
+        let mut assembler = runner.join().unwrap();
+        let (exposition, outcome) = match asked {
+            Ok(exposition) => (exposition, "at once"),
+            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(), "this round"),
+            Err(round) => {
+                gateway.round(&mut assembler);
+                assert!(gateway.assembly.has_run(round), "waits for more than one round after the one that ran");
+                (gateway.assembly.current(), "the next")
+            }
+        };
+        assert!(exposition.len_of(dots).is_some(), "the round that is waited for does not know what was asked");
+        outcome
     });
 }

@@ -1,7 +1,7 @@
 //! What the seam promises the models.
 
 use loom_tests::explore;
-use loom_tests::sync::{Published, Word};
+use loom_tests::sync::{Keyed, Published, Queue, Registry, Word};
 use std::sync::Arc;
 
 /// Loom remembers one last access of a thread for each atomic: a plain load before a compare-exchange hides another thread's load
@@ -34,5 +34,66 @@ fn a_published_value_is_seen_before_and_after_a_replacement() {
         let seen = **published.load();
         writer.join().unwrap();
         if seen == 0 { "before" } else { "after" }
+    });
+}
+
+/// A name with itself as its key.
+struct Name(&'static str);
+
+impl Keyed for Name {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        self.0
+    }
+}
+
+/// Looking whether there is something, before somebody else looks and then takes it. Fails if `Queue::pop` takes no turn.
+#[test]
+fn a_queue_is_seen_before_and_after_a_look_then_pop() {
+    explore(3, &["before", "after"], || {
+        let queue = Arc::new(Queue::default());
+        queue.push(1);
+        let other = Arc::clone(&queue);
+        let taker = loom::thread::spawn(move || {
+            assert_eq!(other.len(), 1);
+            assert_eq!(other.pop(), Some(1));
+        });
+        let is_empty = queue.is_empty();
+        taker.join().unwrap();
+        if is_empty { "after" } else { "before" }
+    });
+}
+
+/// Fails if `Registry::get_or_insert` takes no turn.
+#[test]
+fn an_entry_is_missed_before_and_found_after_it_is_inserted() {
+    explore(3, &["before", "after"], || {
+        let registry = Arc::new(Registry::<Name>::default());
+        let other = Arc::clone(&registry);
+        let inserter = loom::thread::spawn(move || {
+            assert!(other.get("a").is_none());
+            assert!(other.get_or_insert("a", || Name("a")).1);
+        });
+        let found = registry.get("a").is_some();
+        inserter.join().unwrap();
+        if found { "after" } else { "before" }
+    });
+}
+
+/// Fails if `Registry::remove` takes no turn.
+#[test]
+fn an_entry_is_found_before_and_missed_after_it_is_removed() {
+    explore(3, &["before", "after"], || {
+        let registry = Arc::new(Registry::<Name>::default());
+        let (entry, _) = registry.get_or_insert("a", || Name("a"));
+        let other = Arc::clone(&registry);
+        let remover = loom::thread::spawn(move || {
+            assert!(other.get("a").is_some());
+            other.remove(&entry);
+        });
+        let found = registry.get("a").is_some();
+        remover.join().unwrap();
+        if found { "before" } else { "after" }
     });
 }
