@@ -150,8 +150,20 @@ impl Assembler {
         let gone = self.catalog.end_round();
         self.views.iter_mut().for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
+        if !deleted.is_empty() {
+            self.give_back_places();
+        }
         deleted.iter().for_each(&mut retire);
         report
+    }
+
+    /// Where most groups are gone, their places take no memory any more.
+    fn give_back_places(&mut self) {
+        let n_places = self.groups.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.groups.truncate(n_places);
+        if n_places < self.groups.capacity() / 4 {
+            self.groups.shrink_to(n_places * 2);
+        }
     }
 
     /// How the groups differ from what is shown, on all threads: to look at two snapshots each is to wait for memory.

@@ -34,7 +34,7 @@ impl Sizes {
 }
 
 /// Pages of a segment: compressed some 50 KB.
-const SEGMENT_PAGES: usize = 64;
+const SEGMENT_PAGES: usize = 48;
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
 /// Pages that are built before they are cut: a few megabytes, however long the lines of a thousand groups are.
