@@ -44,7 +44,7 @@ fn main() {
     };
     let store = store_of(N_GROUPS);
     print("pushed");
-    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 16 << 10, n_threads: 2 }));
+    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 12 << 10, n_threads: 2 }));
     assembly.ask(Format::PLAIN, false, 1);
     assembler.run_round(&store, &assembly, 1);
     print("scraped plain");

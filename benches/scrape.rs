@@ -21,7 +21,7 @@ struct Scraper {
 
 impl Scraper {
     fn new() -> Self {
-        let sizes = Sizes { target: 16 << 10, n_threads: 2 };
+        let sizes = Sizes { target: 12 << 10, n_threads: 2 };
         Self { store: store_of(N_GROUPS), assembler: Assembler::new([], sizes), assembly: Assembly::new() }
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
 /// Bytes of a page, the unit in which the exposition is rendered and compressed.
-const PAGE_BYTES: usize = 16 << 10;
+const PAGE_BYTES: usize = 12 << 10;
 
 /// What an operator decides.
 #[derive(Clone, Debug)]

@@ -32,6 +32,26 @@ struct Group {
     plan: PlanId,
 }
 
+/// What comparing two snapshots weighs, in bytes of work.
+const GROUP_WEIGHT: usize = 100;
+
+/// Of two snapshots with the same layout, which of the plan's first sources show the same, a bit each.
+#[derive(Clone, Copy)]
+struct Difference {
+    same: u64,
+}
+
+impl Difference {
+    /// How many sources it tells of; of the others, and of other layouts, it says that they differ, and nobody asks.
+    const N: usize = u64::BITS as usize;
+    const UNKNOWN: Self = Self { same: 0 };
+
+    /// Whether both snapshots show the same at a position of the plan, if that is known.
+    fn is_same(self, position: u32) -> Option<bool> {
+        (position < Self::N as u32).then(|| self.same >> position & 1 == 1)
+    }
+}
+
 /// Makes expositions. There is one; it belongs to the thread that runs the rounds.
 pub struct Assembler {
     sizes: Sizes,
@@ -91,14 +111,22 @@ impl Assembler {
         let mut deleted = Vec::new();
         let mut changes = Vec::with_capacity(taken.len());
         let mut touched = Vec::new();
-        for of_slot in taken.chunk_by(|a, b| a.slot == b.slot) {
-            let newest = of_slot.last().expect("a chunk is not empty");
-            if !newest.snapshot.is_live() {
-                deleted.push(Arc::clone(&newest.snapshot));
+        taken.dedup_by(|next, newest| {
+            let is_same = next.slot == newest.slot;
+            if is_same {
+                std::mem::swap(next, newest);
             }
-            self.note_change(newest, &mut changes, &mut touched);
+            is_same
+        });
+        let differences = self.differences(&taken);
+        let mut passed = Vec::with_capacity(taken.len());
+        for (taken, differences) in taken.into_iter().zip(differences) {
+            if !taken.snapshot.is_live() {
+                deleted.push(Arc::clone(&taken.snapshot));
+            }
+            passed.extend(self.note_change(taken, differences, &mut changes, &mut touched));
         }
-        drop(taken);
+        self.builders.drop_all(passed);
         report.help_conflicts = self.catalog.settle_headers();
         let catalog = &self.catalog;
         touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
@@ -122,12 +150,49 @@ impl Assembler {
         let gone = self.catalog.end_round();
         self.views.iter_mut().for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
+        if !deleted.is_empty() {
+            self.give_back_places();
+        }
         deleted.iter().for_each(&mut retire);
         report
     }
 
-    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them.
-    fn note_change(&mut self, taken: &Taken, changes: &mut Vec<Change>, touched: &mut Vec<FamilyId>) {
+    /// Where most groups are gone, their places take no memory any more.
+    fn give_back_places(&mut self) {
+        let n_places = self.groups.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.groups.truncate(n_places);
+        if n_places < self.groups.capacity() / 4 {
+            self.groups.shrink_to(n_places * 2);
+        }
+    }
+
+    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is to wait for memory.
+    fn differences(&self, taken: &[Taken]) -> Vec<Difference> {
+        let difference = |taken: &Taken| {
+            let old = self.groups.get(taken.slot as usize).and_then(Option::as_ref);
+            let Some(old) = old.filter(|_| taken.snapshot.is_live()) else { return Difference::UNKNOWN };
+            if !Arc::ptr_eq(&old.snapshot.fixed.layout, &taken.snapshot.fixed.layout) {
+                return Difference::UNKNOWN;
+            }
+            let sources = &self.catalog.plan(old.plan).sources;
+            let mut same = 0;
+            for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
+                same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
+            }
+            Difference { same }
+        };
+        self.builders.map(taken, taken.len() * GROUP_WEIGHT, |taken| taken.slot, difference)
+    }
+
+    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them. Returns the snapshot that was
+    /// there.
+    fn note_change(
+        &mut self,
+        taken: Taken,
+        difference: Difference,
+        changes: &mut Vec<Change>,
+        touched: &mut Vec<FamilyId>,
+    ) -> Option<Arc<Snapshot>> {
         let index = taken.slot as usize;
         if self.groups.len() <= index {
             self.groups.resize_with(index + 1, || None);
@@ -138,7 +203,7 @@ impl Assembler {
             && Arc::ptr_eq(&old.snapshot, new)
         {
             self.groups[index] = Some(Group { snapshot: Arc::clone(new), plan: old.plan });
-            return;
+            return None;
         }
         let new = new.map(|snapshot| (snapshot, self.catalog.use_plan(snapshot)));
         let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
@@ -165,20 +230,25 @@ impl Assembler {
         if let (Some((snapshot, plan)), Some(new_plan)) = (new, new_plan) {
             let same_plan = old.as_ref().filter(|old| old.plan == plan);
             for (position, (family, source)) in (0..).zip(&new_plan.sources) {
-                if same_plan.is_none_or(|old| !source.is_same(&old.snapshot, snapshot)) {
+                if same_plan
+                    .is_none_or(|old| !difference.is_same(position).unwrap_or_else(|| source.is_same(&old.snapshot, snapshot)))
+                {
                     add(*family, position);
                 }
             }
             self.n_groups += 1;
             self.n_samples += new_plan.n_samples;
         }
-        if let Some(old) = old {
+        let old = old.map(|old| {
             self.catalog.release_plan(old.plan);
-        }
+            old.snapshot
+        });
         if let Some((snapshot, plan)) = new {
             self.groups[index] = Some(Group { snapshot: Arc::clone(snapshot), plan });
         }
-        changes.push(Change { slot: taken.slot, now: new.map(|(snapshot, plan)| (Arc::clone(snapshot), plan)) });
+        let plan = new.map(|(_, plan)| plan);
+        changes.push(Change { slot: taken.slot, now: plan.map(|plan| (taken.snapshot, plan)) });
+        old
     }
 
     /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages that took.
@@ -459,7 +529,9 @@ mod tests {
         check(&mut assembler, &groups, taken);
         let taken = push_all(&mut groups, &mut (4000..9000).step_by(7), 1);
         check(&mut assembler, &groups, taken);
-        let n_pages: usize = assembler.exposition().views[0].stretches.iter().map(|stretch| stretch.pages.len()).sum();
+        let exposition = assembler.exposition();
+        let segments = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.segments);
+        let n_pages: usize = segments.map(|segment| segment.texts.len()).sum();
         assert!(n_pages > 100);
         let mut taken: Vec<Taken> = Vec::new();
         for slot in groups.keys().copied().filter(|slot| slot % 100 != 7).collect::<Vec<_>>() {
@@ -502,9 +574,9 @@ mod tests {
             assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
             let exposition = assembler.exposition();
-            let pages = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.pages);
+            let segments = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.segments);
             // None holds more than a header and the two lines of one group.
-            assert!(pages.map(|page| page.len()).max() < Some(3200));
+            assert!(segments.flat_map(|segment| &segment.texts).map(|text| text.len()).max() < Some(3200));
         };
         // Out of nothing, out of a shared page, out of pages of a large family; as they are, and with more in between.
         push_all(&mut [7].into_iter(), 0.0);

@@ -1,11 +1,11 @@
 //! What a scrape sends: the pages as they are, and between them the gateway's own families, which change with every scrape.
 //!
-//! A document copies no page. It is a [`Buf`] over all of them, so that a server can hand the kernel many at once.
+//! A document copies nothing. It is a [`Buf`] over all pages, or over the compressed segments, so that a server can hand the kernel many at once.
 
 use super::exposition::{Exposition, ViewPages};
 use super::format::{Format, KeyForm, Template};
 use super::gzip::{self, Crc};
-use super::page::Page;
+use super::segment::Segment;
 use crate::model::{Families, Family, LabelSet, MetricType};
 use bytes::{Buf, Bytes};
 use std::io::IoSlice;
@@ -22,9 +22,18 @@ pub struct Document {
     small: Bytes,
     pieces: Box<[Piece]>,
     remaining: usize,
-    /// Where reading is: piece, page within it, byte within that.
+    at: Place,
+}
+
+/// Where reading is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
     piece: usize,
-    page: usize,
+    /// Of the stretch.
+    segment: usize,
+    /// Of the segment, where it is not compressed.
+    text: usize,
+    /// In a piece, a text or a compressed segment.
     offset: usize,
 }
 
@@ -56,7 +65,7 @@ impl Splicer {
 
     fn stretch(&mut self, index: usize, view: &ViewPages) {
         let stretch = &view.stretches[index];
-        if stretch.pages.is_empty() {
+        if stretch.segments.is_empty() {
             return;
         }
         self.end_small();
@@ -115,50 +124,41 @@ impl Document {
         }
         let remaining = usize::try_from(splicer.len).expect("what is in memory has a length");
         let (small, pieces) = (splicer.small.into(), splicer.pieces.into());
-        Some(Self { exposition, view, gzip, small, pieces, remaining, piece: 0, page: 0, offset: 0 })
+        Some(Self { exposition, view, gzip, small, pieces, remaining, at: Place::default() })
     }
 
-    fn pages(&self, stretch: usize) -> &[Arc<Page>] {
-        &self.exposition.views[self.view].stretches[stretch].pages
+    fn segments(&self, stretch: usize) -> &[Arc<Segment>] {
+        &self.exposition.views[self.view].stretches[stretch].segments
     }
 
-    fn bytes<'a>(&self, page: &'a Page) -> &'a [u8] {
-        if self.gzip { &page.deflated().expect("a gzip view keeps every page compressed").bytes } else { page.bytes() }
-    }
-
-    /// Whole slices from the reading position on.
-    fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let pieces = self.pieces.iter().enumerate().skip(self.piece);
-        let all = pieces.flat_map(move |(index, piece)| {
-            let first = if index == self.piece { self.page } else { 0 };
-            let (small, pages) = match piece {
-                Piece::Small(range) => (Some(&self.small[range.clone()]), &[][..]),
-                Piece::Stretch(stretch) => (None, &self.pages(*stretch)[first..]),
-            };
-            small.into_iter().chain(pages.iter().map(|page| self.bytes(page)))
-        });
-        let mut skip = self.offset;
-        all.map(move |slice| &slice[std::mem::take(&mut skip)..]).filter(|slice| !slice.is_empty())
-    }
-
-    /// The slice that reading is in, whole.
-    fn current(&self) -> Option<&[u8]> {
-        Some(match self.pieces.get(self.piece)? {
+    /// From a place to the end of its slice; none at the end of the document.
+    fn slice(&self, at: Place) -> Option<&[u8]> {
+        let whole = match self.pieces.get(at.piece)? {
             Piece::Small(range) => &self.small[range.clone()],
-            Piece::Stretch(stretch) => self.bytes(&self.pages(*stretch)[self.page]),
-        })
+            Piece::Stretch(stretch) => {
+                let segment = &self.segments(*stretch)[at.segment];
+                match &segment.deflated {
+                    Some(deflated) if self.gzip => &*deflated.bytes,
+                    _ => &segment.texts[at.text],
+                }
+            }
+        };
+        Some(&whole[at.offset..])
     }
 
-    fn next_slice(&mut self) {
-        self.offset = 0;
-        self.page += 1;
-        let n_pages = match &self.pieces[self.piece] {
-            Piece::Small(_) => 1,
-            Piece::Stretch(stretch) => self.pages(*stretch).len(),
-        };
-        if self.page == n_pages {
-            (self.piece, self.page) = (self.piece + 1, 0);
+    /// Where the next slice begins.
+    fn after(&self, mut at: Place) -> Place {
+        at.offset = 0;
+        if let Piece::Stretch(stretch) = &self.pieces[at.piece] {
+            let segments = self.segments(*stretch);
+            if !self.gzip && at.text + 1 < segments[at.segment].texts.len() {
+                return Place { text: at.text + 1, ..at };
+            }
+            if at.segment + 1 < segments.len() {
+                return Place { segment: at.segment + 1, text: 0, ..at };
+            }
         }
+        Place { piece: at.piece + 1, ..Place::default() }
     }
 }
 
@@ -168,13 +168,15 @@ impl Buf for Document {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.slices().next().unwrap_or_default()
+        self.slice(self.at).unwrap_or_default()
     }
 
     fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let mut n = 0;
-        for (place, slice) in into.iter_mut().zip(self.slices()) {
+        let (mut n, mut at) = (0, self.at);
+        for place in into {
+            let Some(slice) = self.slice(at) else { break };
             *place = IoSlice::new(slice);
+            at = self.after(at);
             n += 1;
         }
         n
@@ -183,14 +185,14 @@ impl Buf for Document {
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.remaining, "advanced by {count} of {}", self.remaining);
         self.remaining -= count;
-        while let Some(current) = self.current() {
-            let left = current.len() - self.offset;
+        while let Some(slice) = self.slice(self.at) {
+            let left = slice.len();
             if count < left {
-                self.offset += count;
+                self.at.offset += count;
                 return;
             }
             count -= left;
-            self.next_slice();
+            self.at = self.after(self.at);
         }
     }
 }

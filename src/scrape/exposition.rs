@@ -1,7 +1,7 @@
 //! What a round publishes and scrapes send.
 
 use super::format::Format;
-use super::view::Stretch;
+use super::segment::Stretch;
 use std::sync::Arc;
 
 /// All groups at one moment, in every format that is asked for.

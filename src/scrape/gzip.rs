@@ -1,15 +1,14 @@
 //! Gzip as one member out of parts that were compressed long before.
 //!
 //! ```text
-//! header | deflate of a page, byte-aligned by a sync flush, not final | … | stored block of the own families | … | final block | CRC-32, length
+//! header | deflate of a page, not final, up to a byte border | … | stored block of the own families | … | final block | CRC-32, length
 //! ```
 //!
 //! Several members would be legal (RFC 1952, 2.2), but curl and browsers silently stop after the first. The CRC of the whole is
 //! combined from those of the parts.
 
-use bytes::Bytes;
+use super::deflate::Deflater;
 use crc32fast::Hasher;
-use flate2::{Compress, Compression, FlushCompress};
 use std::cell::RefCell;
 
 /// RFC 1952, 2.3: magic, deflate, no flags, no time, no extra flags, operating system unknown.
@@ -18,21 +17,10 @@ pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 /// Bytes of the final block, the CRC and the length.
 pub(super) const TRAILER_LEN: usize = 10;
-/// zlib's level: the ratio of level 1 is a third worse on exposition text, the speed of level 3 a third lower.
-const LEVEL: u32 = 2;
-
-/// A page's compressed form.
-#[derive(Clone, Debug)]
-pub struct Deflated {
-    /// Raw deflate blocks, none of them final, ending at a byte boundary.
-    pub bytes: Bytes,
-    /// The CRC-32 of what was compressed.
-    pub crc: Crc,
-}
 
 /// A CRC-32 together with the length it covers, so that it can be combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Crc {
+pub(super) struct Crc {
     value: u32,
     len: u64,
 }
@@ -68,27 +56,13 @@ impl Crc {
 }
 
 thread_local! {
-    // A compressor is 300 KB of tables; one a thread is reset and used again.
-    static COMPRESSOR: RefCell<(Compress, Vec<u8>)> = RefCell::new((Compress::new(Compression::new(LEVEL), false), Vec::new()));
+    // Some 200 KB of tables; those of a thread are used again.
+    static DEFLATER: RefCell<Deflater> = RefCell::new(Deflater::new());
 }
 
-/// Compresses a page.
-pub(super) fn deflate(bytes: &[u8]) -> Deflated {
-    COMPRESSOR.with_borrow_mut(|(compressor, out)| {
-        compressor.reset();
-        out.clear();
-        loop {
-            // Enough for text at once; data that does not compress takes another turn.
-            out.reserve(bytes.len() / 4 + 128);
-            let read = usize::try_from(compressor.total_in()).expect("a page fits memory");
-            compressor.compress_vec(&bytes[read..], out, FlushCompress::Sync).expect("deflate takes any input");
-            // zlib: a flush is complete when it left room in the output.
-            if out.len() < out.capacity() {
-                break;
-            }
-        }
-        Deflated { bytes: Bytes::copy_from_slice(out), crc: Crc::of(bytes) }
-    })
+/// Appends `bytes` compressed: deflate blocks, none of them final, up to a byte border.
+pub(super) fn deflate(bytes: &[u8], out: &mut Vec<u8>) {
+    DEFLATER.with_borrow_mut(|deflater| out.extend_from_slice(deflater.deflate(bytes)));
 }
 
 /// Appends `bytes` as stored blocks (RFC 1951, 3.2.4), which take no time to make.
@@ -125,7 +99,7 @@ mod tests {
         let (mut member, mut crc, mut plain) = (HEADER.to_vec(), Crc::default(), Vec::new());
         for (i, part) in parts.iter().enumerate() {
             if i % 2 == 0 {
-                member.extend_from_slice(&deflate(part).bytes);
+                deflate(part, &mut member);
             } else {
                 store(part, &mut member);
             }

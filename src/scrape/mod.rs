@@ -7,12 +7,14 @@
 mod assembler;
 mod assembly;
 mod catalog;
+mod deflate;
 mod document;
 mod exposition;
 mod format;
 mod gzip;
 mod page;
 mod round;
+mod segment;
 mod view;
 
 pub use assembler::{Assembler, RoundReport};
@@ -21,7 +23,5 @@ pub use catalog::HelpConflict;
 pub use document::Document;
 pub use exposition::Exposition;
 pub use format::Format;
-pub use gzip::{Crc, Deflated};
-pub use page::Page;
 pub use round::Rounds;
-pub use view::{Sizes, Stretch};
+pub use view::Sizes;

@@ -1,4 +1,4 @@
-//! A page: a stretch of the exposition that is rendered, compressed and freed as one.
+//! A page: a stretch of the exposition that is rendered and freed as one.
 //!
 //! The exposition is family-major, the format demands it: a family's header, then the lines of every group that has it. So what one
 //! push changes lies scattered over as many places as it has families, and each place is a page. A page is never written again; a
@@ -7,9 +7,7 @@
 //! Invariants: the parts of a page are in the order of family names, each family once; the entries of a part are in ascending order
 //! of slots; ends ascend and the last one is the page's length.
 
-use super::gzip::Deflated;
-use bytes::Bytes;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 /// The assembler's number of a family.
 pub(super) type FamilyId = u32;
@@ -30,59 +28,55 @@ pub(super) struct Part {
     pub entries_end: u32,
 }
 
-/// An immutable stretch of the exposition.
-#[derive(Debug, Default)]
-pub struct Page {
-    bytes: Bytes,
+/// An immutable stretch of the exposition. The view owns it; scrapes share its text.
+#[derive(Debug)]
+pub(super) struct Page {
+    text: Arc<[u8]>,
     parts: Box<[Part]>,
     entries: Box<[Entry]>,
-    deflated: OnceLock<Deflated>,
+    /// Of the last entry, 0 if there is none.
+    last_slot: u32,
+    /// No segment has its text yet.
+    pub is_new: bool,
 }
 
 impl Page {
+    fn new(text: &[u8], parts: Box<[Part]>, entries: Box<[Entry]>) -> Self {
+        let last_slot = entries.last().map_or(0, |entry| entry.slot);
+        Self { text: text.into(), parts, entries, last_slot, is_new: true }
+    }
+
     /// A header that stands alone before the pages of a large family.
-    pub(super) fn header(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), ..Self::default() }
+    pub fn header(text: &[u8]) -> Self {
+        Self::new(text, Box::default(), Box::default())
     }
 
     /// What a scrape sends.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn text(&self) -> &Arc<[u8]> {
+        &self.text
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.text.len()
     }
 
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.text.is_empty()
     }
 
-    /// The compressed form, if it was made.
-    pub fn deflated(&self) -> Option<&Deflated> {
-        self.deflated.get()
-    }
-
-    pub(super) fn deflate_with(&self, deflate: impl FnOnce(&[u8]) -> Deflated) {
-        self.deflated.get_or_init(|| deflate(&self.bytes));
-    }
-
-    /// The same page without its compressed form.
-    pub(super) fn without_deflated(&self) -> Self {
-        Self { bytes: self.bytes.clone(), parts: self.parts.clone(), entries: self.entries.clone(), deflated: OnceLock::new() }
-    }
-
-    pub(super) fn first_family(&self) -> Option<FamilyId> {
+    pub fn first_family(&self) -> Option<FamilyId> {
         self.parts.first().map(|part| part.family)
     }
 
-    pub(super) fn last_slot(&self) -> Option<u32> {
-        self.entries.last().map(|entry| entry.slot)
+    /// The group of its last entry; it has one.
+    pub fn last_slot(&self) -> u32 {
+        debug_assert!(!self.entries.is_empty(), "a page of a large family has entries");
+        self.last_slot
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = PartRef<'_>> {
+    pub fn parts(&self) -> impl Iterator<Item = PartRef<'_>> {
         (0..self.parts.len()).map(|index| {
             let (start, entries_start) = match index.checked_sub(1).map(|before| self.parts[before]) {
                 None => (0, 0),
@@ -94,7 +88,7 @@ impl Page {
                 body_start: part.header_end,
                 header_start: start,
                 entries: &self.entries[entries_start..part.entries_end as usize],
-                bytes: &self.bytes,
+                bytes: &self.text,
             }
         })
     }
@@ -105,12 +99,12 @@ impl Page {
     }
 
     /// This page and the next one of the same large family as one.
-    pub(super) fn joined_with(&self, next: &Self) -> Self {
+    pub fn joined_with(&self, next: &Self) -> Self {
         debug_assert!(self.parts.len() == 1 && next.parts.len() == 1);
         let shift = u32_len(self.len());
         let mut bytes = Vec::with_capacity(self.len() + next.len());
-        bytes.extend_from_slice(&self.bytes);
-        bytes.extend_from_slice(&next.bytes);
+        bytes.extend_from_slice(&self.text);
+        bytes.extend_from_slice(&next.text);
         let entries: Box<[Entry]> = self
             .entries
             .iter()
@@ -118,7 +112,7 @@ impl Page {
             .chain(next.entries.iter().map(|entry| Entry { slot: entry.slot, end: entry.end + shift }))
             .collect();
         let part = Part { entries_end: u32_len(entries.len()), ..self.parts[0] };
-        Self { bytes: bytes.into(), parts: [part].into(), entries, deflated: OnceLock::new() }
+        Self::new(&bytes, [part].into(), entries)
     }
 }
 
@@ -223,14 +217,15 @@ impl PageBuilder {
         self.entries.is_empty()
     }
 
+    /// Keeps no more memory than this for bytes, and none beside for entries of so short lines.
+    pub fn shrink_to(&mut self, n_bytes: usize) {
+        self.bytes.shrink_to(n_bytes);
+        self.entries.shrink_to(n_bytes / 16);
+    }
+
     /// The page built; the builder is empty and keeps its memory.
     pub fn take_page(&mut self) -> Page {
-        let page = Page {
-            bytes: Bytes::copy_from_slice(&self.bytes),
-            parts: self.parts.as_slice().into(),
-            entries: self.entries.as_slice().into(),
-            deflated: OnceLock::new(),
-        };
+        let page = Page::new(&self.bytes, self.parts.as_slice().into(), self.entries.as_slice().into());
         self.clear();
         page
     }
@@ -249,12 +244,8 @@ impl PageBuilder {
             let shift = u32_len(start);
             let entries: Box<[Entry]> =
                 self.entries[first..=index].iter().map(|e| Entry { slot: e.slot, end: e.end - shift }).collect();
-            pages.push(Page {
-                bytes: Bytes::copy_from_slice(&self.bytes[start..end]),
-                parts: [Part { family, header_end: 0, entries_end: u32_len(entries.len()) }].into(),
-                entries,
-                deflated: OnceLock::new(),
-            });
+            let part = Part { family, header_end: 0, entries_end: u32_len(entries.len()) };
+            pages.push(Page::new(&self.bytes[start..end], [part].into(), entries));
             (first, start) = (index + 1, end);
         }
         self.clear();
@@ -296,7 +287,7 @@ mod tests {
         builder.append_part(7, b"# a\n", &built(&[(1, "a 1\n"), (4, "a 22\n")]));
         builder.append_part(9, b"# bb\n", &built(&[(1, "b 1\n"), (2, "")]));
         let page = builder.take_page();
-        assert_eq!(&page.bytes()[..], b"# a\na 1\na 22\n# bb\nb 1\n");
+        assert_eq!(&page.text()[..], b"# a\na 1\na 22\n# bb\nb 1\n");
         assert_eq!(slots_and_lines(&page), [(1, "a 1\n".to_owned()), (4, "a 22\n".to_owned()), (1, "b 1\n".to_owned())]);
         let second = page.parts().nth(1).unwrap();
         assert_eq!((second.family, second.whole()), (9, b"# bb\nb 1\n".as_slice()));
@@ -305,7 +296,7 @@ mod tests {
         copy.copy_part(&second);
         let copied = copy.take_page();
         assert_eq!(slots_and_lines(&copied), [(1, "b 1\n".to_owned())]);
-        assert_eq!(copied.bytes(), second.whole());
+        assert_eq!(&copied.text()[..], second.whole());
     }
 
     #[test]
@@ -315,8 +306,8 @@ mod tests {
         let pages = built(&entries).take_pages_of(3, 64);
         assert!(pages.len() > 5 && pages.iter().all(|page| page.len() >= 32 && page.len() <= 128));
         let whole = pages.into_iter().reduce(|a, b| a.joined_with(&b)).unwrap();
-        assert_eq!(whole.bytes(), lines.concat().as_bytes());
+        assert_eq!(&whole.text()[..], lines.concat().as_bytes());
         assert_eq!(slots_and_lines(&whole).len(), 100);
-        assert_eq!(whole.last_slot(), Some(99));
+        assert_eq!(whole.last_slot(), 99);
     }
 }

@@ -9,10 +9,11 @@
 
 use super::catalog::{Catalog, Plan, PlanId, Source};
 use super::format::{Format, KeyForm, Template};
-use super::gzip::{self, Crc};
 use super::page::{FamilyId, Page, PageBuilder, PartRef};
+use super::segment::Stretch;
 use crate::store::Snapshot;
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -25,12 +26,24 @@ pub struct Sizes {
     pub n_threads: usize,
 }
 
+impl Sizes {
+    /// Bytes of the pages that scrapes send as one where they are compressed, about.
+    pub(super) fn segment(self) -> usize {
+        self.target.saturating_mul(SEGMENT_PAGES)
+    }
+}
+
+/// Pages of a segment: compressed some 50 KB.
+const SEGMENT_PAGES: usize = 48;
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
 /// Pages that are built before they are cut: a few megabytes, however long the lines of a thousand groups are.
 const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
+
+/// So many snapshots are dropped by several threads.
+const DROPPED_MANY: usize = 4096;
 
 /// What making a key's form weighs, in bytes of work.
 const KEY_WEIGHT: usize = 50;
@@ -62,10 +75,9 @@ pub(super) struct Input<'a> {
     pub touched: &'a [FamilyId],
 }
 
-#[derive(Clone)]
 enum Block {
-    Shared(Arc<Page>),
-    Large { family: FamilyId, header: Arc<Page>, pages: Vec<Arc<Page>> },
+    Shared(Page),
+    Large { family: FamilyId, header: Page, pages: Vec<Page> },
 }
 
 impl Block {
@@ -76,11 +88,12 @@ impl Block {
         }
     }
 
-    fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
-        match self {
-            Self::Shared(page) => std::slice::from_ref(page).iter().chain([].iter()),
-            Self::Large { header, pages, .. } => std::slice::from_ref(header).iter().chain(pages.iter()),
-        }
+    fn pages_mut(&mut self) -> impl Iterator<Item = &mut Page> {
+        let (first, rest) = match self {
+            Self::Shared(page) => (page, &mut [][..]),
+            Self::Large { header, pages, .. } => (header, &mut pages[..]),
+        };
+        std::iter::once(first).chain(rest)
     }
 
     fn first_family(&self) -> FamilyId {
@@ -89,21 +102,6 @@ impl Block {
             Self::Large { family, .. } => *family,
         }
     }
-}
-
-/// What lies between two of the gateway's own families, as scrapes see it.
-#[derive(Debug, Default)]
-pub struct Stretch {
-    /// In the order of the exposition.
-    pub pages: Box<[Arc<Page>]>,
-    /// Bytes of all pages.
-    pub len: u64,
-    /// Bytes of all pages compressed, 0 if they are not.
-    pub deflated_len: u64,
-    /// CRC of all pages; only where they are compressed.
-    pub crc: Crc,
-    /// Bytes of pushed metrics that belong to the own family before this stretch.
-    pub joined_len: u64,
 }
 
 #[derive(Default)]
@@ -123,24 +121,24 @@ pub(super) struct View {
 }
 
 enum Job<'a> {
-    Shared { old: Option<Arc<Page>>, touched: Vec<FamilyId> },
-    Run { family: FamilyId, old: Option<Arc<Page>>, items: &'a [Item] },
+    Shared { old: Option<Page>, touched: Vec<FamilyId> },
+    Run { family: FamilyId, old: Option<Page>, items: &'a [Item] },
 }
 
 enum Built {
     Blocks(Vec<Block>),
-    Pages(Vec<Arc<Page>>),
+    Pages(Vec<Page>),
 }
 
 /// A block as it will be, some of it still to be built.
 enum Next {
     Keep(Block),
     Shared { job: usize },
-    Large { family: FamilyId, header: Option<Arc<Page>>, pages: Vec<NextPages> },
+    Large { family: FamilyId, header: Option<Page>, pages: Vec<NextPages> },
 }
 
 enum NextPages {
-    Keep(Arc<Page>),
+    Keep(Page),
     Build { job: usize },
 }
 
@@ -166,21 +164,8 @@ impl View {
     /// Stops keeping pages compressed.
     pub fn drop_gzip(&mut self) {
         self.gzip = false;
-        let strip = |page: &mut Arc<Page>| *page = Arc::new(page.without_deflated());
         for stretch in &mut self.stretches {
-            for block in &mut stretch.blocks {
-                match block {
-                    Block::Shared(page) => strip(page),
-                    Block::Large { header, pages, .. } => {
-                        strip(header);
-                        pages.iter_mut().for_each(strip);
-                    }
-                }
-            }
-        }
-        let format = self.format;
-        for stretch in &mut self.stretches {
-            stretch.publish(format, false, None);
+            stretch.published = Arc::new(stretch.published.without_deflated());
         }
     }
 
@@ -189,7 +174,7 @@ impl View {
         self.make_templates(input);
         let key = |change: &Change| change.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels()));
         let keys = builders.map(input.changes, input.changes.len() * KEY_WEIGHT, |change| change.slot, key);
-        let context = Context { input, sizes, format: self.format, gzip: self.gzip, templates: &self.templates, keys };
+        let context = Context { input, sizes, format: self.format, templates: &self.templates, keys };
         let mut jobs = Vec::new();
         let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
         for touched in input.touched.chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch) {
@@ -199,7 +184,7 @@ impl View {
         }
         let weight = jobs.iter().map(|job| context.weight(job)).sum();
         let mut built: Vec<Option<Built>> =
-            builders.map(&jobs, weight, |job| context.first_slot(job), |job| context.run(job)).into_iter().map(Some).collect();
+            builders.map(&jobs, weight, |job| context.first_slot(job), |job| context.build(job)).into_iter().map(Some).collect();
         drop(jobs);
         let mut n_built = 0;
         for (stretch, next) in next {
@@ -207,15 +192,7 @@ impl View {
             n_built += blocks.n_built;
             self.stretches[stretch].blocks = blocks.blocks;
         }
-        if self.gzip {
-            self.deflate(builders);
-        }
-        let (format, gzip) = (self.format, self.gzip);
-        for (index, stretch) in self.stretches.iter_mut().enumerate() {
-            if stretch.is_stale(gzip) || input.touched.iter().any(|&id| input.catalog.family(id).stretch == index) {
-                stretch.publish(format, gzip, Some(input.catalog));
-            }
-        }
+        self.publish(input, sizes, builders);
         n_built
     }
 
@@ -237,45 +214,27 @@ impl View {
         }
     }
 
-    /// Compresses what was not compressed where it was built: pages that were joined, or all of them where compression is new.
-    fn deflate(&self, builders: &Builders) {
-        let pages: Vec<&Arc<Page>> = self
-            .stretches
-            .iter()
-            .flat_map(|stretch| stretch.pages())
-            .filter(|page| page.deflated().is_none() && !page.is_empty())
-            .collect();
-        let weight = pages.iter().map(|page| page.len() * 3).sum();
-        builders.map(&pages, weight, |_| 0, |page| page.deflate_with(gzip::deflate));
+    /// Makes the segments of the stretches that changed.
+    fn publish(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) {
+        let gzip = self.gzip;
+        let is_touched = |index| input.touched.iter().any(|&id| input.catalog.family(id).stretch == index);
+        let stale = self.stretches.iter_mut().enumerate();
+        let stale = stale.filter(|(index, stretch)| stretch.is_stale(gzip) || is_touched(*index)).map(|(_, stretch)| stretch);
+        let mut stale: Vec<&mut StretchState> = stale.collect();
+        let plan = |stretch: &mut &mut StretchState| {
+            let joined_len = stretch.joined_len(input.catalog);
+            (stretch.published.plan(stretch.blocks.iter_mut().flat_map(Block::pages_mut), sizes, gzip), joined_len)
+        };
+        let planned = stale.iter_mut().map(plan).collect();
+        let made = Stretch::make_all(planned, gzip, builders);
+        stale.into_iter().zip(made).for_each(|(stretch, made)| stretch.published = Arc::new(made));
     }
 }
 
 impl StretchState {
-    fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
-        self.blocks.iter().flat_map(Block::pages)
-    }
-
     /// What is published lacks the compressed form that the view has by now.
     fn is_stale(&self, gzip: bool) -> bool {
         gzip && self.published.len > 0 && self.published.deflated_len == 0
-    }
-
-    fn publish(&mut self, format: Format, gzip: bool, catalog: Option<&Catalog>) {
-        let pages: Box<[Arc<Page>]> = self.pages().filter(|page| !page.is_empty()).cloned().collect();
-        let joined_len = match catalog {
-            Some(catalog) => self.joined_len(catalog),
-            None => self.published.joined_len,
-        };
-        let mut stretch = Stretch { len: pages.iter().map(|page| page.len() as u64).sum(), joined_len, ..Stretch::default() };
-        if gzip {
-            for page in &pages {
-                let deflated = page.deflated().unwrap_or_else(|| panic!("a page of {format:?} was not compressed"));
-                stretch.deflated_len += deflated.bytes.len() as u64;
-                stretch.crc = stretch.crc.then(deflated.crc);
-            }
-        }
-        stretch.pages = pages;
-        self.published = Arc::new(stretch);
     }
 
     fn joined_len(&self, catalog: &Catalog) -> u64 {
@@ -304,11 +263,18 @@ struct Building {
     header: Vec<u8>,
 }
 
+thread_local! {
+    /// What pages of large families are built in.
+    static BUILDER: RefCell<PageBuilder> = RefCell::default();
+}
+
+/// Memory that a thread keeps to build pages in.
+const BUILDER_BYTES: usize = 1 << 20;
+
 struct Context<'a> {
     input: &'a Input<'a>,
     sizes: Sizes,
     format: Format,
-    gzip: bool,
     templates: &'a [Option<Box<[Template]>>],
     /// By change.
     keys: Vec<Option<KeyForm>>,
@@ -373,11 +339,11 @@ impl<'a> Context<'a> {
             if mine.iter().any(|&family| self.items(family).len() > RUN_GROUPS) {
                 builder.copy_run(&part, 0, part.entries.len());
                 let pages = self.cut(part.family, &mut builder);
-                next.push(self.plan_large(part.family, Arc::default(), pages, jobs));
+                next.push(self.plan_large(part.family, Page::header(&[]), pages, jobs));
                 continue;
             }
             builder.copy_part(&part);
-            let old = Arc::new(builder.take_page());
+            let old = builder.take_page();
             if mine.is_empty() {
                 next.push(Next::Keep(Block::Shared(old)));
             } else {
@@ -434,13 +400,13 @@ impl<'a> Context<'a> {
         items.chunks(RUN_GROUPS).map(run).collect()
     }
 
-    fn plan_large(&self, family: FamilyId, header: Arc<Page>, pages: Vec<Arc<Page>>, jobs: &mut Vec<Job<'a>>) -> Next {
+    fn plan_large(&self, family: FamilyId, header: Page, pages: Vec<Page>, jobs: &mut Vec<Job<'a>>) -> Next {
         let mut items = self.items(family);
         let mut next = Vec::with_capacity(pages.len());
         let n_pages = pages.len();
         for (index, page) in pages.into_iter().enumerate() {
-            let last_slot = page.last_slot().expect("a page of a large family has entries");
-            let mut mine = items.partition_point(|&item| self.slot(item) <= last_slot);
+            let last_slot = page.last_slot();
+            let mut mine = self.n_up_to(items, last_slot);
             // New groups behind the last page: a few go into it, many get pages of their own.
             if index + 1 == n_pages && items.len() - mine <= RUN_GROUPS {
                 mine = items.len();
@@ -456,6 +422,17 @@ impl<'a> Context<'a> {
         }
         next.extend(self.plan_runs(family, items, jobs));
         Next::Large { family, header: Some(header), pages: next }
+    }
+
+    /// How many of `items` are of slots up to this one: looked for near the first ones, a page has few.
+    fn n_up_to(&self, items: &[Item], slot: u32) -> usize {
+        let is_before = |&item: &Item| self.slot(item) <= slot;
+        let mut end = 1;
+        while end < items.len() && is_before(&items[end]) {
+            end *= 2;
+        }
+        let (start, end) = (end / 2, end.min(items.len()));
+        start + items[start..end].partition_point(is_before)
     }
 
     /// Bytes that a job reads and writes, roughly.
@@ -477,40 +454,28 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn run(&self, job: &Job<'_>) -> Built {
-        let built = self.build(job);
-        if self.gzip {
-            // While the page is in the cache.
-            let deflate = |page: &Arc<Page>| page.deflate_with(gzip::deflate);
-            match &built {
-                Built::Pages(pages) => pages.iter().for_each(deflate),
-                Built::Blocks(blocks) => blocks.iter().flat_map(Block::pages).for_each(deflate),
-            }
-        }
-        built
-    }
-
     fn build(&self, job: &Job<'_>) -> Built {
         match job {
-            Job::Shared { old, touched } => Built::Blocks(self.build_shared(old.as_deref(), touched)),
-            Job::Run { family, old, items } => {
-                let (mut builder, mut pages) = (PageBuilder::default(), Vec::new());
+            Job::Shared { old, touched } => Built::Blocks(self.build_shared(old.as_ref(), touched)),
+            Job::Run { family, old, items } => BUILDER.with_borrow_mut(|builder| {
+                let mut pages = Vec::new();
                 let none = PartRef::none(*family);
                 let part = old.as_ref().and_then(|page| page.parts().next()).unwrap_or(none);
-                self.merge(&part, items, &mut builder, &mut pages);
-                pages.append(&mut self.cut(*family, &mut builder));
+                self.merge(&part, items, builder, &mut pages);
+                pages.append(&mut self.cut(*family, builder));
+                builder.shrink_to(BUILDER_BYTES);
                 Built::Pages(pages)
-            }
+            }),
         }
     }
 
     /// Entries of a large family as pages: one unless it is above double the target.
-    fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Arc<Page>> {
+    fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Page> {
         if builder.is_empty() {
             return Vec::new();
         }
         let target = if builder.len() > 2 * self.sizes.target { self.sizes.target } else { usize::MAX };
-        builder.take_pages_of(family, target).into_iter().map(Arc::new).collect()
+        builder.take_pages_of(family, target)
     }
 
     /// Whether a builder holds enough to be cut. Its offsets have 32 bits.
@@ -519,7 +484,7 @@ impl<'a> Context<'a> {
     }
 
     /// Takes the untouched runs of `old` and renders the items between them. What a full builder holds becomes pages.
-    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder, pages: &mut Vec<Arc<Page>>) {
+    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder, pages: &mut Vec<Page>) {
         let entries = old.entries;
         let (mut copied, mut at) = (0, 0);
         for &item in items {
@@ -602,7 +567,7 @@ impl<'a> Context<'a> {
         }
         let page = building.shared.take_page();
         if page.len() <= 2 * self.sizes.target {
-            building.blocks.push(Block::Shared(page.into()));
+            building.blocks.push(Block::Shared(page));
         } else {
             building.blocks.append(&mut self.split(&page));
         }
@@ -615,7 +580,7 @@ impl<'a> Context<'a> {
         let mut shared = PageBuilder::default();
         let flush = |shared: &mut PageBuilder, blocks: &mut Vec<Block>| {
             if !shared.is_empty() {
-                blocks.push(Block::Shared(shared.take_page().into()));
+                blocks.push(Block::Shared(shared.take_page()));
             }
         };
         for part in page.parts() {
@@ -630,7 +595,7 @@ impl<'a> Context<'a> {
             let mut run = PageBuilder::default();
             run.copy_run(&part, 0, part.entries.len());
             let header = self.header_page(part.family, run.len());
-            let pages = run.take_pages_of(part.family, target).into_iter().map(Arc::new).collect();
+            let pages = run.take_pages_of(part.family, target);
             blocks.push(Block::Large { family: part.family, header, pages });
         }
         flush(&mut shared, &mut blocks);
@@ -645,10 +610,10 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn header_page(&self, family: FamilyId, metrics_len: usize) -> Arc<Page> {
+    fn header_page(&self, family: FamilyId, metrics_len: usize) -> Page {
         let mut header = Vec::new();
         self.write_header(family, metrics_len, &mut header);
-        Arc::new(Page::header(header))
+        Page::header(&header)
     }
 
     /// Puts what was built into its places and joins neighbours that have become small.
@@ -680,7 +645,7 @@ impl<'a> Context<'a> {
         {
             let mut both = PageBuilder::default();
             last.parts().chain(page.parts()).for_each(|part| both.copy_part(&part));
-            *last = both.take_page().into();
+            *last = both.take_page();
         } else {
             blocks.push(block);
         }
@@ -690,10 +655,10 @@ impl<'a> Context<'a> {
         a + b <= self.sizes.target && a.min(b) < self.sizes.target / 2
     }
 
-    fn finish_pages(&self, next: Vec<NextPages>, built: &mut [Option<Built>]) -> (Vec<Arc<Page>>, usize) {
-        let (mut pages, mut n_built): (Vec<Arc<Page>>, usize) = (Vec::with_capacity(next.len()), 0);
-        let mut add = |page: Arc<Page>| match pages.last_mut() {
-            Some(last) if self.should_join(last.len(), page.len()) => *last = last.joined_with(&page).into(),
+    fn finish_pages(&self, next: Vec<NextPages>, built: &mut [Option<Built>]) -> (Vec<Page>, usize) {
+        let (mut pages, mut n_built): (Vec<Page>, usize) = (Vec::with_capacity(next.len()), 0);
+        let mut add = |page: Page| match pages.last_mut() {
+            Some(last) if self.should_join(last.len(), page.len()) => *last = last.joined_with(&page),
             _ => pages.push(page),
         };
         for next in next {
@@ -710,7 +675,7 @@ impl<'a> Context<'a> {
     }
 
     /// A large family with these pages: nothing without any, a shared page if it has become small.
-    fn finish_large(&self, family: FamilyId, header: Option<Arc<Page>>, pages: Vec<Arc<Page>>) -> Option<Block> {
+    fn finish_large(&self, family: FamilyId, header: Option<Page>, pages: Vec<Page>) -> Option<Block> {
         if pages.is_empty() {
             return None;
         }
@@ -721,11 +686,11 @@ impl<'a> Context<'a> {
             let mut body = PageBuilder::default();
             let part = pages[0].parts().next().expect("a page of a large family has one part");
             body.copy_run(&part, 0, part.entries.len());
-            builder.append_part(family, fresh.bytes(), &body);
-            return Some(Block::Shared(builder.take_page().into()));
+            builder.append_part(family, fresh.text(), &body);
+            return Some(Block::Shared(builder.take_page()));
         }
-        // An unchanged header keeps its compressed form.
-        let header = header.filter(|old| old.bytes() == fresh.bytes()).unwrap_or(fresh);
+        // An unchanged header stays in its segment.
+        let header = header.filter(|old| old.text() == fresh.text()).unwrap_or(fresh);
         Some(Block::Large { family, header, pages })
     }
 }
@@ -764,12 +729,33 @@ impl Builders {
         }
     }
 
+    /// Drops all of these, on all threads if there are many.
+    pub fn drop_all<T: Send>(&self, items: Vec<T>) {
+        match &self.0 {
+            Some(pool) if items.len() >= DROPPED_MANY => pool.install(|| items.into_par_iter().for_each(drop)),
+            _ => drop(items),
+        }
+    }
+
     /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each thread takes neighbours in the order
     /// of `place`: items that look at the same groups find them in the cache.
-    fn map<T: Sync, R: Send>(&self, items: &[T], weight: usize, place: impl Fn(&T) -> u32, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    pub fn map<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        weight: usize,
+        place: impl Fn(&T) -> u32,
+        f: impl Fn(&T) -> R + Sync,
+    ) -> Vec<R> {
+        let pool = self.0.as_ref().filter(|_| weight >= PARALLEL_BYTES);
+        if items.is_sorted_by_key(&place) {
+            return match pool {
+                Some(pool) => pool.install(|| items.par_iter().map(&f).collect()),
+                None => items.iter().map(f).collect(),
+            };
+        }
         let mut order: Vec<(u32, usize)> = items.iter().map(place).zip(0..).collect();
         order.sort_unstable();
-        let mut done: Vec<(usize, R)> = match self.0.as_ref().filter(|_| weight >= PARALLEL_BYTES) {
+        let mut done: Vec<(usize, R)> = match pool {
             Some(pool) => pool.install(|| order.par_iter().map(|&(_, index)| (index, f(&items[index]))).collect()),
             None => order.iter().map(|&(_, index)| (index, f(&items[index]))).collect(),
         };
