@@ -25,9 +25,9 @@ pub use loomed::{Loaded, Published, Queue, Registry, fence, yield_now};
 pub use real::{Loaded, Published, Queue, Registry, fence, yield_now};
 
 #[cfg(gateway_loom)]
-use loom::sync::atomic::AtomicU64;
+pub use loom::sync::atomic::AtomicU64;
 #[cfg(not(gateway_loom))]
-use std::sync::atomic::AtomicU64;
+pub use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// An atomic word that a protocol updates as a whole.

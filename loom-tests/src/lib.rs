@@ -9,6 +9,7 @@
 pub mod exposition;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
+#[path = "../../src/scrape/mod.rs"]
 pub mod scrape;
 #[path = "../../src/store/mod.rs"]
 pub mod store;

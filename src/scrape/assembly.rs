@@ -10,9 +10,9 @@ use super::exposition::Exposition;
 use super::format::Format;
 use super::round::Rounds;
 use crate::store::{Consumer, Store};
-use crate::sync::Published;
+use crate::sync::{AtomicU64, Published, fence};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// A format is kept as long as somebody asks for it at least this often, in milliseconds.
 const KEPT_MS: u64 = 10 * 60 * 1000;

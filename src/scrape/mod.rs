@@ -7,7 +7,6 @@
 mod assembler;
 mod assembly;
 mod catalog;
-mod deflate;
 mod document;
 mod exposition;
 mod format;
