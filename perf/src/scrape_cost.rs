@@ -245,16 +245,26 @@ impl Scenario {
         self.figures.add("size, gzip -1", "MB", size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6);
         let nginx = target::start_nginx(&self.settings.programs, &folder.0)?;
         let mut of_nginx = Scraper::new(nginx.address)?;
-        self.say("scrapes of a store at rest, and nginx sending the same bytes, in turn");
+        // What a program can do that has its bytes in its own memory, in one piece, and does nothing but send them.
+        let floors = [false, true].map(|gzip| {
+            let bytes = self.figures.median(if gzip { "size, gzip" } else { "size, plain" }) * 1e6;
+            target::start("floor", &self.settings.programs, bytes as usize)
+        });
+        let floors = floors.into_iter().collect::<Result<Vec<Target>, String>>()?;
+        let mut of_floors = floors.iter().map(|floor| Scraper::new(floor.address)).collect::<Result<Vec<Scraper>, String>>()?;
+        self.say("scrapes of a store at rest; nginx sending the same bytes, and bare hyper as many, in turn");
         for round in 0..=self.settings.rounds {
             for (name, gzip) in [("plain", false), ("gzip", true)] {
                 let (ours, theirs) = (scraper.get(METRICS, gzip)?, of_nginx.get(&format!("/{name}"), false)?);
+                let of_floor = of_floors[usize::from(gzip)].get(METRICS, gzip)?;
                 // The first one warms up.
                 if round > 0 {
                     self.figures.add(&format!("at rest, {name}: last byte"), "ms", ms(ours.last_byte));
                     self.figures.add(&format!("nginx, {name}: last byte"), "ms", ms(theirs.last_byte));
-                    let ratio = ours.last_byte.as_secs_f64() / theirs.last_byte.as_secs_f64();
-                    self.figures.add(&format!("at rest / nginx, {name}"), "×", ratio);
+                    self.figures.add(&format!("bare hyper, as many bytes as {name}: last byte"), "ms", ms(of_floor.last_byte));
+                    let ratio_to = |other: &Got| ours.last_byte.as_secs_f64() / other.last_byte.as_secs_f64();
+                    self.figures.add(&format!("at rest / nginx, {name}"), "×", ratio_to(&theirs));
+                    self.figures.add(&format!("at rest / bare hyper, {name}"), "×", ratio_to(&of_floor));
                 }
             }
         }

@@ -56,7 +56,7 @@ const TIDY_MS: u64 = 500;
 /// A gateway without its sockets.
 pub struct Gateway {
     pub(crate) options: Options,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) telemetry: Telemetry,
     pub(super) parse_pool: ParsePool,
     assembly: Assembly,
@@ -83,7 +83,7 @@ impl Gateway {
         let config = store::Config { shapes_per_job_max, exposition_bytes_max, own_families };
         let gateway = Arc::new(Self {
             options,
-            store: Store::new(config),
+            store: Arc::new(Store::new(config)),
             telemetry: Telemetry::new(),
             parse_pool: ParsePool::new()?,
             assembly: Assembly::new(),

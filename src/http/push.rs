@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::gateway::Gateway;
 use super::negotiation::is_delimited_protobuf;
 use super::parse_pool::LARGE_BODY_BYTES;
-use super::request_body::{self, BodyError, Encoding};
+use super::request_body::{self, BodyError, Encoding, Received};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{Limits, protobuf, text};
@@ -13,7 +13,6 @@ use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::EarlyRefusal;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use smallvec::SmallVec;
@@ -102,30 +101,54 @@ async fn receive_and_admit(
 ) -> Result<Answer, PushError> {
     let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
     let format = BodyFormat::of(headers, gateway);
+    // On the heap, here and below: what the rest needs is much, and every idle connection would keep room for it.
+    if format.is_large(body.len()) {
+        return Box::pin(admit_large(gateway, mode, path, format, body)).await;
+    }
+    let body = body.into_bytes();
     let labels = labels_of(gateway, path, &format, &body)?;
     let received_at = gateway.now_ns();
     let known = known(gateway, &labels, &format, &body, received_at);
     if let Known::Done = known {
         return Ok(Answer::empty(accepted(gateway)));
     }
-    // On the heap: what the rest needs is much, and every idle connection would keep room for it.
     let rest = async move {
         let key = Arc::new(labels.key());
         let push = match known {
             Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
-            Known::Done | Known::Unknown => Push::new(key, parsed(gateway, format, body).await?, mode, received_at),
+            Known::Done | Known::Unknown => Push::new(key, format.parse(&body)?, mode, received_at),
         };
         Ok(admit(gateway, push).await)
     };
     Box::pin(rest).await
 }
 
-/// Parses a body, on a thread for large ones if it is.
-async fn parsed(gateway: &Gateway, format: BodyFormat, body: Bytes) -> Result<Families, PushError> {
-    if !format.is_large(body.len()) {
-        return format.parse(&body);
-    }
-    gateway.parse_pool.run(move || format.parse(&body)).await.unwrap_or(Err(PushError::Parser))
+/// The same for a large body, on a thread for such: it takes milliseconds to put it together, to parse it, to compare it with what its
+/// group had, and to free it again. Small pushes do not wait for that.
+async fn admit_large(
+    gateway: &Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    format: BodyFormat,
+    body: Received,
+) -> Result<Answer, PushError> {
+    let Ok(labels) = PathLabels::new(path, gateway.options.names) else {
+        return Err(labels_of(gateway, path, &format, &body.into_bytes()).err().expect("as a moment before"));
+    };
+    let key = Arc::new(labels.key());
+    let (store, of_push, received_at) = (Arc::clone(&gateway.store), Arc::clone(&key), gateway.now_ns());
+    let outcome = gateway.parse_pool.run(move || {
+        let families = format.parse(&body.into_bytes())?;
+        let mut push = Push::new(of_push, families, mode, received_at);
+        loop {
+            match store.push(&mut push) {
+                Outcome::Busy => std::thread::yield_now(),
+                outcome => return Ok(outcome),
+            }
+        }
+    });
+    let outcome = outcome.await.unwrap_or(Err(PushError::Parser))?;
+    Ok(answer_to(gateway, &key, outcome).expect("it was tried until it was not busy"))
 }
 
 /// What a push is before its body is parsed as a whole.
@@ -180,11 +203,17 @@ async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
 
 /// The same, if it need not wait for another push.
 fn try_admit(gateway: &Gateway, push: &mut Push) -> Option<Answer> {
-    let answer = match gateway.store.push(push) {
+    let outcome = gateway.store.push(push);
+    answer_to(gateway, push.key(), outcome)
+}
+
+/// The answer to a push; none if it has to be tried again.
+fn answer_to(gateway: &Gateway, key: &GroupingKey, outcome: Outcome) -> Option<Answer> {
+    let answer = match outcome {
         Outcome::Busy => return None,
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(key = %push.key(), err = ShortText::of(&refusal), "push refused");
+            tracing::debug!(%key, err = ShortText::of(&refusal), "push refused");
             if let Refusal::ExpositionTooLarge { .. } = refusal {
                 // As for a body that is too large: this is nothing that a consistency check finds.
                 Answer::error(413, ShortText::of(&refusal))
@@ -193,7 +222,7 @@ fn try_admit(gateway: &Gateway, push: &mut Push) -> Option<Answer> {
                 Answer::error(400, ShortText::of(text))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(key = %push.key(), err = ShortText::of(&refusal), "push accepted but not exposed, because it contradicts others");
+                tracing::warn!(%key, err = ShortText::of(&refusal), "push accepted but not exposed, because it contradicts others");
                 Answer::empty(accepted(gateway))
             }
         }

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
@@ -76,32 +77,66 @@ impl fmt::Display for BodyError {
     }
 }
 
+/// A body in the pieces in which it came: to put those of a large one together takes milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    pieces: SmallVec<[Bytes; 1]>,
+    /// What is not a piece yet, because it is small.
+    last: BytesMut,
+    len: usize,
+}
+
+/// What is smaller is copied: else a client that sends byte by byte would have many bytes kept for each.
+const PIECE_BYTES_MIN: usize = 16 << 10;
+
+impl Received {
+    fn add(&mut self, data: Bytes) {
+        self.len += data.len();
+        if data.len() < PIECE_BYTES_MIN && !self.pieces.is_empty() {
+            self.last.extend_from_slice(&data);
+            return;
+        }
+        if !self.last.is_empty() {
+            self.pieces.push(self.last.split().freeze());
+        }
+        // Most bodies come in one piece.
+        self.pieces.push(data);
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All of it in one piece.
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.last.is_empty() && self.pieces.len() <= 1 {
+            return self.pieces.pop().unwrap_or_default();
+        }
+        let mut whole = BytesMut::with_capacity(self.len);
+        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        whole.extend_from_slice(&self.last);
+        whole.freeze()
+    }
+}
+
 /// Receives a body whole.
-pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Bytes, BodyError> {
+pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Received, BodyError> {
     let bytes_max = limits.body_bytes_max;
     // What is announced is refused before it is sent, but never allocated for.
     if body.size_hint().lower() > bytes_max {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+    let mut received = Received::default();
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
-        if (first.len() + rest.len() + data.len()) as u64 > bytes_max {
+        if (received.len() + data.len()) as u64 > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
         }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-            continue;
-        }
-        // Most bodies come in one piece, which is not copied.
-        if rest.is_empty() {
-            rest.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        rest.extend_from_slice(&data);
+        received.add(data);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(received)
 }
 
 /// Decompresses a body.
@@ -210,6 +245,26 @@ mod tests {
         bad = body;
         bad[10] = 0xff;
         check(&bad, "flate: corrupt input");
+    }
+
+    #[test]
+    fn pieces_are_put_together_in_order() {
+        let check = |lens: &[usize]| {
+            let (mut received, mut whole) = (Received::default(), Vec::new());
+            for (i, &len) in lens.iter().enumerate() {
+                let piece = vec![b'a' + u8::try_from(i % 26).unwrap(); len];
+                whole.extend_from_slice(&piece);
+                received.add(piece.into());
+            }
+            assert!(received.pieces.len() <= 1 + whole.len() / PIECE_BYTES_MIN * 2);
+            assert_eq!(received.len(), whole.len());
+            assert_eq!(received.into_bytes(), whole, "{lens:?}");
+        };
+        let large = PIECE_BYTES_MIN;
+        for lens in [&[][..], &[5], &[large], &[1, 2, 3], &[1, large, 2, 3, large, large + 1, 4], &[large, 1, 1]] {
+            check(lens);
+        }
+        check(&[1; 1000]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Res
         return Ok(Some(body));
     }
     let body = request_body::receive(body, gateway.body_limits()).await;
-    match body.and_then(|body| request_body::check_gzip_header(&body)) {
+    match body.and_then(|body| request_body::check_gzip_header(&body.into_bytes())) {
         Ok(()) => Ok(None),
         Err(error) => Err(push::body_error(&error)),
     }
