@@ -143,7 +143,8 @@ pub fn compare(
             bar.set_message(contender.target.name.clone());
             let row = measure(contender, round, settings);
             if bar.is_hidden() {
-                println!("round {round} {}: {:.0}/s, {:?} µs CPU", row.target, row.per_second, row.cpu_us);
+                let cpu = row.cpu_us.map_or(String::new(), |cpu| format!(", {cpu:.2} µs CPU"));
+                println!("round {round} {}: {:.0}/s{cpu}", row.target, row.per_second);
             }
             each(&row)?;
             compared.rows.push(row);
