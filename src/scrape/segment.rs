@@ -9,7 +9,7 @@
 
 use super::gzip::{self, Crc};
 use super::page::Page;
-use super::view::{Builders, Sizes};
+use super::view::{Builders, Sizes, give_way};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -99,6 +99,7 @@ impl Deflated {
                         old.crcs[index]
                     }
                     None => {
+                        give_way();
                         gzip::deflate(&piece.text, packed);
                         Crc::of(&piece.text)
                     }

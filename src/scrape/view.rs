@@ -42,6 +42,15 @@ const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
 
+/// After so many bytes of work, about, others have their turn.
+const TURN_BYTES: usize = 12 << 10;
+
+/// Lets other threads run, where there are more than cores: a push that has just arrived would wait for milliseconds, the scheduler's
+/// slice, until a thread that builds pages had its turn.
+pub(super) fn give_way() {
+    std::thread::yield_now();
+}
+
 /// So many snapshots are dropped by several threads.
 const DROPPED_MANY: usize = 4096;
 
@@ -747,17 +756,25 @@ impl Builders {
         f: impl Fn(&T) -> R + Sync,
     ) -> Vec<R> {
         let pool = self.0.as_ref().filter(|_| weight >= PARALLEL_BYTES);
+        let turn = (TURN_BYTES * items.len() / weight.max(1)).max(1);
+        let f = |(nth, item): (usize, &T)| {
+            if nth.is_multiple_of(turn) {
+                give_way();
+            }
+            f(item)
+        };
         if items.is_sorted_by_key(&place) {
             return match pool {
-                Some(pool) => pool.install(|| items.par_iter().map(&f).collect()),
-                None => items.iter().map(f).collect(),
+                Some(pool) => pool.install(|| items.par_iter().enumerate().map(&f).collect()),
+                None => items.iter().enumerate().map(f).collect(),
             };
         }
         let mut order: Vec<(u32, usize)> = items.iter().map(place).zip(0..).collect();
         order.sort_unstable();
+        let of_place = |(nth, &(_, index)): (usize, &(u32, usize))| (index, f((nth, &items[index])));
         let mut done: Vec<(usize, R)> = match pool {
-            Some(pool) => pool.install(|| order.par_iter().map(|&(_, index)| (index, f(&items[index]))).collect()),
-            None => order.iter().map(|&(_, index)| (index, f(&items[index]))).collect(),
+            Some(pool) => pool.install(|| order.par_iter().enumerate().map(of_place).collect()),
+            None => order.iter().enumerate().map(of_place).collect(),
         };
         done.sort_unstable_by_key(|&(index, _)| index);
         done.into_iter().map(|(_, result)| result).collect()
