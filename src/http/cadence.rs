@@ -36,6 +36,8 @@ pub(super) struct Unasked {
     ahead_of: u64,
     /// When it last looked.
     looked_at: u64,
+    /// That was ahead of a scrape.
+    was_ahead: bool,
     /// For so many scrapes to come it does not work ahead.
     n_passed_over: u32,
 }
@@ -43,7 +45,7 @@ pub(super) struct Unasked {
 impl Unasked {
     /// How much a round took, which nobody had asked for, and how much had changed again by its end.
     pub fn note_round(&mut self, n_taken: usize, n_changed_again: usize) {
-        if n_changed_again > n_taken / WORTHWHILE {
+        if self.was_ahead && n_changed_again > n_taken / WORTHWHILE {
             self.n_passed_over = PASSED_OVER;
         }
     }
@@ -61,7 +63,8 @@ impl Cadence {
     /// took `round_ms`.
     pub fn rest(&self, unasked: &mut Unasked, now: u64, round_ms: u64) -> u64 {
         let (last, interval) = (self.last.load(Relaxed), self.interval.load(Relaxed));
-        let mut rest = (unasked.looked_at + UNASKED_MS).saturating_sub(now);
+        let mut rest = (unasked.looked_at.max(last) + UNASKED_MS).saturating_sub(now);
+        let mut is_ahead = false;
         let is_expected = interval > 0 && last != unasked.ahead_of && now.saturating_sub(last) < EXPECTED_MS;
         if is_expected {
             let lead = (round_ms * 2).clamp(LEAD_MS_MIN, interval / 2);
@@ -72,12 +75,12 @@ impl Cadence {
                 unasked.ahead_of = last;
                 match unasked.n_passed_over.checked_sub(1) {
                     Some(left) => unasked.n_passed_over = left,
-                    None => rest = 0,
+                    None => (rest, is_ahead) = (0, true),
                 }
             }
         }
         if rest == 0 {
-            unasked.looked_at = now;
+            (unasked.looked_at, unasked.was_ahead) = (now, is_ahead);
         }
         rest
     }
@@ -92,9 +95,7 @@ mod tests {
         let (cadence, mut unasked) = (Cadence::default(), Unasked::default());
         cadence.note(1_000);
         cadence.note(6_000);
-        assert_eq!(cadence.rest(&mut unasked, 6_000, 50), 4_000, "until what nobody asks for is due");
-        assert_eq!(cadence.rest(&mut unasked, 10_000, 50), 0);
-        assert_eq!(cadence.rest(&mut unasked, 10_000, 50), 900, "twice the time of a round before 11,000");
+        assert_eq!(cadence.rest(&mut unasked, 6_000, 50), 4_900, "twice the time of a round before 11,000");
         assert_eq!(cadence.rest(&mut unasked, 10_900, 50), 0);
         assert_eq!(cadence.rest(&mut unasked, 10_901, 50), 9_999);
     }
@@ -122,7 +123,11 @@ mod tests {
         cadence.note(100_000);
         assert_eq!(cadence.rest(&mut unasked, 100_001, 5), 9_999);
         cadence.note(100_100);
-        assert_eq!(cadence.rest(&mut unasked, 100_101, 5), 9_899);
+        assert_eq!(cadence.rest(&mut unasked, 100_101, 5), 9_999);
+        // What nobody asked for is brought in now and then, and says nothing about working ahead.
+        assert_eq!(cadence.rest(&mut unasked, 110_100, 5), 0);
+        unasked.note_round(800, 800);
+        assert_eq!(unasked.n_passed_over, 0);
         cadence.note(105_100);
         let mut much_later = Unasked { looked_at: 200_000, ..Unasked::default() };
         assert_eq!(cadence.rest(&mut much_later, 200_000, 5), 10_000);
