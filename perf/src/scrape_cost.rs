@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How long after the last deletion memory is looked at.
 const AFTER_DELETE: Duration = Duration::from_secs(30);
 
+/// Scrapes at even intervals before one counts as expected: a gateway may have learned other ways before.
+const N_USUAL: u32 = 5;
+
 /// One figure, measured once a round.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Series {
@@ -292,16 +295,15 @@ impl Scenario {
         }
         self.say("the same where a scrape is expected");
         let interval = push_all * 2 + Duration::from_secs(2);
-        for _ in 0..self.settings.rounds.div_ceil(3) {
-            let began = Instant::now();
-            for n in 0..3 {
-                std::thread::sleep((interval * n).saturating_sub(began.elapsed()));
-                let got = scraper.get(METRICS, true)?;
-                match n {
-                    1 => self.act(Action::Push, self.all()),
-                    2 => self.figures.add("all pushed, expected, gzip: last byte", "ms", ms(got.last_byte)),
-                    _ => {}
-                }
+        let began = Instant::now();
+        for n in 0..=N_USUAL + self.settings.rounds.div_ceil(3) {
+            std::thread::sleep((interval * n).saturating_sub(began.elapsed()));
+            let got = scraper.get(METRICS, true)?;
+            if n > N_USUAL {
+                self.figures.add("all pushed, expected, gzip: last byte", "ms", ms(got.last_byte));
+            }
+            if n >= N_USUAL {
+                self.act(Action::Push, self.all());
             }
         }
         self.memory("resident, after all that");

@@ -16,7 +16,7 @@ const LEAD_MS_MIN: u64 = 20;
 /// Work ahead is worthwhile if by its end not more than this part of it has changed again.
 const WORTHWHILE: usize = 8;
 /// For how many scrapes work ahead is left alone if it was not.
-const PASSED_OVER: u32 = 20;
+const PASSED_OVER: u32 = 3;
 /// How often what was pushed is looked at if nobody scrapes.
 const UNASKED_MS: u64 = 10_000;
 
@@ -112,9 +112,9 @@ mod tests {
                 unasked.note_round(800, 101);
             }
         }
-        assert_eq!(n_ahead, 5);
+        assert_eq!(n_ahead, 25);
         unasked.note_round(800, 100);
-        assert_eq!(unasked.n_passed_over, 7);
+        assert_eq!(unasked.n_passed_over, 2);
     }
 
     #[test]

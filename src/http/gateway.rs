@@ -157,8 +157,13 @@ impl Gateway {
     pub(super) async fn current_exposition(&self, format: Format, gzip: bool) -> Arc<Exposition> {
         let now_ms = self.now_ms();
         self.cadence.note(now_ms);
+        let assembler = self.assembler.get().expect("set before anything is served");
         let round = match self.assembly.try_current(&self.store, format, gzip, now_ms) {
-            Ok(exposition) => return exposition,
+            Ok(exposition) => {
+                // It rests until what it expects; now it may expect something else.
+                assembler.unpark();
+                return exposition;
+            }
             Err(round) => round,
         };
         loop {
@@ -171,7 +176,7 @@ impl Gateway {
             }
             // Release: pairs with the Acquire of the assembler.
             self.is_round_wanted.store(true, Release);
-            self.assembler.get().expect("set before anything is served").unpark();
+            assembler.unpark();
             ended.await;
         }
     }
