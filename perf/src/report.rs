@@ -151,6 +151,11 @@ fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
     summaries.iter().filter(|summary| summary.rows[0].rate.is_some()).map(in_words).collect()
 }
 
+/// Two digits at least, however small.
+fn ratio(value: f64) -> String {
+    if value < 0.1 { format!("{value:.1e}") } else { format!("{value:.2}") }
+}
+
 fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
     let Some(base) = summaries.iter().find(|summary| summary.name == "floor").or(summaries.last()) else { return Vec::new() };
     let others = summaries.iter().filter(|summary| summary.name != base.name);
@@ -159,7 +164,8 @@ fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
             let throughput = summary.median(|row| row.per_second) / base.median(|row| row.per_second);
             let cpu = summary.median(cpu) / base.median(cpu);
             let p99 = summary.median(|row| percentile(row, 99.0)) / base.median(|row| percentile(row, 99.0));
-            let text = format!("{throughput:.2} × the throughput, {cpu:.2} × the CPU, {p99:.2} × the p99");
+            let [throughput, cpu, p99] = [throughput, cpu, p99].map(ratio);
+            let text = format!("{throughput} × the throughput, {cpu} × the CPU, {p99} × the p99");
             (format!("{} / {}", summary.name, base.name), text)
         })
         .collect()
@@ -322,7 +328,7 @@ fn write_page(path: &Path, sections: &[(String, &[Row], &[String])], plots: &str
         "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>pushgateway-bench</title>\n\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}}\
          table{{border-collapse:collapse}}th,td{{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd}}th:first-child{{text-align:left}}\
-         .wide{{overflow-x:auto}}svg{{max-width:100%;height:auto;margin:1rem 0}}code{{background:#f4f4f4;padding:.1rem .3rem}}</style>\n\
+         .wide{{overflow-x:auto}}td,th{{white-space:nowrap}}svg{{max-width:100%;height:auto;margin:1rem 0}}code{{background:#f4f4f4;padding:.1rem .3rem}}</style>\n\
          <h1>pushgateway-bench</h1>\n<p><code>{}</code><p>{}, {} cores, Linux {}, version {}. Medians over rounds; ± is half the distance \
          between the quartiles. CPU is the target's, for each push, scrapes included; generator is this program's. {}\n{tables}\n{plots}\n",
         escape(&conditions.command),
@@ -374,6 +380,8 @@ fn line_plot(
         let mut chart = ChartBuilder::on(&area)
             .caption(title, ("sans-serif", 22))
             .margin(16)
+            // The last number of the axis is centred below its end.
+            .margin_right(48)
             .x_label_area_size(44)
             .y_label_area_size(80)
             .build_cartesian_2d((x_low..x_high.max(x_low * 1.01)).log_scale(), (y_low * 0.8..y_high * LEGEND_ROOM).log_scale())
