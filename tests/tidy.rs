@@ -112,3 +112,21 @@ fn the_store_chooses_no_orderings() {
         }
     }
 }
+
+/// Each test file and each bench compiles its own copy of `common` and uses a part of it, so the compiler cannot tell what nobody uses.
+#[test]
+fn what_tests_and_benches_share_is_used() {
+    for dir in ["tests", "benches"] {
+        let files = sources(&[dir]);
+        let (_, shared) = files.iter().find(|(path, _)| path.ends_with("common/mod.rs")).expect("they share something");
+        for line in shared.lines().map(str::trim_start) {
+            let Some(item) = ["pub fn ", "pub struct ", "pub const "].iter().find_map(|kind| line.strip_prefix(kind)) else {
+                continue;
+            };
+            let name = item.split(|c: char| !c.is_alphanumeric() && c != '_').next().expect("a name");
+            let n_in = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| *word == name).count();
+            let n_uses: usize = files.iter().map(|(_, text)| n_in(text)).sum();
+            assert!(n_uses > 1, "{dir}: nobody uses {name}");
+        }
+    }
+}

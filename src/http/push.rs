@@ -26,8 +26,20 @@ const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
 
 /// Answers a push.
 pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
-    let answer = receive_and_admit(gateway, mode, path, headers, body).await;
-    answer.unwrap_or_else(|error| refused(gateway, path, &error))
+    let body = match request_body::receive(body, gateway.body_limits()).await {
+        Ok(body) => body,
+        Err(error) => return refused(gateway, path, &PushError::Body(error)),
+    };
+    let format = BodyFormat::of(headers, gateway);
+    if format.is_large(body.len()) {
+        // On the heap: what it needs is much, and every idle connection would keep room for it.
+        let answer = Box::pin(admit_large(gateway, mode, path, format, body)).await;
+        return answer.unwrap_or_else(|error| refused(gateway, path, &error));
+    }
+    match push_whole(gateway, mode, path, &format, &body.into_bytes()) {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+    }
 }
 
 /// An answer, or one that has to wait for another push.
@@ -92,38 +104,7 @@ fn refused(gateway: &Gateway, path: &GroupPath<'_>, error: &PushError) -> Answer
     error.answer()
 }
 
-async fn receive_and_admit(
-    gateway: &Gateway,
-    mode: PushMode,
-    path: &GroupPath<'_>,
-    headers: &HeaderMap,
-    body: Incoming,
-) -> Result<Answer, PushError> {
-    let body = request_body::receive(body, gateway.body_limits()).await.map_err(PushError::Body)?;
-    let format = BodyFormat::of(headers, gateway);
-    // On the heap, here and below: what the rest needs is much, and every idle connection would keep room for it.
-    if format.is_large(body.len()) {
-        return Box::pin(admit_large(gateway, mode, path, format, body)).await;
-    }
-    let body = body.into_bytes();
-    let labels = labels_of(gateway, path, &format, &body)?;
-    let received_at = gateway.now_ns();
-    let known = known(gateway, &labels, &format, &body, received_at);
-    if let Known::Done = known {
-        return Ok(Answer::empty(accepted(gateway)));
-    }
-    let rest = async move {
-        let key = Arc::new(labels.key());
-        let push = match known {
-            Known::Layout(layout, values) => Push::of_layout(key, layout, values, mode, received_at),
-            Known::Done | Known::Unknown => Push::new(key, format.parse(&body)?, mode, received_at),
-        };
-        Ok(admit(gateway, push).await)
-    };
-    Box::pin(rest).await
-}
-
-/// The same for a large body, on a thread for such: it takes milliseconds to put it together, to parse it, to compare it with what its
+/// Brings a large push into effect, on a thread for such: it takes milliseconds to put it together, to parse it, to compare it with what its
 /// group had, and to free it again. Small pushes do not wait for that.
 async fn admit_large(
     gateway: &Gateway,
