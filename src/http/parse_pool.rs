@@ -1,10 +1,14 @@
-//! A few threads for large bodies, so that small pushes keep flowing on the runtime's workers.
+//! A few threads for large bodies, so that small pushes keep flowing on the runtime's workers. They step back for everybody else: where
+//! cores are scarce, who has just been woken for a small push does not wait until they have had their slice.
 
 use crossbeam::channel::{Sender, unbounded};
 use tokio::sync::oneshot;
 
 /// Bodies from this size on are parsed here.
 pub(super) const LARGE_BODY_BYTES: usize = 256 << 10;
+
+/// A quarter of the share of a thread that is as it was.
+const NICE: i32 = 6;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -18,6 +22,8 @@ impl ParsePool {
         for _ in 0..n_threads {
             let receiver = receiver.clone();
             std::thread::Builder::new().name("parser".to_owned()).spawn(move || {
+                // Of the calling thread alone, on Linux. Where it is not allowed, they are threads like others.
+                let _ = rustix::process::setpriority_process(None, NICE);
                 for job in receiver {
                     // A parser that panics is a bug, and costs its push, not the thread.
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));

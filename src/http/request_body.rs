@@ -120,6 +120,9 @@ impl Received {
     }
 }
 
+/// After so many bytes of a body others have their turn: it takes some tens of microseconds to copy them.
+const TURN_BYTES: usize = 256 << 10;
+
 /// Receives a body whole.
 pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Received, BodyError> {
     let bytes_max = limits.body_bytes_max;
@@ -127,14 +130,20 @@ pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Receiv
     if body.size_hint().lower() > bytes_max {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let mut received = Received::default();
+    let (mut received, mut n_bytes_of_turn) = (Received::default(), 0);
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
         if (received.len() + data.len()) as u64 > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
         }
+        n_bytes_of_turn += data.len();
         received.add(data);
+        if n_bytes_of_turn >= TURN_BYTES {
+            // A client that sends as fast as it is read would keep the worker to itself.
+            n_bytes_of_turn = 0;
+            tokio::task::yield_now().await;
+        }
     }
     Ok(received)
 }
