@@ -131,7 +131,7 @@ mod real {
     use super::{Keyed, hash_of};
     use arc_swap::ArcSwap;
     use crossbeam::queue::SegQueue;
-    use papaya::{Equivalent, HashMap};
+    use papaya::{Equivalent, Guard, HashMap};
     use std::hash::{BuildHasherDefault, Hash, Hasher};
     use std::sync::Arc;
 
@@ -211,6 +211,8 @@ mod real {
     pub struct Registry<T: Keyed>(Box<[HashMap<Entry<T>, (), Plain>]>);
 
     const N_SHARDS: usize = 64;
+    /// After about so many new entries what a shard has outgrown is looked after: see [`Registry::flush`].
+    const NEW_ENTRIES: u64 = 1024;
 
     struct Entry<T> {
         hash: u64,
@@ -290,7 +292,8 @@ mod real {
         /// The entry with this key, else the one that `make` makes; and whether that was added.
         pub fn get_or_insert(&self, key: &T::Key, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
             let hash = hash_of(key);
-            let shard = self.shard(hash).pin();
+            let map = self.shard(hash);
+            let shard = map.pin();
             let query = Query::<T> { hash, key };
             if let Some((entry, ())) = shard.get_key_value(&query) {
                 return (Arc::clone(&entry.value), false);
@@ -298,6 +301,10 @@ mod real {
             let made = Arc::new(make());
             loop {
                 if shard.try_insert(Entry { hash, value: Arc::clone(&made) }, ()).is_ok() {
+                    // Bits that choose neither the shard nor the place in it.
+                    if (hash >> 50) % NEW_ENTRIES == 0 {
+                        map.guard().flush();
+                    }
                     return (made, true);
                 }
                 // Whoever was faster may be gone again already.
@@ -313,6 +320,12 @@ mod real {
             let query = Query::<T> { hash, key };
             // Another one under the same key, or none, is what was wanted as well.
             let _ = self.shard(hash).pin().remove_if(&query, |found, ()| Arc::ptr_eq(&found.value, entry));
+        }
+
+        /// Frees what the calling thread has removed. The map keeps some dozens of entries a shard and thread until there are more of
+        /// them, and outgrown tables with them: each keeps a page of the allocator from being given back.
+        pub fn flush(&self) {
+            self.0.iter().for_each(|shard| shard.guard().flush());
         }
 
         /// Calls `f` with every entry that is there all the while, and perhaps with others.
@@ -569,6 +582,10 @@ mod loomed {
                 }
                 at = node.next;
             }
+        }
+
+        pub fn flush(&self) {
+            // Nothing is ever freed here.
         }
 
         pub fn for_each(&self, mut f: impl FnMut(&Arc<T>)) {

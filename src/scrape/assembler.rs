@@ -103,8 +103,8 @@ impl Assembler {
         report
     }
 
-    /// `retire` is told of each group whose deletion the views show by now.
-    fn apply(&mut self, mut taken: Vec<Taken>, wanted: &WantedViews, mut retire: impl FnMut(&Arc<Snapshot>)) -> RoundReport {
+    /// `retire` is told of the groups whose deletion the views show by now.
+    fn apply(&mut self, mut taken: Vec<Taken>, wanted: &WantedViews, retire: impl FnOnce(&[Arc<Snapshot>])) -> RoundReport {
         let mut report = RoundReport { n_marked: taken.len(), ..RoundReport::default() };
         // Stable: of a slot that was taken several times the last one is the newest.
         taken.sort_by_key(|taken| taken.slot);
@@ -152,8 +152,8 @@ impl Assembler {
         report.n_pages += self.add_views(wanted);
         if !deleted.is_empty() {
             self.give_back_places();
+            retire(&deleted);
         }
-        deleted.iter().for_each(&mut retire);
         report
     }
 
@@ -651,9 +651,9 @@ mod tests {
         let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
         let deleted = snapshots.deleted(&live);
         let mut retired = Vec::new();
-        assembler.apply(vec![live], &wanted(&[]), |passed| retired.push(passed.version));
+        assembler.apply(vec![live], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
         assert!(retired.is_empty());
-        assembler.apply(vec![deleted], &wanted(&[]), |passed| retired.push(passed.version));
+        assembler.apply(vec![deleted], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
         assert_eq!(retired, [2]);
         assert_eq!(assembler.exposition().n_groups, 0);
     }

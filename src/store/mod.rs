@@ -100,6 +100,11 @@ impl Default for Config {
     }
 }
 
+/// Numbers of slots that are free are kept in bundles of up to so many.
+const FREE_IDS_MAX: usize = 256;
+/// So many groups that went leave memory behind that is worth looking for.
+const RETIRED_MANY: usize = 1024;
+
 /// All groups.
 pub struct Store {
     config: Config,
@@ -109,7 +114,8 @@ pub struct Store {
     version: Word,
     marked: Queue<Arc<Slot>>,
     n_slot_ids: Word,
-    free_slot_ids: Queue<u32>,
+    /// In bundles, none of them empty: a million ids one by one would be megabytes of queue.
+    free_slot_ids: Queue<Vec<u32>>,
     empty: Arc<Layout>,
 }
 
@@ -364,28 +370,49 @@ impl Store {
         self.marked.len()
     }
 
-    /// The consumer has passed this snapshot of a group that is no more: its slot goes, if no push has come meanwhile.
-    pub fn retire(&self, _: Consumer, passed: &Arc<Snapshot>) {
-        let Some(slot) = self.slots.get(passed.fixed.key.canonical().as_bytes()) else { return };
-        let current = slot.current_for_update();
-        if !current.is_live() && Arc::ptr_eq(&current, passed) && slot.replace(&current, Arc::new(current.dead())) {
-            self.slots.remove(&slot);
-            self.free_slot_ids.push(slot.id);
+    /// The consumer has passed these snapshots of groups that are no more: their slots go, if no push has come meanwhile.
+    pub fn retire(&self, _: Consumer, passed: &[Arc<Snapshot>]) {
+        for passed in passed.chunks(FREE_IDS_MAX) {
+            let free: Vec<u32> = passed.iter().filter_map(|passed| self.retire_one(passed)).collect();
+            if !free.is_empty() {
+                self.free_slot_ids.push(free);
+            }
         }
+        if passed.len() >= RETIRED_MANY {
+            self.slots.flush();
+        }
+    }
+
+    fn retire_one(&self, passed: &Arc<Snapshot>) -> Option<u32> {
+        let slot = self.slots.get(passed.fixed.key.canonical().as_bytes())?;
+        let current = slot.current_for_update();
+        if current.is_live() || !Arc::ptr_eq(&current, passed) || !slot.replace(&current, Arc::new(current.dead())) {
+            return None;
+        }
+        self.slots.remove(&slot);
+        Some(slot.id)
+    }
+
+    fn free_slot_id(&self) -> Option<u32> {
+        let mut ids = self.free_slot_ids.pop()?;
+        let id = ids.pop();
+        if !ids.is_empty() {
+            self.free_slot_ids.push(ids);
+        }
+        id
     }
 
     fn slot(&self, key: &Arc<GroupingKey>) -> Arc<Slot> {
         let mut id = None;
         let (slot, is_new) = self.slots.get_or_insert(key.canonical().as_bytes(), || {
             let new = self
-                .free_slot_ids
-                .pop()
+                .free_slot_id()
                 .unwrap_or_else(|| u32::try_from(self.n_slot_ids.add(1)).expect("fewer than 2^32 groups fit into memory"));
             id = Some(new);
             Slot::new(new, key, Arc::new(Snapshot::absent(0, Arc::clone(key), Arc::clone(&self.empty))))
         });
         if let (Some(id), false) = (id, is_new) {
-            self.free_slot_ids.push(id);
+            self.free_slot_ids.push(vec![id]);
         }
         slot
     }
