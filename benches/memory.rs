@@ -1,10 +1,10 @@
-//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed again. Prints a table; nothing is
+//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed again, deleted. Prints a table; nothing is
 //! timed.
 
 mod common;
 
 use common::{families, fleet_body, key, put, store_of};
-use pushgateway::scrape::{Assembler, Assembly, Format, Sizes};
+use pushgateway::scrape::{Assembler, Assembly, Effort, Format, Sizes};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -44,18 +44,24 @@ fn main() {
     };
     let store = store_of(N_GROUPS);
     print("pushed");
-    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 12 << 10, n_threads: 2 }));
+    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 6 << 10, n_threads: 2 }));
     assembly.ask(Format::PLAIN, false, 1);
-    assembler.run_round(&store, &assembly, 1);
+    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
     print("scraped plain");
-    println!("{:32} {:>10}", "of that exposition", assembly.current().len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS);
+    println!("{:32} {:>10}", "of that exposition", assembly.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS);
     assembly.ask(Format::PLAIN, true, 1);
-    assembler.run_round(&store, &assembly, 1);
+    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
     print("scraped gzip");
     for n in 0..N_GROUPS {
         put(&store, &key(n), families(&fleet_body(n + 7)));
     }
     print("pushed again");
-    assembler.run_round(&store, &assembly, 1);
+    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
     print("scraped again");
+    for n in 0..N_GROUPS {
+        store.delete(&key(n));
+    }
+    print("deleted");
+    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    print("scraped after that");
 }

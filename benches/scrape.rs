@@ -7,7 +7,7 @@ use common::{families, fleet_body, key, put, store_of};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pushgateway::exposition::text::{FamilyTemplate, KeyText, write_header};
 use pushgateway::model::{Escaping, Families};
-use pushgateway::scrape::{Assembler, Assembly, Document, Format, Sizes};
+use pushgateway::scrape::{Assembler, Assembly, Document, Effort, Format, Sizes};
 use pushgateway::store::Store;
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ struct Scraper {
 
 impl Scraper {
     fn new() -> Self {
-        let sizes = Sizes { target: 12 << 10, n_threads: 2 };
+        let sizes = Sizes { target: 6 << 10, n_threads: 2 };
         Self { store: store_of(N_GROUPS), assembler: Assembler::new([], sizes), assembly: Assembly::new() }
     }
 
     /// All bytes of an exposition that shows everything; how many there are.
     fn scrape(&mut self, gzip: bool) -> usize {
         if self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1).is_err() {
-            self.assembler.run_round(&self.store, &self.assembly, 1);
+            self.assembler.run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
         }
         let exposition = self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1).expect("nothing was pushed meanwhile");
         let mut document = Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[]).expect("asked for");

@@ -17,7 +17,7 @@ pub mod store;
 pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
-use crate::scrape::{Assembler, Assembly, Document, Exposition, Format, Sizes};
+use crate::scrape::{Assembler, Assembly, Document, Effort, Exposition, Format, Sizes};
 use crate::store::{Config, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
@@ -155,15 +155,29 @@ impl Gateway {
         (Arc::new(gateway), Assembler::new([], Sizes { target: 1 << 10, n_threads: 1 }))
     }
 
+    /// The exposition for a scrape of the plain format, or the round to wait for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Assembly::try_current`] has them.
+    pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
+        self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1)
+    }
+
     /// Runs a round.
     pub fn round(&self, assembler: &mut Assembler) {
-        assembler.run_round(&self.store, &self.assembly, 1);
+        assembler.run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
     }
+}
+
+/// What a scrape of the plain format sends, if the exposition keeps it so.
+pub fn document(exposition: Arc<Exposition>, gzip: bool) -> Option<Document> {
+    Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[])
 }
 
 /// Whether an exposition has this line.
 pub fn has_line(exposition: Arc<Exposition>, line: &str) -> bool {
-    let mut document = Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).expect("the format is kept");
+    let mut document = document(exposition, false).expect("the format is kept");
     let text = document.copy_to_bytes(document.remaining());
     std::str::from_utf8(&text).expect("text").lines().any(|of_text| of_text == line)
 }

@@ -4,7 +4,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::model::Escaping;
 use loom_tests::scrape::Format;
 use loom_tests::store::{Consumer, Store, Taken};
-use loom_tests::{Gateway, delete, explore, has_line, key, put, store};
+use loom_tests::{Gateway, delete, document, explore, has_line, key, put, store};
 use std::sync::Arc;
 
 /// What two groups show of the family `a` after these looks: by slot the last one counts.
@@ -111,14 +111,14 @@ fn a_scrape_shows_what_was_answered_before_it() {
         let (exposition, outcome) = match gateway.assembly.try_current(&gateway.store, Format::PLAIN, false, 1) {
             Ok(exposition) => (exposition, "at once"),
             // Nothing but the count says that the round has run: joining its thread would order more.
-            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(), "after a round"),
+            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(false), "after a round"),
             Err(round) => {
                 let mut assembler = runner.join().unwrap();
                 while !gateway.assembly.has_run(round) {
                     gateway.round(&mut assembler);
                 }
                 pusher.join().unwrap();
-                let is_shown = has_line(gateway.assembly.current(), "a{instance=\"\",job=\"1\"} 2");
+                let is_shown = has_line(gateway.assembly.current(false), "a{instance=\"\",job=\"1\"} 2");
                 assert!(is_shown || !is_owed, "an answered push is missing");
                 return "after a round of its own";
             }
@@ -131,6 +131,47 @@ fn a_scrape_shows_what_was_answered_before_it() {
             ("at once", false) => "at once, without",
             ("at once", true) => "at once, with",
             _ => outcome,
+        }
+    });
+}
+
+/// The same where both forms are kept, and the round shows plain text before it has compressed it. Fails if scrapes that want the
+/// compressed form take that for complete, too; if the round says that it shows plain text before it has published that, or if that it has
+/// begun is taken for it; and if scrapes for plain text look at what is published last.
+#[test]
+fn a_scrape_of_plain_text_need_not_wait_for_compression() {
+    let outcomes =
+        ["both without", "plain with", "both with", "both wait", "plain without", "gzip later", "plain without, gzip with"];
+    explore(3, &outcomes, || {
+        let (gateway, mut assembler) = Gateway::new();
+        assert!(put(&gateway.store, &key("job=1"), "a=gauge", 1f64.to_bits()));
+        assert!(gateway.try_current(false).is_err() && gateway.try_current(true).is_err());
+        gateway.round(&mut assembler);
+        let is_answered = Arc::new(AtomicUsize::new(0));
+        let (other, answered) = (Arc::clone(&gateway), Arc::clone(&is_answered));
+        let runner = loom::thread::spawn(move || {
+            assert!(put(&other.store, &key("job=1"), "a=gauge", 2f64.to_bits()));
+            answered.store(1, Release);
+            other.round(&mut assembler);
+        });
+        let is_owed = is_answered.load(Acquire) == 1;
+        let scraped = [false, true].map(|gzip| {
+            let exposition = gateway.try_current(gzip).ok()?;
+            assert!(!gzip || document(Arc::clone(&exposition), true).is_some(), "there is no compressed form");
+            let is_shown = has_line(exposition, "a{instance=\"\",job=\"1\"} 2");
+            assert!(is_shown || !is_owed, "an answered push is missing");
+            Some(is_shown)
+        });
+        runner.join().unwrap();
+        match scraped {
+            [None, None] => "both wait",
+            [None, Some(true)] => "gzip later",
+            [Some(false), None] => "plain without",
+            [Some(false), Some(false)] => "both without",
+            [Some(false), Some(true)] => "plain without, gzip with",
+            [Some(true), None] => "plain with",
+            [Some(true), Some(true)] => "both with",
+            other => panic!("{other:?}"),
         }
     });
 }
@@ -152,11 +193,11 @@ fn the_round_that_is_waited_for_knows_what_was_asked() {
         let mut assembler = runner.join().unwrap();
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
-            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(), "this round"),
+            Err(round) if gateway.assembly.has_run(round) => (gateway.assembly.current(false), "this round"),
             Err(round) => {
                 gateway.round(&mut assembler);
                 assert!(gateway.assembly.has_run(round), "waits for more than one round after the one that ran");
-                (gateway.assembly.current(), "the next")
+                (gateway.assembly.current(false), "the next")
             }
         };
         assert!(exposition.len_of(dots).is_some(), "the round that is waited for does not know what was asked");

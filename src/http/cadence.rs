@@ -59,8 +59,8 @@ impl Cadence {
         self.interval.store(if last > 0 && interval >= INTERVAL_MS_MIN { interval } else { 0 }, Relaxed);
     }
 
-    /// How long the assembler may rest before it works without being asked; 0 for now, and then it is noted as done. A round lately
-    /// took `round_ms`.
+    /// How long the assembler may rest before it works without being asked; 0 for now, and then it is noted as done. A large round
+    /// lately took `round_ms`.
     pub fn rest(&self, unasked: &mut Unasked, now: u64, round_ms: u64) -> u64 {
         let (last, interval) = (self.last.load(Relaxed), self.interval.load(Relaxed));
         let mut rest = (unasked.looked_at.max(last) + UNASKED_MS).saturating_sub(now);

@@ -6,7 +6,7 @@ use super::request_body::Limits;
 use super::router::Routes;
 use crate::exposition;
 use crate::model::NameScheme;
-use crate::scrape::{Assembler, Assembly, Exposition, Format, Sizes};
+use crate::scrape::{Assembler, Assembly, Effort, Exposition, Format, Sizes};
 use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
-/// Bytes of a page, the unit in which the exposition is rendered and compressed.
-const PAGE_BYTES: usize = 12 << 10;
+/// Bytes of a page, the unit in which the exposition is rendered and compressed: with its reference counts, and numbers that have
+/// become a little longer, below 6 KiB, which is a size that the allocator has.
+const PAGE_BYTES: usize = (6 << 10) - 128;
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -52,6 +53,11 @@ pub struct Options {
 const UNTIDY_PAGES: usize = 256;
 /// How long after such a round memory is given back: by then the scrapes that waited for it are over.
 const TIDY_MS: u64 = 500;
+
+/// How long after a scrape had to wait what was compressed fast for it is compressed better.
+const POLISH_MS: u64 = 1_000;
+/// A push changes so many pages, about: where much of what would be compressed better has changed again, it is not worth it.
+const PAGES_PER_PUSH: usize = 64;
 
 /// A gateway without its sockets.
 pub struct Gateway {
@@ -113,7 +119,7 @@ impl Gateway {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
-        let mut tidy_at = None;
+        let (mut tidy_at, mut polish_at) = (None, None);
         loop {
             // Acquire: pairs with the Release of whoever wants a round.
             let mut is_asked = true;
@@ -123,28 +129,45 @@ impl Gateway {
                     tidy_at = None;
                     assembler.on_every_thread(self.options.release_memory);
                 }
+                if polish_at.is_some_and(|at| at <= now_ms) {
+                    let n_fast = assembler.n_fast_pages();
+                    if n_fast == 0 {
+                        polish_at = None;
+                    } else if self.store.n_marked(Consumer::Assembler) <= n_fast / PAGES_PER_PUSH {
+                        assembler.polish(&self.assembly);
+                        tidy_at = Some(now_ms + TIDY_MS);
+                        continue;
+                    } else {
+                        polish_at = Some(now_ms + POLISH_MS);
+                    }
+                }
                 match self.cadence.rest(&mut unasked, now_ms, round_ms) {
                     0 if self.store.has_marked(Consumer::Assembler) => {
                         is_asked = false;
                         break;
                     }
                     rest => {
-                        let until_tidy = tidy_at.map_or(rest, |at| rest.min(at - now_ms));
-                        std::thread::park_timeout(Duration::from_millis(until_tidy));
+                        let until = [tidy_at, polish_at].into_iter().flatten().map(|at| at - now_ms).fold(rest, u64::min);
+                        std::thread::park_timeout(Duration::from_millis(until));
                     }
                 }
             }
             let began = Instant::now();
-            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms());
+            let effort = if is_asked { Effort::Fast } else { Effort::Usual };
+            let on_plain = || self.round_ended.notify_waiters();
+            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_plain);
             self.round_ended.notify_waiters();
             let took = began.elapsed();
             if report.n_pages >= UNTIDY_PAGES || report.n_marked >= UNTIDY_PAGES {
                 tidy_at = Some(self.now_ms() + TIDY_MS);
             }
+            // Ahead of a scrape at once, else when scrapes that follow this one would be over.
+            polish_at = Some(self.now_ms() + if is_asked { POLISH_MS } else { 0 });
             if !is_asked {
                 unasked.note_round(report.n_marked, self.store.n_marked(Consumer::Assembler));
             }
-            round_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            // What the next large one may take: small ones lie between, of what a round ahead of a scrape left.
+            round_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(round_ms - round_ms / 8);
             self.telemetry.count_assembly(took, report.n_pages);
             for conflict in report.help_conflicts {
                 let (family, exposed, pushed) = (conflict.family, conflict.exposed, conflict.pushed);
@@ -166,17 +189,21 @@ impl Gateway {
             }
             Err(round) => round,
         };
+        let mut has_asked = false;
         loop {
             let ended = self.round_ended.notified();
             tokio::pin!(ended);
             // From here on a round that ends is noticed.
             ended.as_mut().enable();
             if self.assembly.has_run(round) {
-                return self.assembly.current();
+                return self.assembly.current(gzip);
             }
-            // Release: pairs with the Acquire of the assembler.
-            self.is_round_wanted.store(true, Release);
-            assembler.unpark();
+            if !has_asked {
+                // Release: pairs with the Acquire of the assembler. A round that begins after this is the one that is waited for.
+                self.is_round_wanted.store(true, Release);
+                assembler.unpark();
+                has_asked = true;
+            }
             ended.await;
         }
     }

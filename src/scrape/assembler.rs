@@ -11,7 +11,9 @@ use super::assembly::{Assembly, WantedViews};
 use super::catalog::{Catalog, HelpConflict, PlanId};
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
+use super::gzip::Effort;
 use super::page::FamilyId;
+use super::segment::Stretch;
 use super::view::{Builders, Change, Input, Item, Sizes, View};
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
@@ -31,6 +33,11 @@ struct Group {
     snapshot: Arc<Snapshot>,
     plan: PlanId,
 }
+
+/// A round that built so many pages shows them before it compresses them, which takes milliseconds. In models, each one does.
+const SHOWN_EARLY_PAGES: usize = if cfg!(gateway_loom) { 1 } else { 32 };
+/// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
+const POLISHED_PAGES: usize = 384;
 
 /// What comparing two snapshots weighs, in bytes of work.
 const GROUP_WEIGHT: usize = 100;
@@ -91,20 +98,54 @@ impl Assembler {
     }
 
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.
-    /// `now_ms` tells which formats are still wanted.
-    pub fn run_round(&mut self, store: &Store, assembly: &Assembly, now_ms: u64) -> RoundReport {
+    /// `now_ms` tells which formats are still wanted, `effort` how the round compresses. Where that takes a while, and plain text is
+    /// wanted as well, it is published before, and `on_plain` is called.
+    pub fn run_round(
+        &mut self,
+        store: &Store,
+        assembly: &Assembly,
+        now_ms: u64,
+        effort: Effort,
+        on_plain: impl FnOnce(),
+    ) -> RoundReport {
         let round = assembly.rounds.begin();
         let wanted = assembly.wanted(now_ms);
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
-        let report = self.apply(taken, &wanted, |passed| store.retire(Consumer::Assembler, passed));
+        let report = self.update_pages(taken, &wanted, |passed| store.retire(Consumer::Assembler, passed));
+        let is_long = |view: &View| view.gzip && (view.is_stale() || report.n_pages >= SHOWN_EARLY_PAGES);
+        if self.views.iter().any(|view| wanted.has_plain(view.format) && is_long(view)) {
+            let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
+            assembly.publish_plain(self.exposition_of(plain));
+            assembly.rounds.show_plain(round);
+            on_plain();
+        }
+        self.update_segments(effort);
         assembly.publish(self.exposition());
         assembly.rounds.end(round);
         report
     }
 
-    /// `retire` is told of the groups whose deletion the views show by now.
-    fn apply(&mut self, mut taken: Vec<Taken>, wanted: &WantedViews, retire: impl FnOnce(&[Arc<Snapshot>])) -> RoundReport {
+    /// How many pages were compressed while somebody waited, and could be compressed better.
+    pub fn n_fast_pages(&self) -> usize {
+        self.views.iter().map(View::n_fast).sum()
+    }
+
+    /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the exposition, which says the same as before.
+    pub fn polish(&mut self, assembly: &Assembly) {
+        if let Some(view) = self.views.iter_mut().find(|view| view.n_fast() > 0) {
+            view.polish(POLISHED_PAGES, &self.builders);
+            assembly.publish(self.exposition());
+        }
+    }
+
+    /// `retire` is told of the groups whose deletion the pages show by now.
+    fn update_pages(
+        &mut self,
+        mut taken: Vec<Taken>,
+        wanted: &WantedViews,
+        retire: impl FnOnce(&[Arc<Snapshot>]),
+    ) -> RoundReport {
         let mut report = RoundReport { n_marked: taken.len(), ..RoundReport::default() };
         // Stable: of a slot that was taken several times the last one is the newest.
         taken.sort_by_key(|taken| taken.slot);
@@ -285,11 +326,21 @@ impl Assembler {
         n_pages
     }
 
+    /// Makes of the pages what scrapes send.
+    fn update_segments(&mut self, effort: Effort) {
+        for view in &mut self.views {
+            view.publish(&self.catalog, effort, self.sizes, &self.builders);
+        }
+    }
+
     fn exposition(&self) -> Exposition {
-        let views = self.views.iter().map(|view| ViewPages {
-            format: view.format,
-            gzip: view.gzip,
-            stretches: view.stretches().cloned().collect(),
+        self.exposition_of(|view| (view.gzip, view.stretches().cloned().collect()))
+    }
+
+    fn exposition_of(&self, stretches: impl Fn(&View) -> (bool, Box<[Arc<Stretch>]>)) -> Exposition {
+        let views = self.views.iter().map(|view| {
+            let (gzip, stretches) = stretches(view);
+            ViewPages { format: view.format, gzip, stretches }
         });
         Exposition {
             views: views.collect(),
@@ -374,9 +425,24 @@ mod tests {
         builder.finish().unwrap()
     }
 
+    /// Brings what was taken into what scrapes see.
+    fn apply(
+        assembler: &mut Assembler,
+        taken: Vec<Taken>,
+        wanted: &WantedViews,
+        retire: impl FnOnce(&[Arc<Snapshot>]),
+    ) -> RoundReport {
+        let report = assembler.update_pages(taken, wanted, retire);
+        assembler.update_segments(Effort::Usual);
+        report
+    }
+
     fn document(assembler: &Assembler, format: Format, gzip: bool) -> Vec<u8> {
-        let exposition = Arc::new(assembler.exposition());
-        let mut document = Document::new(exposition, format, gzip, &own(), OWN).expect("the view is kept");
+        bytes_of(assembler.exposition(), format, gzip)
+    }
+
+    fn bytes_of(exposition: Exposition, format: Format, gzip: bool) -> Vec<u8> {
+        let mut document = Document::new(Arc::new(exposition), format, gzip, &own(), OWN).expect("the view is kept");
         let len = document.remaining();
         let mut bytes = Vec::new();
         // In uneven steps over slice borders.
@@ -481,10 +547,18 @@ mod tests {
                 }
                 let gzip = round % 7 > 2;
                 let formats = [(Format::PLAIN, gzip)];
-                assembler.apply(taken, &wanted(&formats), |_| ());
+                assembler.update_pages(taken, &wanted(&formats), |_| ());
                 let expected = naive(&groups, &helps);
-                let plain = String::from_utf8(document(&assembler, Format::PLAIN, false)).unwrap();
-                assert_eq!(plain, expected, "seed {seed}, round {round}");
+                let text = |bytes| String::from_utf8(bytes).expect("an exposition is text");
+                let plain = assembler.exposition_of(|view| (false, view.plain_stretches(&assembler.catalog)));
+                assert_eq!(text(bytes_of(plain, Format::PLAIN, false)), expected, "early: seed {seed}, round {round}");
+                let effort = [Effort::Fast, Effort::Usual][random.usize(..2)];
+                assembler.update_segments(effort);
+                let is_polished = random.bool();
+                while is_polished && assembler.n_fast_pages() > 0 {
+                    assembler.polish(&Assembly::new());
+                }
+                assert_eq!(text(document(&assembler, Format::PLAIN, false)), expected, "seed {seed}, round {round}");
                 if gzip {
                     let unpacked = gunzip(&document(&assembler, Format::PLAIN, true));
                     assert_eq!(unpacked, expected.as_bytes(), "seed {seed}, round {round}");
@@ -508,7 +582,7 @@ mod tests {
             names.into_iter().map(|name| (name.to_owned(), Some("h".to_owned()), vec![f64::from(i)])).collect()
         };
         let check = |assembler: &mut Assembler, groups: &BTreeMap<u32, (Pushed, u64)>, taken: Vec<Taken>| {
-            assembler.apply(taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+            apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
             let expected = naive(groups, &helps);
             assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
@@ -569,7 +643,7 @@ mod tests {
                 taken.push(snapshots.live(slot, &pushed(slot, value)));
                 groups.insert(slot, (pushed(slot, value), snapshots.version));
             }
-            assembler.apply(taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+            apply(&mut assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
             let expected = naive(&groups, &BTreeMap::new());
             assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
@@ -594,8 +668,8 @@ mod tests {
             vec![("changes".to_owned(), None, vec![value]), ("constant".to_owned(), None, vec![1.0; 3])]
         };
         let taken = (0..500).map(|slot| snapshots.live(slot, &push(0.0))).collect();
-        let all = assembler.apply(taken, &wanted(&[]), |_| ()).n_pages;
-        let again = assembler.apply(vec![snapshots.live(250, &push(1.0))], &wanted(&[]), |_| ()).n_pages;
+        let all = apply(&mut assembler, taken, &wanted(&[]), |_| ()).n_pages;
+        let again = apply(&mut assembler, vec![snapshots.live(250, &push(1.0))], &wanted(&[]), |_| ()).n_pages;
         assert!(all > 100, "{all}");
         // One page of `changes`, one of `push_time_seconds`.
         assert_eq!(again, 2);
@@ -612,15 +686,15 @@ mod tests {
             let text = document.copy_to_bytes(document.remaining());
             String::from_utf8(text.to_vec()).unwrap().lines().find(|l| l.contains(" up ")).unwrap().to_owned()
         };
-        assembler.apply(vec![snapshots.live(0, &push(None))], &wanted(&[]), |_| ());
+        apply(&mut assembler, vec![snapshots.live(0, &push(None))], &wanted(&[]), |_| ());
         assert_eq!(text(&assembler), "# TYPE up gauge");
         // Of two in one round the older push counts, wherever its slot is.
         let (older, newer) = (snapshots.live(9, &push(Some("first"))), snapshots.live(1, &push(Some("second"))));
-        let report = assembler.apply(vec![newer, older], &wanted(&[]), |_| ());
+        let report = apply(&mut assembler, vec![newer, older], &wanted(&[]), |_| ());
         assert_eq!(text(&assembler), "# HELP up first");
         assert_eq!(report.help_conflicts.len(), 1);
         assert_eq!(report.help_conflicts[0].pushed, "second");
-        let report = assembler.apply(vec![snapshots.live(2, &push(Some("third")))], &wanted(&[]), |_| ());
+        let report = apply(&mut assembler, vec![snapshots.live(2, &push(Some("third")))], &wanted(&[]), |_| ());
         assert_eq!(report.help_conflicts, []);
         assert_eq!(text(&assembler), "# HELP up first");
     }
@@ -631,13 +705,13 @@ mod tests {
         let mut snapshots = Snapshots::default();
         let dots = Format::Text(crate::model::Escaping::Dots);
         let push: Pushed = vec![("up".to_owned(), None, vec![1.0])];
-        assembler.apply(vec![snapshots.live(0, &push)], &wanted(&[(dots, true)]), |_| ());
+        apply(&mut assembler, vec![snapshots.live(0, &push)], &wanted(&[(dots, true)]), |_| ());
         // The plain one was not asked for.
         assert_eq!(assembler.views.len(), 1);
         assert!(assembler.exposition().view(dots, true).is_some());
-        assembler.apply(vec![snapshots.live(1, &push)], &wanted(&[]), |_| ());
+        apply(&mut assembler, vec![snapshots.live(1, &push)], &wanted(&[]), |_| ());
         assert!(assembler.exposition().view(dots, false).is_none());
-        assembler.apply(vec![snapshots.live(2, &push)], &wanted(&[(dots, false), (Format::PLAIN, false)]), |_| ());
+        apply(&mut assembler, vec![snapshots.live(2, &push)], &wanted(&[(dots, false), (Format::PLAIN, false)]), |_| ());
         assert!(assembler.exposition().view(dots, true).is_none());
         let both = [document(&assembler, dots, false), document(&assembler, Format::PLAIN, false)];
         let lines = both.map(|text| String::from_utf8(text).unwrap().lines().filter(|l| l.contains("up{")).count());
@@ -651,9 +725,9 @@ mod tests {
         let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
         let deleted = snapshots.deleted(&live);
         let mut retired = Vec::new();
-        assembler.apply(vec![live], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
+        apply(&mut assembler, vec![live], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
         assert!(retired.is_empty());
-        assembler.apply(vec![deleted], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
+        apply(&mut assembler, vec![deleted], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
         assert_eq!(retired, [2]);
         assert_eq!(assembler.exposition().n_groups, 0);
     }

@@ -3,6 +3,7 @@
 //! | field     | written by                    | read by                          | what it carries                        |
 //! |-----------|-------------------------------|----------------------------------|----------------------------------------|
 //! | `current` | the assembler, before `end`   | scrapes                          | the exposition                         |
+//! | `plain`   | the same, and before `show_plain` | scrapes that want plain text | the same, or one that is not compressed yet |
 //! | `rounds`  | the assembler                 | scrapes                          | whether `current` can be complete      |
 //! | `asked`   | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
 
@@ -21,6 +22,7 @@ const KEPT_MS: u64 = 10 * 60 * 1000;
 pub struct Assembly {
     pub(super) rounds: Rounds,
     current: Published<Exposition>,
+    plain: Published<Exposition>,
     /// By format, plain and compressed: milliseconds of the caller's clock, 0 for never.
     asked: [[AtomicU64; 2]; Format::COUNT],
 }
@@ -41,6 +43,10 @@ impl WantedViews {
         self.gzip[format.index()]
     }
 
+    pub fn has_plain(&self, format: Format) -> bool {
+        self.plain[format.index()]
+    }
+
     /// Whether any format is asked for.
     pub fn any(&self) -> bool {
         Format::all().any(|format| self.has(format))
@@ -50,9 +56,11 @@ impl WantedViews {
 impl Assembly {
     /// With an empty exposition, which nobody may send before a round was run.
     pub fn new() -> Self {
+        let empty = Arc::new(Exposition::default());
         Self {
             rounds: Rounds::new(),
-            current: Published::new(Arc::new(Exposition::default())),
+            current: Published::new(Arc::clone(&empty)),
+            plain: Published::new(empty),
             asked: std::array::from_fn(|_| [AtomicU64::new(0), AtomicU64::new(0)]),
         }
     }
@@ -68,11 +76,11 @@ impl Assembly {
         // SeqCst fence: "it is asked for" is visible before the rounds are looked at; `Rounds::begin` has the twin, behind which the
         // assembler looks at what is asked for.
         fence(SeqCst);
-        let complete = self.rounds.try_complete(|| !store.has_marked(Consumer::Assembler));
+        let complete = self.rounds.try_complete(!gzip, || !store.has_marked(Consumer::Assembler));
         match complete {
             Err(round) => Err(round),
             Ok(next_round) => {
-                let current = self.current();
+                let current = self.current(gzip);
                 if current.view(format, gzip).is_some() { Ok(current) } else { Err(next_round) }
             }
         }
@@ -84,18 +92,26 @@ impl Assembly {
         self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
     }
 
-    /// Whether the round that [`Assembly::try_current`] named has run.
+    /// Whether the round that [`Assembly::try_current`] named shows what was asked for.
     pub fn has_run(&self, round: u64) -> bool {
         self.rounds.has_run(round)
     }
 
-    /// The exposition of the last round.
-    pub fn current(&self) -> Arc<Exposition> {
-        Arc::clone(&self.current.load())
+    /// The exposition of the last round, for those that send it compressed; for others that of a round that runs if it shows it already.
+    pub fn current(&self, gzip: bool) -> Arc<Exposition> {
+        Arc::clone(&if gzip { &self.current } else { &self.plain }.load())
     }
 
+    /// For all scrapes.
     pub(super) fn publish(&self, exposition: Exposition) {
-        self.current.store(Arc::new(exposition));
+        let exposition = Arc::new(exposition);
+        self.current.store(Arc::clone(&exposition));
+        self.plain.store(exposition);
+    }
+
+    /// For scrapes that want plain text: it is not compressed yet.
+    pub(super) fn publish_plain(&self, exposition: Exposition) {
+        self.plain.store(Arc::new(exposition));
     }
 
     pub(super) fn wanted(&self, now_ms: u64) -> WantedViews {

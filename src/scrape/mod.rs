@@ -22,5 +22,6 @@ pub use catalog::HelpConflict;
 pub use document::Document;
 pub use exposition::Exposition;
 pub use format::Format;
+pub use gzip::Effort;
 pub use round::Rounds;
 pub use view::Sizes;

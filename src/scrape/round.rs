@@ -2,17 +2,23 @@
 //!
 //! | field    | written by                  | read by                     | what it carries                                     |
 //! |----------|-----------------------------|-----------------------------|-----------------------------------------------------|
-//! | `rounds` | `begin` and `end`, AcqRel   | scrapes, Acquire            | odd: a round runs; even: the exposition of the last |
+//! | `rounds` | the assembler, AcqRel       | scrapes, Acquire            | four times the rounds that ended, and how far one is |
 //!
-//! A scrape that finds no round running and no marked slot, with the same count before and after, has the exposition that shows
-//! every push answered before it. Else it waits: a round that *begins* after its look shows them.
+//! A round begins (1), may show what it found as plain text already (2), and ends (4, which is the next one's 0). A scrape that finds no
+//! round running and no marked slot, with the same count before and after, has the exposition that shows every push answered before it; so
+//! has one that wants plain text where the round shows that. Else it waits: a round that *begins* after its look shows them.
 
 use crate::sync::{Word, fence};
 use std::sync::atomic::Ordering::SeqCst;
 
-/// How many times a round began or ended.
+/// How many rounds have run, and how far the last one is.
 #[derive(Debug)]
 pub struct Rounds(Word);
+
+/// What the count grows by from the beginning of a round to its end.
+const ROUND: u64 = 4;
+/// What it has grown by when the round shows plain text.
+const PLAIN: u64 = 2;
 
 impl Rounds {
     /// None has run.
@@ -23,35 +29,46 @@ impl Rounds {
     /// A round begins; the assembler alone calls this. What it takes from the queue it takes after this.
     pub fn begin(&self) -> u64 {
         let round = self.0.add(1) + 1;
-        debug_assert!(round % 2 == 1, "rounds do not overlap");
+        debug_assert!(round % ROUND == 1, "rounds do not overlap");
         // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked for. Its twin stands in
         // `Assembly::try_current`, between asking and looking at the count: a scrape is not told to wait for a round that misses it.
         fence(SeqCst);
         round
     }
 
-    /// The round that `begin` named ends; its exposition is published.
-    pub fn end(&self, round: u64) {
-        let before = self.0.add(1);
-        debug_assert!(before == round, "rounds do not overlap");
+    /// The round that `begin` named has published its plain text.
+    pub fn show_plain(&self, round: u64) {
+        let before = self.0.add(PLAIN - 1);
+        debug_assert!(before == round, "a round shows its plain text once");
     }
 
-    /// Whether the exposition of the last round shows all that was answered before; `is_queue_empty` says that no slot is marked, and
-    /// acquires what the pop that emptied the queue released. If so, the round that a scrape waits for who wants another one.
+    /// The round that `begin` named ends; its exposition is published.
+    pub fn end(&self, round: u64) {
+        let so_far = self.0.load() % ROUND;
+        let before = self.0.add(ROUND - so_far);
+        debug_assert!(before - so_far == round - 1, "rounds do not overlap");
+    }
+
+    /// Whether the exposition of the last round shows all that was answered before, or the plain text of one that runs does;
+    /// `is_queue_empty` says that no slot is marked, and acquires what the pop that emptied the queue released. If so, the count to wait
+    /// for if another round is wanted.
     ///
     /// # Errors
     ///
-    /// Else the round to wait for.
-    pub fn try_complete(&self, is_queue_empty: impl FnOnce() -> bool) -> Result<u64, u64> {
+    /// Else the count to wait for.
+    pub fn try_complete(&self, is_plain: bool, is_queue_empty: impl FnOnce() -> bool) -> Result<u64, u64> {
         let before = self.0.load();
         // If the queue is empty because a round took what was in it, that round's `begin` stands before the pop, and is seen below.
         let is_empty = is_queue_empty();
         let after = self.0.load();
-        let is_running = !before.is_multiple_of(2);
-        // The next round to begin ends at this count.
-        let next = before + if is_running { 3 } else { 2 };
+        let so_far = before % ROUND;
+        // The next round to begin shows at this count what is wanted.
+        let begins_after = if so_far == 0 { before } else { before - so_far + ROUND };
+        let next = begins_after + if is_plain { PLAIN } else { ROUND };
+        // Of a round that shows its plain text, everything that emptied the queue came before.
+        let is_shown = so_far == 0 || (is_plain && so_far == PLAIN);
         // Nothing has ever been assembled: an empty store needs a first round, too.
-        if before == after && !is_running && is_empty && before > 0 { Ok(next) } else { Err(next) }
+        if before == after && is_shown && is_empty && before > 0 { Ok(next) } else { Err(next) }
     }
 
     /// Whether the count has come to `round`.

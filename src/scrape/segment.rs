@@ -2,14 +2,15 @@
 //!
 //! A page is small, so that little has to be made anew where one of its groups was pushed. To hand the kernel a hundred thousand groups
 //! compressed, page by page, would cost more than to copy the bytes. So the compressed forms of neighbouring pages lie in one buffer. A
-//! round that changes some of them makes a new buffer: it compresses those, and copies the others.
+//! round that changes some of them makes a new buffer: it compresses those, and copies the others. A round that a scrape waits for
+//! compresses fast; what was compressed so is compressed again when there is time ([`Segment::polished`]).
 //!
 //! Invariants: a segment is never written again; the segments of a stretch have its pages in order; a segment is kept as long as
 //! nothing of it changed; and one that is made has at least half of [`Sizes::segment`], unless it is the last one.
 
-use super::gzip::{self, Crc};
+use super::gzip::{self, Crc, Effort};
 use super::page::Page;
-use super::view::{Builders, Sizes, give_way};
+use super::view::{Builders, Sizes, TURN_BYTES, give_way};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -25,11 +26,18 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Deflated {
     pub bytes: Box<[u8]>,
-    /// Where each page ends.
-    ends: Box<[u32]>,
-    /// Of each page.
-    crcs: Box<[Crc]>,
+    pages: Box<[DeflatedPage]>,
     crc: Crc,
+    n_fast: usize,
+}
+
+/// The compressed form of a page.
+#[derive(Clone, Copy, Debug)]
+struct DeflatedPage {
+    crc: Crc,
+    /// Where it ends in the bytes of the segment.
+    end: u32,
+    is_fast: bool,
 }
 
 /// What lies between two of the gateway's own families, as scrapes see it.
@@ -45,6 +53,8 @@ pub(super) struct Stretch {
     pub crc: Crc,
     /// Bytes of pushed metrics that belong to the own family before this stretch.
     pub joined_len: u64,
+    /// Pages that were compressed while somebody waited.
+    pub n_fast: usize,
 }
 
 /// A segment as it will be.
@@ -74,10 +84,30 @@ thread_local! {
 }
 
 impl Segment {
-    fn make(pieces: &[Piece], gzip: bool) -> Self {
-        let texts: Box<[Arc<[u8]>]> = pieces.iter().map(|piece| Arc::clone(&piece.text)).collect();
+    /// With a compressed form if it is told how to make one.
+    fn make(pieces: &[Piece], effort: Option<Effort>) -> Self {
+        let texts = pieces.iter().map(|piece| Arc::clone(&piece.text)).collect();
+        Self { deflated: effort.map(|effort| Deflated::make(pieces, effort)), ..Self::plain(texts) }
+    }
+
+    fn plain(texts: Box<[Arc<[u8]>]>) -> Self {
         let len = texts.iter().map(|text| text.len() as u64).sum();
-        Self { texts, deflated: gzip.then(|| Deflated::make(pieces)), len }
+        Self { texts, deflated: None, len }
+    }
+
+    fn n_fast(&self) -> usize {
+        self.deflated.as_ref().map_or(0, |deflated| deflated.n_fast)
+    }
+
+    /// This one with every page compressed as well as usual.
+    fn polished(self: &Arc<Self>) -> Self {
+        let is_fast = |index: usize| self.deflated.as_ref().is_none_or(|deflated| deflated.pages[index].is_fast);
+        let piece = |(index, text): (usize, &Arc<[u8]>)| Piece {
+            text: Arc::clone(text),
+            old: (!is_fast(index)).then(|| (Arc::clone(self), index)),
+        };
+        let pieces: Vec<Piece> = self.texts.iter().enumerate().map(piece).collect();
+        Self::make(&pieces, Some(Effort::Usual))
     }
 
     fn without_deflated(&self) -> Self {
@@ -86,29 +116,34 @@ impl Segment {
 }
 
 impl Deflated {
-    fn make(pieces: &[Piece]) -> Self {
+    fn make(pieces: &[Piece], effort: Effort) -> Self {
         PACKED.with_borrow_mut(|packed| {
             packed.clear();
-            let (mut ends, mut crcs, mut crc) =
-                (Vec::with_capacity(pieces.len()), Vec::with_capacity(pieces.len()), Crc::default());
+            let (mut pages, mut crc) = (Vec::with_capacity(pieces.len()), Crc::default());
+            let mut n_bytes_of_turn = 0;
             for piece in pieces {
                 let old = piece.old.as_ref().and_then(|(segment, index)| Some((segment.deflated.as_ref()?, *index)));
-                let crc_of_page = match old {
+                let (crc_of_page, is_fast) = match old {
                     Some((old, index)) => {
                         packed.extend_from_slice(old.page(index));
-                        old.crcs[index]
+                        (old.pages[index].crc, old.pages[index].is_fast)
                     }
                     None => {
-                        give_way();
-                        gzip::deflate(&piece.text, packed);
-                        Crc::of(&piece.text)
+                        n_bytes_of_turn += piece.text.len();
+                        if n_bytes_of_turn >= TURN_BYTES {
+                            n_bytes_of_turn = 0;
+                            give_way();
+                        }
+                        gzip::deflate(&piece.text, effort, packed);
+                        (Crc::of(&piece.text), effort == Effort::Fast)
                     }
                 };
-                ends.push(u32::try_from(packed.len()).expect("a segment is below 4 GiB"));
-                crcs.push(crc_of_page);
+                let end = u32::try_from(packed.len()).expect("a segment is below 4 GiB");
+                pages.push(DeflatedPage { crc: crc_of_page, end, is_fast });
                 crc = crc.then(crc_of_page);
             }
-            let made = Self { bytes: packed.as_slice().into(), ends: ends.into(), crcs: crcs.into(), crc };
+            let n_fast = pages.iter().filter(|page| page.is_fast).count();
+            let made = Self { bytes: packed.as_slice().into(), pages: pages.into(), crc, n_fast };
             // Pages of usual size take little; one of a giant group is not worth its memory.
             packed.shrink_to(1 << 20);
             made
@@ -116,8 +151,8 @@ impl Deflated {
     }
 
     fn page(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start as usize..self.ends[index] as usize]
+        let start = index.checked_sub(1).map_or(0, |before| self.pages[before].end);
+        &self.bytes[start as usize..self.pages[index].end as usize]
     }
 }
 
@@ -179,12 +214,12 @@ impl Stretch {
         if index + 1 < self.segments[segment].texts.len() { (segment, index + 1) } else { (segment + 1, 0) }
     }
 
-    /// Makes what was planned for several stretches at once, on all threads; in the same order.
-    pub fn make_all(planned: Vec<(Vec<Next>, u64)>, gzip: bool, builders: &Builders) -> Vec<Self> {
+    /// Makes what was planned for several stretches at once, on all threads; in the same order. Compresses it if it is told how.
+    pub fn make_all(planned: Vec<(Vec<Next>, u64)>, effort: Option<Effort>, builders: &Builders) -> Vec<Self> {
         let to_make: Vec<&[Piece]> = planned.iter().flat_map(|(next, _)| next).filter_map(Next::pieces).collect();
-        let weight = |piece: &Piece| if gzip && piece.old.is_none() { piece.text.len() * 3 } else { 100 };
+        let weight = |piece: &Piece| if effort.is_some() && piece.old.is_none() { piece.text.len() * 3 } else { 100 };
         let weight = to_make.iter().copied().flatten().map(weight).sum();
-        let mut segments = builders.map(&to_make, weight, |_| 0, |pieces| Arc::new(Segment::make(pieces, gzip))).into_iter();
+        let mut segments = builders.map(&to_make, weight, |_| 0, |pieces| Arc::new(Segment::make(pieces, effort))).into_iter();
         let mut stretches = Vec::with_capacity(planned.len());
         for (next, joined_len) in planned {
             let segment = |next| match next {
@@ -203,9 +238,33 @@ impl Stretch {
             if let Some(deflated) = &segment.deflated {
                 this.deflated_len += deflated.bytes.len() as u64;
                 this.crc = this.crc.then(deflated.crc);
+                this.n_fast += deflated.n_fast;
             }
         }
         Self { segments, ..this }
+    }
+
+    /// These texts of pages, none of them compressed.
+    pub fn plain(texts: Box<[Arc<[u8]>]>, joined_len: u64) -> Self {
+        let segments = if texts.is_empty() { Box::default() } else { [Arc::new(Segment::plain(texts))].into() };
+        Self::of(segments, joined_len)
+    }
+
+    /// Compresses up to `n_pages` of the pages that were compressed fast as well as usual, and those that share their segments.
+    pub fn polished(&self, n_pages: usize, builders: &Builders) -> Self {
+        let mut n_left = n_pages;
+        let mut is_due = |segment: &Arc<Segment>| {
+            let is_due = segment.n_fast() > 0 && n_left > 0;
+            n_left = n_left.saturating_sub(segment.n_fast());
+            is_due
+        };
+        let segments: Vec<(&Arc<Segment>, bool)> = self.segments.iter().map(|segment| (segment, is_due(segment))).collect();
+        let weight = |(segment, is_due): &(&Arc<Segment>, bool)| if *is_due { segment.len as usize * 3 } else { 0 };
+        let weight = segments.iter().map(weight).sum();
+        let polished = |&(segment, is_due): &(&Arc<Segment>, bool)| {
+            if is_due { Arc::new(segment.polished()) } else { Arc::clone(segment) }
+        };
+        Self::of(builders.map(&segments, weight, |_| 0, polished).into(), self.joined_len)
     }
 
     /// The same pages, none of them compressed.

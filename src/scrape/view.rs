@@ -9,6 +9,7 @@
 
 use super::catalog::{Catalog, Plan, PlanId, Source};
 use super::format::{Format, KeyForm, Template};
+use super::gzip::Effort;
 use super::page::{FamilyId, Page, PageBuilder, PartRef};
 use super::segment::Stretch;
 use crate::store::Snapshot;
@@ -34,7 +35,7 @@ impl Sizes {
 }
 
 /// Pages of a segment: compressed some 50 KB.
-const SEGMENT_PAGES: usize = 48;
+const SEGMENT_PAGES: usize = 96;
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
 /// Pages that are built before they are cut: a few megabytes, however long the lines of a thousand groups are.
@@ -43,7 +44,7 @@ const RUN_PAGES: usize = 256;
 const PARALLEL_BYTES: usize = 512 << 10;
 
 /// After so many bytes of work, about, others have their turn.
-const TURN_BYTES: usize = 12 << 10;
+pub(super) const TURN_BYTES: usize = 48 << 10;
 
 /// Lets other threads run, where there are more than cores: a push that has just arrived would wait for milliseconds, the scheduler's
 /// slice, until a thread that builds pages had its turn.
@@ -105,6 +106,14 @@ impl Block {
         std::iter::once(first).chain(rest)
     }
 
+    fn pages(&self) -> impl Iterator<Item = &Page> {
+        let (first, rest) = match self {
+            Self::Shared(page) => (page, &[][..]),
+            Self::Large { header, pages, .. } => (header, &pages[..]),
+        };
+        std::iter::once(first).chain(rest)
+    }
+
     fn first_family(&self) -> FamilyId {
         match self {
             Self::Shared(page) => page.first_family().expect("a shared page has a family"),
@@ -117,6 +126,8 @@ impl Block {
 struct StretchState {
     blocks: Vec<Block>,
     published: Arc<Stretch>,
+    /// Blocks have changed since it was published.
+    is_changed: bool,
 }
 
 /// The pages of one format.
@@ -157,8 +168,44 @@ impl View {
         Self { format, gzip: false, templates: Vec::new(), stretches }
     }
 
+    /// As scrapes see them.
     pub fn stretches(&self) -> impl ExactSizeIterator<Item = &Arc<Stretch>> {
         self.stretches.iter().map(|stretch| &stretch.published)
+    }
+
+    /// What they will be, without their compressed forms.
+    pub fn plain_stretches(&self, catalog: &Catalog) -> Box<[Arc<Stretch>]> {
+        let plain = |stretch: &StretchState| {
+            if !stretch.is_changed {
+                return Arc::clone(&stretch.published);
+            }
+            let pages = stretch.blocks.iter().flat_map(Block::pages).filter(|page| !page.is_empty());
+            Arc::new(Stretch::plain(pages.map(|page| Arc::clone(page.text())).collect(), stretch.joined_len(catalog)))
+        };
+        self.stretches.iter().map(plain).collect()
+    }
+
+    /// Whether everything is yet to be compressed.
+    pub fn is_stale(&self) -> bool {
+        self.stretches.iter().any(|stretch| stretch.is_stale(self.gzip))
+    }
+
+    /// Pages that were compressed while somebody waited.
+    pub fn n_fast(&self) -> usize {
+        self.stretches.iter().map(|stretch| stretch.published.n_fast).sum()
+    }
+
+    /// Compresses some `n_pages` of those anew.
+    pub fn polish(&mut self, n_pages: usize, builders: &Builders) {
+        let mut n_left = n_pages;
+        for stretch in self.stretches.iter_mut().filter(|stretch| stretch.published.n_fast > 0) {
+            if n_left == 0 {
+                return;
+            }
+            let before = stretch.published.n_fast;
+            stretch.published = Arc::new(stretch.published.polished(n_left, builders));
+            n_left = n_left.saturating_sub(before - stretch.published.n_fast);
+        }
     }
 
     /// Forgets templates of layouts that are in use no more.
@@ -178,7 +225,7 @@ impl View {
         }
     }
 
-    /// Brings the pages up to date; returns how many were built.
+    /// Brings the pages up to date; returns how many were built. Scrapes see them after [`View::publish`].
     pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
         let key = |change: &Change| change.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels()));
@@ -200,8 +247,8 @@ impl View {
             let blocks = context.finish_stretch(next, &mut built);
             n_built += blocks.n_built;
             self.stretches[stretch].blocks = blocks.blocks;
+            self.stretches[stretch].is_changed = true;
         }
-        self.publish(input, sizes, builders);
         n_built
     }
 
@@ -223,19 +270,18 @@ impl View {
         }
     }
 
-    /// Makes the segments of the stretches that changed.
-    fn publish(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) {
+    /// Makes the segments of the stretches that changed. `effort` is what they are compressed with, where they are.
+    pub fn publish(&mut self, catalog: &Catalog, effort: Effort, sizes: Sizes, builders: &Builders) {
         let gzip = self.gzip;
-        let is_touched = |index| input.touched.iter().any(|&id| input.catalog.family(id).stretch == index);
-        let stale = self.stretches.iter_mut().enumerate();
-        let stale = stale.filter(|(index, stretch)| stretch.is_stale(gzip) || is_touched(*index)).map(|(_, stretch)| stretch);
-        let mut stale: Vec<&mut StretchState> = stale.collect();
+        let stale = self.stretches.iter_mut();
+        let mut stale: Vec<&mut StretchState> = stale.filter(|stretch| stretch.is_stale(gzip) || stretch.is_changed).collect();
         let plan = |stretch: &mut &mut StretchState| {
-            let joined_len = stretch.joined_len(input.catalog);
+            let joined_len = stretch.joined_len(catalog);
+            stretch.is_changed = false;
             (stretch.published.plan(stretch.blocks.iter_mut().flat_map(Block::pages_mut), sizes, gzip), joined_len)
         };
         let planned = stale.iter_mut().map(plan).collect();
-        let made = Stretch::make_all(planned, gzip, builders);
+        let made = Stretch::make_all(planned, gzip.then_some(effort), builders);
         stale.into_iter().zip(made).for_each(|(stretch, made)| stretch.published = Arc::new(made));
     }
 }

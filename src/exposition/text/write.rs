@@ -12,19 +12,21 @@ use crate::model::{
     Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name, exposed_order,
     is_legacy_label_name, is_legacy_metric_name,
 };
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// The values of a grouping key as they stand between quotes.
 #[derive(Debug)]
 pub struct KeyText {
     text: Vec<u8>,
-    ends: Vec<u32>,
+    ends: SmallVec<[u32; 4]>,
 }
 
 impl KeyText {
     /// The values of `labels` in the order of their names.
     pub fn new(labels: &LabelSet) -> Self {
-        let mut this = Self { text: Vec::new(), ends: Vec::with_capacity(labels.len()) };
+        let len = labels.iter().map(|(_, value)| value.len()).sum();
+        let mut this = Self { text: Vec::with_capacity(len), ends: SmallVec::new() };
         for (_, value) in labels.iter() {
             write_escaped(value, true, &mut this.text);
             this.ends.push(u32::try_from(this.text.len()).expect("a key is far below 4 GiB"));
@@ -226,14 +228,18 @@ fn write_quoted(text: &str, out: &mut Vec<u8>) {
 }
 
 fn write_escaped(text: &str, escape_quotes: bool, out: &mut Vec<u8>) {
-    for &b in text.as_bytes() {
-        match b {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'"' if escape_quotes => out.extend_from_slice(b"\\\""),
-            b => out.push(b),
-        }
+    let mut rest = text.as_bytes();
+    let is_special = |b: &u8| matches!(b, b'\\' | b'\n') || (escape_quotes && *b == b'"');
+    while let Some(at) = rest.iter().position(is_special) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            _ => b"\\\"",
+        });
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 #[cfg(test)]
