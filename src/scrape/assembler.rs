@@ -8,13 +8,13 @@
 //! published when all views are done.
 
 use super::assembly::{Assembly, WantedViews};
-use super::catalog::{Catalog, HelpConflict, PlanId};
+use super::catalog::{Catalog, HelpConflict};
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::Effort;
 use super::page::FamilyId;
 use super::segment::Stretch;
-use super::view::{Builders, Change, Input, Item, Sizes, View};
+use super::view::{Builders, Group, Input, Item, Sizes, View};
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
 
@@ -29,11 +29,6 @@ pub struct RoundReport {
     pub help_conflicts: Vec<HelpConflict>,
 }
 
-struct Group {
-    snapshot: Arc<Snapshot>,
-    plan: PlanId,
-}
-
 /// A round that built so many pages shows them before it compresses them, which takes milliseconds. In models, each one does.
 const SHOWN_EARLY_PAGES: usize = if cfg!(gateway_loom) { 1 } else { 32 };
 /// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
@@ -42,16 +37,19 @@ const POLISHED_PAGES: usize = 384;
 /// What comparing two snapshots weighs, in bytes of work.
 const GROUP_WEIGHT: usize = 100;
 
-/// Of two snapshots with the same layout, which of the plan's first sources show the same, a bit each.
+/// How a group differs from what is shown of it.
 #[derive(Clone, Copy)]
 struct Difference {
+    /// Both have the same layout, and so the same plan.
+    has_same_layout: bool,
+    /// Which of the plan's first sources show the same then, a bit each.
     same: u64,
 }
 
 impl Difference {
     /// How many sources it tells of; of the others, and of other layouts, it says that they differ, and nobody asks.
     const N: usize = u64::BITS as usize;
-    const UNKNOWN: Self = Self { same: 0 };
+    const UNKNOWN: Self = Self { has_same_layout: false, same: 0 };
 
     /// Whether both snapshots show the same at a position of the plan, if that is known.
     fn is_same(self, position: u32) -> Option<bool> {
@@ -171,7 +169,7 @@ impl Assembler {
         report.help_conflicts = self.catalog.settle_headers();
         let catalog = &self.catalog;
         touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
-        let input = Input { catalog, changes: &changes, items: &self.items, touched: &touched };
+        let input = Input { catalog, groups: &self.groups, changes: &changes, items: &self.items, touched: &touched };
         // The plain format is kept until somebody asks for another one; after that each view costs what its bytes do.
         let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
         self.views.retain(|view| is_kept(view.format));
@@ -187,7 +185,6 @@ impl Assembler {
             // The items of a whole fleet are megabytes that the next round does not need.
             if items.capacity() > 1024 { *items = Vec::new() } else { items.clear() }
         }
-        drop(changes);
         let gone = self.catalog.end_round();
         self.views.iter_mut().for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
@@ -220,7 +217,7 @@ impl Assembler {
             for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
                 same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
             }
-            Difference { same }
+            Difference { has_same_layout: true, same }
         };
         self.builders.map(taken, taken.len() * GROUP_WEIGHT, |taken| taken.slot, difference)
     }
@@ -231,23 +228,32 @@ impl Assembler {
         &mut self,
         taken: Taken,
         difference: Difference,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<u32>,
         touched: &mut Vec<FamilyId>,
     ) -> Option<Arc<Snapshot>> {
         let index = taken.slot as usize;
         if self.groups.len() <= index {
             self.groups.resize_with(index + 1, || None);
         }
-        let old = self.groups[index].take();
-        let new = taken.snapshot.is_live().then_some(&taken.snapshot);
-        if let (Some(old), Some(new)) = (&old, new)
-            && Arc::ptr_eq(&old.snapshot, new)
-        {
-            self.groups[index] = Some(Group { snapshot: Arc::clone(new), plan: old.plan });
-            return None;
-        }
-        let new = new.map(|snapshot| (snapshot, self.catalog.use_plan(snapshot)));
         let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
+        if let Some(group) = self.groups[index].as_mut().filter(|_| difference.has_same_layout) {
+            if Arc::ptr_eq(&group.snapshot, &taken.snapshot) {
+                return None;
+            }
+            changes.push(taken.slot);
+            for (position, (family, source)) in (0..).zip(&self.catalog.plan(group.plan).sources) {
+                if !difference.is_same(position).unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot)) {
+                    let items = &mut self.items[*family as usize];
+                    if items.is_empty() {
+                        touched.push(*family);
+                    }
+                    items.push(Item { change, source: position });
+                }
+            }
+            return Some(std::mem::replace(&mut group.snapshot, taken.snapshot));
+        }
+        let old = self.groups[index].take();
+        let new = taken.snapshot.is_live().then(|| self.catalog.use_plan(&taken.snapshot));
         self.items.resize_with(self.catalog.n_family_ids(), Vec::new);
         let items = &mut self.items;
         let mut add = |family: FamilyId, source: u32| {
@@ -258,7 +264,7 @@ impl Assembler {
             items.push(Item { change, source });
         };
         let old_plan = old.as_ref().map(|old| self.catalog.plan(old.plan));
-        let new_plan = new.map(|(_, plan)| self.catalog.plan(plan));
+        let new_plan = new.map(|plan| self.catalog.plan(plan));
         if let Some(old_plan) = old_plan {
             for (family, _) in &old_plan.sources {
                 if new_plan.is_none_or(|new_plan| !new_plan.has(*family)) {
@@ -268,14 +274,9 @@ impl Assembler {
             self.n_groups -= 1;
             self.n_samples -= old_plan.n_samples;
         }
-        if let (Some((snapshot, plan)), Some(new_plan)) = (new, new_plan) {
-            let same_plan = old.as_ref().filter(|old| old.plan == plan);
-            for (position, (family, source)) in (0..).zip(&new_plan.sources) {
-                if same_plan
-                    .is_none_or(|old| !difference.is_same(position).unwrap_or_else(|| source.is_same(&old.snapshot, snapshot)))
-                {
-                    add(*family, position);
-                }
+        if let Some(new_plan) = new_plan {
+            for (position, (family, _)) in (0..).zip(&new_plan.sources) {
+                add(*family, position);
             }
             self.n_groups += 1;
             self.n_samples += new_plan.n_samples;
@@ -284,11 +285,8 @@ impl Assembler {
             self.catalog.release_plan(old.plan);
             old.snapshot
         });
-        if let Some((snapshot, plan)) = new {
-            self.groups[index] = Some(Group { snapshot: Arc::clone(snapshot), plan });
-        }
-        let plan = new.map(|(_, plan)| plan);
-        changes.push(Change { slot: taken.slot, now: plan.map(|plan| (taken.snapshot, plan)) });
+        self.groups[index] = new.map(|plan| Group { snapshot: taken.snapshot, plan });
+        changes.push(taken.slot);
         old
     }
 
@@ -312,10 +310,10 @@ impl Assembler {
                 }
                 items.push(Item { change, source });
             }
-            changes.push(Change { slot, now: Some((Arc::clone(&group.snapshot), group.plan)) });
+            changes.push(slot);
         }
         touched.sort_unstable_by(|&a, &b| self.catalog.compare(a, b));
-        let input = Input { catalog: &self.catalog, changes: &changes, items: &items, touched: &touched };
+        let input = Input { catalog: &self.catalog, groups: &self.groups, changes: &changes, items: &items, touched: &touched };
         let mut n_pages = 0;
         for format in missing {
             let mut view = View::new(format, self.n_own);

@@ -58,10 +58,10 @@ const DROPPED_MANY: usize = 4096;
 /// What making a key's form weighs, in bytes of work.
 const KEY_WEIGHT: usize = 50;
 
-/// A group that changed: what is exposed of it from now on.
-pub(super) struct Change {
-    pub slot: u32,
-    pub now: Option<(Arc<Snapshot>, PlanId)>,
+/// A group as it is exposed.
+pub(super) struct Group {
+    pub snapshot: Arc<Snapshot>,
+    pub plan: PlanId,
 }
 
 /// What a change means for one family: the place in the plan's sources to render from, or that the lines go.
@@ -78,11 +78,20 @@ impl Item {
 /// What a round brings to a view. Items of a family are in ascending order of slots.
 pub(super) struct Input<'a> {
     pub catalog: &'a Catalog,
-    pub changes: &'a [Change],
+    /// By slot: what is exposed from now on.
+    pub groups: &'a [Option<Group>],
+    /// The slots that changed.
+    pub changes: &'a [u32],
     /// By family id.
     pub items: &'a [Vec<Item>],
     /// Families that have items, by name.
     pub touched: &'a [FamilyId],
+}
+
+impl Input<'_> {
+    fn group(&self, slot: u32) -> Option<&Group> {
+        self.groups.get(slot as usize).and_then(Option::as_ref)
+    }
 }
 
 enum Block {
@@ -228,8 +237,8 @@ impl View {
     /// Brings the pages up to date; returns how many were built. Scrapes see them after [`View::publish`].
     pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
-        let key = |change: &Change| change.now.as_ref().map(|(snapshot, _)| self.format.key(snapshot.fixed.key.labels()));
-        let keys = builders.map(input.changes, input.changes.len() * KEY_WEIGHT, |change| change.slot, key);
+        let key = |slot: &u32| input.group(*slot).map(|group| self.format.key(group.snapshot.fixed.key.labels()));
+        let keys = builders.map(input.changes, input.changes.len() * KEY_WEIGHT, |slot| *slot, key);
         let context = Context { input, sizes, format: self.format, templates: &self.templates, keys };
         let mut jobs = Vec::new();
         let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
@@ -254,12 +263,12 @@ impl View {
 
     fn make_templates(&mut self, input: &Input<'_>) {
         self.templates.resize_with(input.catalog.n_plan_ids(), || None);
-        for (_, plan_id) in input.changes.iter().filter_map(|change| change.now.as_ref()) {
-            let template = &mut self.templates[*plan_id as usize];
+        for plan_id in input.changes.iter().filter_map(|slot| input.group(*slot)).map(|group| group.plan) {
+            let template = &mut self.templates[plan_id as usize];
             if template.is_some() {
                 continue;
             }
-            let plan = input.catalog.plan(*plan_id);
+            let plan = input.catalog.plan(plan_id);
             let names: Vec<&str> = plan.layout.key_names().iter().map(|name| &**name).collect();
             *template = Some(
                 plan.sources
@@ -341,7 +350,7 @@ impl<'a> Context<'a> {
     }
 
     fn slot(&self, item: Item) -> u32 {
-        self.input.changes[item.change as usize].slot
+        self.input.changes[item.change as usize]
     }
 
     /// Tells which blocks stay and which are to be built, and notes the work.
@@ -567,12 +576,11 @@ impl<'a> Context<'a> {
     }
 
     fn render(&self, item: Item, out: &mut Vec<u8>) {
-        let change = &self.input.changes[item.change as usize];
-        let (snapshot, plan_id) = change.now.as_ref().expect("an item that is not removed has a snapshot");
+        let group = self.input.group(self.slot(item)).expect("an item that is not removed has a group");
         let key = self.keys[item.change as usize].as_ref().expect("made for every snapshot");
-        let plan = self.input.catalog.plan(*plan_id);
-        let template = &self.templates[*plan_id as usize].as_ref().expect("made before")[item.source as usize];
-        render_source(plan, item.source, template, snapshot, key, out);
+        let plan = self.input.catalog.plan(group.plan);
+        let template = &self.templates[group.plan as usize].as_ref().expect("made before")[item.source as usize];
+        render_source(plan, item.source, template, &group.snapshot, key, out);
     }
 
     fn build_shared(&self, old: Option<&Page>, touched: &[FamilyId]) -> Vec<Block> {
