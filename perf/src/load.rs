@@ -435,8 +435,9 @@ const NICE: i32 = 10;
 /// Pushes two bodies in turn, made beforehand, until the run is over.
 fn push_bulk(run: &Run, client: u32) -> BulkDone {
     let bulk = run.plan.bulk.expect("there are bulk clients");
-    // It stands for another machine, and must not take the core from those whose latency is measured. Of this thread alone, on Linux.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    // It stands for another machine, and must not take the core from those whose latency is measured. Of this thread alone: the harness
+    // runs on Linux.
+    let _ = rustix::process::nice(NICE);
     let requests = [1, 2].map(|seq| {
         let body = workload::bulk_body(bulk.series, seq);
         let mut request = format!(

@@ -15,6 +15,7 @@ mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
+mod targets;
 mod workload;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -135,6 +136,11 @@ enum Task {
         /// Rounds.
         #[arg(long, default_value_t = 5)]
         rounds: u32,
+    },
+    /// Tell what the gateway aims at and where it is, by the figures that `perf/record` left in a folder: a table in Markdown.
+    Targets {
+        /// The folder.
+        folder: PathBuf,
     },
     /// Be a server to compare with: `floor` (bare hyper) or `sink` (canned answers).
     Serve {
@@ -389,6 +395,10 @@ fn run(task: Task) -> Result<bool, String> {
         }
         Task::SelfCost { seconds, connections, rounds } => {
             self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true)
+        }
+        Task::Targets { folder } => {
+            print!("{}", targets::table(&folder)?);
+            Ok(true)
         }
         Task::Serve { server, listen, metrics_bytes } => {
             process::raise_open_files();
