@@ -301,7 +301,7 @@ mod real {
             let made = Arc::new(make());
             loop {
                 if shard.try_insert(Entry { hash, value: Arc::clone(&made) }, ()).is_ok() {
-                    // Bits that choose neither the shard nor the place in it.
+                    // Now and then, as bits say that choose neither the shard nor the place in it: the table that this thread replaced.
                     if (hash >> 50) % NEW_ENTRIES == 0 {
                         map.guard().flush();
                     }
@@ -322,8 +322,8 @@ mod real {
             let _ = self.shard(hash).pin().remove_if(&query, |found, ()| Arc::ptr_eq(&found.value, entry));
         }
 
-        /// Frees what the calling thread has removed. The map keeps some dozens of entries a shard and thread until there are more of
-        /// them, and outgrown tables with them: each keeps a page of the allocator from being given back.
+        /// Has freed what the calling thread has removed, as soon as nobody looks at it. The map keeps some dozens of entries a shard and
+        /// thread until there are more of them, and outgrown tables with them: each keeps a page of the allocator from being given back.
         pub fn flush(&self) {
             self.0.iter().for_each(|shard| shard.guard().flush());
         }

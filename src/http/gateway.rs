@@ -15,8 +15,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
-/// Bytes of a page, the unit in which the exposition is rendered and compressed: with its reference counts, and numbers that have
-/// become a little longer, below 6 KiB, which is a size that the allocator has.
+/// Bytes of a page, the unit in which the exposition is rendered and compressed: with its reference counts, a line more, or numbers that
+/// have become a little longer, below 6 KiB, which is a size that the allocator has.
 const PAGE_BYTES: usize = (6 << 10) - 128;
 
 /// What an operator decides.
@@ -68,7 +68,7 @@ pub struct Gateway {
     assembly: Assembly,
     /// Somebody waits for a round.
     is_round_wanted: AtomicBool,
-    round_ended: Notify,
+    round_shown: Notify,
     cadence: Cadence,
     assembler: std::sync::OnceLock<Thread>,
     started: Instant,
@@ -94,7 +94,7 @@ impl Gateway {
             parse_pool: ParsePool::new()?,
             assembly: Assembly::new(),
             is_round_wanted: AtomicBool::new(false),
-            round_ended: Notify::new(),
+            round_shown: Notify::new(),
             cadence: Cadence::default(),
             assembler: std::sync::OnceLock::new(),
             started: Instant::now(),
@@ -119,7 +119,7 @@ impl Gateway {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
-        let (mut tidy_at, mut polish_at) = (None, None);
+        let (mut tidy_at, mut polish_at, mut n_polished) = (None, None, 0);
         loop {
             // Acquire: pairs with the Release of whoever wants a round.
             let mut is_asked = true;
@@ -134,9 +134,11 @@ impl Gateway {
                     if n_fast == 0 {
                         polish_at = None;
                     } else if self.store.n_marked(Consumer::Assembler) <= n_fast / PAGES_PER_PUSH {
-                        assembler.polish(&self.assembly);
-                        tidy_at = Some(now_ms + TIDY_MS);
-                        continue;
+                        n_polished += assembler.polish(&self.assembly);
+                        if n_polished >= UNTIDY_PAGES {
+                            n_polished = 0;
+                            tidy_at = Some(now_ms + TIDY_MS);
+                        }
                     } else {
                         polish_at = Some(now_ms + POLISH_MS);
                     }
@@ -147,16 +149,17 @@ impl Gateway {
                         break;
                     }
                     rest => {
-                        let until = [tidy_at, polish_at].into_iter().flatten().map(|at| at - now_ms).fold(rest, u64::min);
+                        let until =
+                            [tidy_at, polish_at].into_iter().flatten().map(|at| at.saturating_sub(now_ms)).fold(rest, u64::min);
                         std::thread::park_timeout(Duration::from_millis(until));
                     }
                 }
             }
             let began = Instant::now();
             let effort = if is_asked { Effort::Fast } else { Effort::Usual };
-            let on_plain = || self.round_ended.notify_waiters();
+            let on_plain = || self.round_shown.notify_waiters();
             let report = assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_plain);
-            self.round_ended.notify_waiters();
+            self.round_shown.notify_waiters();
             let took = began.elapsed();
             if report.n_pages >= UNTIDY_PAGES || report.n_marked >= UNTIDY_PAGES {
                 tidy_at = Some(self.now_ms() + TIDY_MS);
@@ -191,11 +194,11 @@ impl Gateway {
         };
         let mut has_asked = false;
         loop {
-            let ended = self.round_ended.notified();
+            let ended = self.round_shown.notified();
             tokio::pin!(ended);
             // From here on a round that ends is noticed.
             ended.as_mut().enable();
-            if self.assembly.has_run(round) {
+            if self.assembly.has_come_to(round) {
                 return self.assembly.current(gzip);
             }
             if !has_asked {

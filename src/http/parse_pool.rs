@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 /// Bodies from this size on are parsed here.
 pub(super) const LARGE_BODY_BYTES: usize = 256 << 10;
 
-/// A quarter of the share of a thread that is as it was.
+/// How far: to a quarter of the share that they had.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 6;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -22,8 +23,9 @@ impl ParsePool {
         for _ in 0..n_threads {
             let receiver = receiver.clone();
             std::thread::Builder::new().name("parser".to_owned()).spawn(move || {
-                // Of the calling thread alone, on Linux. Where it is not allowed, they are threads like others.
-                let _ = rustix::process::setpriority_process(None, NICE);
+                // Of the calling thread alone, on Linux; elsewhere it would be the whole process.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(NICE);
                 for job in receiver {
                     // A parser that panics is a bug, and costs its push, not the thread.
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));

@@ -4,8 +4,8 @@
 //! and tells each view, family by family, which groups have new lines. Cost: proportional to what changed and to the pages that
 //! hold it, never to the store; only the list of pages is copied as a whole.
 //!
-//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape can see: the exposition is
-//! published when all views are done.
+//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape can see: plain text is published
+//! when the pages of all views are done, and the exposition when all that is sent compressed is.
 
 use super::assembly::{Assembly, WantedViews};
 use super::catalog::{Catalog, HelpConflict};
@@ -29,8 +29,10 @@ pub struct RoundReport {
     pub help_conflicts: Vec<HelpConflict>,
 }
 
-/// A round that built so many pages shows them before it compresses them, which takes milliseconds. In models, each one does.
+/// A round that built so many pages shows them before it compresses them, which takes milliseconds. In models, each one that built any.
 const SHOWN_EARLY_PAGES: usize = if cfg!(gateway_loom) { 1 } else { 32 };
+/// To compress a page takes as long as to count references of so many, about.
+const PAGES_PER_COMPRESSED: usize = 64;
 /// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
 const POLISHED_PAGES: usize = 384;
 
@@ -111,8 +113,11 @@ impl Assembler {
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
         let report = self.update_pages(taken, &wanted, |passed| store.retire(Consumer::Assembler, passed));
-        let is_long = |view: &View| view.gzip && (view.is_stale() || report.n_pages >= SHOWN_EARLY_PAGES);
-        if self.views.iter().any(|view| wanted.has_plain(view.format) && is_long(view)) {
+        // To show it early is to count a reference of every page, changed or not.
+        let is_much = |view: &View| report.n_pages >= SHOWN_EARLY_PAGES.max(view.n_pages() / PAGES_PER_COMPRESSED);
+        let is_long = |view: &View| view.gzip && (view.is_stale() || is_much(view));
+        let is_plain_wanted = self.views.iter().any(|view| wanted.has_plain(view.format));
+        if is_plain_wanted && self.views.iter().any(is_long) {
             let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
             assembly.publish_plain(self.exposition_of(plain));
             assembly.rounds.show_plain(round);
@@ -130,11 +135,14 @@ impl Assembler {
     }
 
     /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the exposition, which says the same as before.
-    pub fn polish(&mut self, assembly: &Assembly) {
+    /// Returns how many it were.
+    pub fn polish(&mut self, assembly: &Assembly) -> usize {
+        let before = self.n_fast_pages();
         if let Some(view) = self.views.iter_mut().find(|view| view.n_fast() > 0) {
             view.polish(POLISHED_PAGES, &self.builders);
             assembly.publish(self.exposition());
         }
+        before - self.n_fast_pages()
     }
 
     /// `retire` is told of the groups whose deletion the pages show by now.

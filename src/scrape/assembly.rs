@@ -4,7 +4,7 @@
 //! |-----------|-------------------------------|----------------------------------|----------------------------------------|
 //! | `current` | the assembler, before `end`   | scrapes                          | the exposition                         |
 //! | `plain`   | the same, and before `show_plain` | scrapes that want plain text | the same, or one that is not compressed yet |
-//! | `rounds`  | the assembler                 | scrapes                          | whether `current` can be complete      |
+//! | `rounds`  | the assembler                 | scrapes                          | whether these can be complete          |
 //! | `asked`   | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
 
 use super::exposition::Exposition;
@@ -69,7 +69,7 @@ impl Assembly {
     ///
     /// # Errors
     ///
-    /// Else the round to wait for: wake the assembler, and when [`Assembly::has_run`] says that it has run, [`Assembly::current`]
+    /// Else the count to wait for: wake the assembler, and when [`Assembly::has_come_to`] says that it is there, [`Assembly::current`]
     /// is it.
     pub fn try_current(&self, store: &Store, format: Format, gzip: bool, now_ms: u64) -> Result<Arc<Exposition>, u64> {
         self.ask(format, gzip, now_ms);
@@ -92,9 +92,9 @@ impl Assembly {
         self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
     }
 
-    /// Whether the round that [`Assembly::try_current`] named shows what was asked for.
-    pub fn has_run(&self, round: u64) -> bool {
-        self.rounds.has_run(round)
+    /// Whether rounds have come to the count that [`Assembly::try_current`] named: what was asked for is shown.
+    pub fn has_come_to(&self, count: u64) -> bool {
+        self.rounds.has_come_to(count)
     }
 
     /// The exposition of the last round, for those that send it compressed; for others that of a round that runs if it shows it already.

@@ -71,14 +71,44 @@ impl Rounds {
         if before == after && is_shown && is_empty && before > 0 { Ok(next) } else { Err(next) }
     }
 
-    /// Whether the count has come to `round`.
-    pub fn has_run(&self, round: u64) -> bool {
-        self.0.load() >= round
+    /// Whether it has come to `count`.
+    pub fn has_come_to(&self, count: u64) -> bool {
+        self.0.load() >= count
     }
 }
 
 impl Default for Rounds {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_waits_for_a_round_that_begins_after_its_look() {
+        let rounds = Rounds::new();
+        // Plain, then compressed: complete or not, and the count to wait for.
+        let check = |expected: [Result<u64, u64>; 2]| {
+            assert_eq!([true, false].map(|is_plain| rounds.try_complete(is_plain, || true)), expected);
+            let marked = expected.map(|result| Err(result.unwrap_or_else(|count| count)));
+            assert_eq!([true, false].map(|is_plain| rounds.try_complete(is_plain, || false)), marked);
+        };
+        check([Err(2), Err(4)]);
+        let round = rounds.begin();
+        check([Err(6), Err(8)]);
+        rounds.show_plain(round);
+        assert!(rounds.has_come_to(2) && !rounds.has_come_to(4));
+        check([Ok(6), Err(8)]);
+        rounds.end(round);
+        assert!(rounds.has_come_to(4));
+        check([Ok(6), Ok(8)]);
+        // One that shows nothing early.
+        let round = rounds.begin();
+        check([Err(10), Err(12)]);
+        rounds.end(round);
+        check([Ok(10), Ok(12)]);
     }
 }

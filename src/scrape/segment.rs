@@ -217,7 +217,8 @@ impl Stretch {
     /// Makes what was planned for several stretches at once, on all threads; in the same order. Compresses it if it is told how.
     pub fn make_all(planned: Vec<(Vec<Next>, u64)>, effort: Option<Effort>, builders: &Builders) -> Vec<Self> {
         let to_make: Vec<&[Piece]> = planned.iter().flat_map(|(next, _)| next).filter_map(Next::pieces).collect();
-        let weight = |piece: &Piece| if effort.is_some() && piece.old.is_none() { piece.text.len() * 3 } else { 100 };
+        let is_compressed = |piece: &Piece| piece.old.as_ref().is_some_and(|(segment, _)| segment.deflated.is_some());
+        let weight = |piece: &Piece| if effort.is_some() && !is_compressed(piece) { piece.text.len() * 3 } else { 100 };
         let weight = to_make.iter().copied().flatten().map(weight).sum();
         let mut segments = builders.map(&to_make, weight, |_| 0, |pieces| Arc::new(Segment::make(pieces, effort))).into_iter();
         let mut stretches = Vec::with_capacity(planned.len());

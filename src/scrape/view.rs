@@ -194,7 +194,12 @@ impl View {
         self.stretches.iter().map(plain).collect()
     }
 
-    /// Whether everything is yet to be compressed.
+    /// Pages that scrapes see.
+    pub fn n_pages(&self) -> usize {
+        self.stretches.iter().flat_map(|stretch| &stretch.published.segments).map(|segment| segment.texts.len()).sum()
+    }
+
+    /// Whether there are stretches all of which is yet to be compressed.
     pub fn is_stale(&self) -> bool {
         self.stretches.iter().any(|stretch| stretch.is_stale(self.gzip))
     }
