@@ -45,7 +45,7 @@ pub struct Options {
     pub exposition_bytes_max: u64,
     /// Flags and their values, as the API shows them.
     pub flags: Vec<(String, String)>,
-    /// Has the allocator give back what the calling thread has freed: called after rounds that replaced much.
+    /// Has the allocator give back what the calling thread has freed: called after much was replaced.
     pub release_memory: fn(),
 }
 

@@ -253,7 +253,7 @@ impl PageBuilder {
     }
 }
 
-/// What is built at once is a few megabytes, cut behind a group's share of a family. That is below 4 GiB: the store limits what a group
+/// What is built at once is a megabyte or two, cut behind a group's share of a family. That is below 4 GiB: the store limits what a group
 /// may be exposed with, such that it is even with every name escaped.
 pub(super) fn u32_len(len: usize) -> u32 {
     u32::try_from(len).expect("a page is below 4 GiB")

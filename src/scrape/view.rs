@@ -38,7 +38,7 @@ impl Sizes {
 const SEGMENT_PAGES: usize = 96;
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
-/// Pages that are built before they are cut: a few megabytes, however long the lines of a thousand groups are.
+/// Pages that are built before they are cut: a megabyte or two, however long the lines of a thousand groups are.
 const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
