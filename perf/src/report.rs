@@ -80,6 +80,13 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// The value in the middle, NaN of none; of an even number the upper one.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 const COLUMNS: [Column; 11] = [
     ("pushes/s", |s| figure(s.median(|row| row.per_second))),
     ("±%", |s| figure(s.spread_percent(|row| row.per_second))),

@@ -4,7 +4,7 @@
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
 use crate::process::Usage;
-use crate::report::{self, figure};
+use crate::report::{self, figure, median};
 use crate::target::{self, Programs, Target};
 use crate::workload::{Action, Workload};
 use serde::Serialize;
@@ -76,12 +76,6 @@ impl Figures {
             println!("{name:width$}  {}  {}", cells.join(" "), series.unit);
         }
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One scrape, its body thrown away as it comes.

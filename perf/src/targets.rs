@@ -3,7 +3,7 @@
 //! A ratio is taken within each round, of figures that were measured one after the other; told are the median of those, and the
 //! least and the greatest.
 
-use crate::report::figure;
+use crate::report::{figure, median};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -197,12 +197,6 @@ fn by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
 /// Ratios of figures that were measured in the same order.
 fn in_turn(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The table, in Markdown.
