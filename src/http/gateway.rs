@@ -157,9 +157,8 @@ impl Gateway {
             }
             let began = Instant::now();
             let effort = if is_asked { Effort::Fast } else { Effort::Usual };
-            let on_plain = || self.round_shown.notify_waiters();
-            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_plain);
-            self.round_shown.notify_waiters();
+            let on_shown = || self.round_shown.notify_waiters();
+            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_shown);
             let took = began.elapsed();
             if report.n_pages >= UNTIDY_PAGES || report.n_marked >= UNTIDY_PAGES {
                 tidy_at = Some(self.now_ms() + TIDY_MS);

@@ -99,14 +99,14 @@ impl Assembler {
 
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.
     /// `now_ms` tells which formats are still wanted, `effort` how the round compresses. Where that takes a while, and plain text is
-    /// wanted as well, it is published before, and `on_plain` is called.
+    /// wanted as well, it is published before. `on_shown` is called each time something was published, before what it replaced is freed.
     pub fn run_round(
         &mut self,
         store: &Store,
         assembly: &Assembly,
         now_ms: u64,
         effort: Effort,
-        on_plain: impl FnOnce(),
+        on_shown: impl Fn(),
     ) -> RoundReport {
         let round = assembly.rounds.begin();
         let wanted = assembly.wanted(now_ms);
@@ -121,11 +121,15 @@ impl Assembler {
             let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
             assembly.publish_plain(self.exposition_of(plain));
             assembly.rounds.show_plain(round);
-            on_plain();
+            on_shown();
         }
         self.update_segments(effort);
+        // To free a fleet's pages takes milliseconds, for which nobody shall wait.
+        let replaced = [assembly.current(true), assembly.current(false)];
         assembly.publish(self.exposition());
         assembly.rounds.end(round);
+        on_shown();
+        drop(replaced);
         report
     }
 
@@ -167,13 +171,14 @@ impl Assembler {
         });
         let differences = self.differences(&taken);
         let mut passed = Vec::with_capacity(taken.len());
-        for (taken, differences) in taken.into_iter().zip(differences) {
+        let mut n_left = taken.len();
+        for (taken, difference) in taken.into_iter().zip(differences) {
             if !taken.snapshot.is_live() {
                 deleted.push(Arc::clone(&taken.snapshot));
             }
-            passed.extend(self.note_change(taken, differences, &mut changes, &mut touched));
+            passed.extend(self.note_change(taken, difference, n_left, &mut changes, &mut touched));
+            n_left -= 1;
         }
-        self.builders.drop_all(passed);
         report.help_conflicts = self.catalog.settle_headers();
         let catalog = &self.catalog;
         touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
@@ -188,6 +193,8 @@ impl Assembler {
             }
             report.n_pages += view.apply(&input, self.sizes, &self.builders);
         }
+        // Not before: what the pages are built from would wait behind it.
+        self.builders.drop_aside(passed);
         for &family in &touched {
             let items = &mut self.items[family as usize];
             // The items of a whole fleet are megabytes that the next round does not need.
@@ -217,7 +224,9 @@ impl Assembler {
         let difference = |taken: &Taken| {
             let old = self.groups.get(taken.slot as usize).and_then(Option::as_ref);
             let Some(old) = old.filter(|_| taken.snapshot.is_live()) else { return Difference::UNKNOWN };
-            if !Arc::ptr_eq(&old.snapshot.fixed.layout, &taken.snapshot.fixed.layout) {
+            let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
+            // Mostly they share it, and it need not be looked into.
+            if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
                 return Difference::UNKNOWN;
             }
             let sources = &self.catalog.plan(old.plan).sources;
@@ -230,12 +239,13 @@ impl Assembler {
         self.builders.map(taken, taken.len() * GROUP_WEIGHT, |taken| taken.slot, difference)
     }
 
-    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them. Returns the snapshot that was
-    /// there.
+    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them. So many are left to be noted,
+    /// with this one. Returns the snapshot that was there.
     fn note_change(
         &mut self,
         taken: Taken,
         difference: Difference,
+        n_left: usize,
         changes: &mut Vec<u32>,
         touched: &mut Vec<FamilyId>,
     ) -> Option<Arc<Snapshot>> {
@@ -249,11 +259,14 @@ impl Assembler {
                 return None;
             }
             changes.push(taken.slot);
-            for (position, (family, source)) in (0..).zip(&self.catalog.plan(group.plan).sources) {
+            let plan = self.catalog.plan(group.plan);
+            for (position, (family, source)) in (0..).zip(&plan.sources) {
                 if !difference.is_same(position).unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot)) {
                     let items = &mut self.items[*family as usize];
                     if items.is_empty() {
                         touched.push(*family);
+                        // Where a whole fleet was pushed, all its groups are about to follow.
+                        items.reserve(n_left.min(plan.n_groups()));
                     }
                     items.push(Item { change, source: position });
                 }

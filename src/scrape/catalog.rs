@@ -82,6 +82,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// How many groups have the layout.
+    pub fn n_groups(&self) -> usize {
+        usize::try_from(self.n_groups).unwrap_or(usize::MAX)
+    }
+
     pub fn has(&self, family: FamilyId) -> bool {
         self.sources.binary_search_by_key(&family, |&(id, _)| id).is_ok()
     }

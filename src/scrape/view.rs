@@ -154,6 +154,14 @@ enum Job<'a> {
     Run { family: FamilyId, old: Option<Page>, items: &'a [Item] },
 }
 
+impl Job<'_> {
+    fn into_old(self) -> Option<Page> {
+        match self {
+            Self::Shared { old, .. } | Self::Run { old, .. } => old,
+        }
+    }
+}
+
 enum Built {
     Blocks(Vec<Block>),
     Pages(Vec<Page>),
@@ -255,7 +263,7 @@ impl View {
         let weight = jobs.iter().map(|job| context.weight(job)).sum();
         let mut built: Vec<Option<Built>> =
             builders.map(&jobs, weight, |job| context.first_slot(job), |job| context.build(job)).into_iter().map(Some).collect();
-        drop(jobs);
+        builders.drop_aside(jobs.into_iter().filter_map(Job::into_old).collect());
         let mut n_built = 0;
         for (stretch, next) in next {
             let blocks = context.finish_stretch(next, &mut built);
@@ -263,6 +271,7 @@ impl View {
             self.stretches[stretch].blocks = blocks.blocks;
             self.stretches[stretch].is_changed = true;
         }
+        builders.drop_aside(context.keys);
         n_built
     }
 
@@ -797,11 +806,12 @@ impl Builders {
         }
     }
 
-    /// Drops all of these, on all threads if there are many.
-    pub fn drop_all<T: Send>(&self, items: Vec<T>) {
-        match &self.0 {
-            Some(pool) if items.len() >= DROPPED_MANY => pool.install(|| items.into_par_iter().for_each(drop)),
-            _ => drop(items),
+    /// Drops all of these; on the threads if there are many, while the caller goes on.
+    pub fn drop_aside<T: Send + 'static>(&self, mut items: Vec<T>) {
+        let Some(pool) = &self.0 else { return };
+        while items.len() >= DROPPED_MANY {
+            let some = items.split_off(items.len() - DROPPED_MANY);
+            pool.spawn(move || drop(some));
         }
     }
 
