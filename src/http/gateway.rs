@@ -127,7 +127,7 @@ impl Gateway {
                 let now_ms = self.now_ms();
                 if tidy_at.is_some_and(|at| at <= now_ms) {
                     tidy_at = None;
-                    assembler.on_every_thread(self.options.release_memory);
+                    assembler.tidy(self.options.release_memory);
                 }
                 if polish_at.is_some_and(|at| at <= now_ms) {
                     let n_fast = assembler.n_fast_pages();

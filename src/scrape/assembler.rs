@@ -91,10 +91,9 @@ impl Assembler {
         }
     }
 
-    /// Calls `f` on this thread and on each of those that build pages.
-    pub fn on_every_thread(&self, f: fn()) {
-        f();
-        self.builders.on_every_thread(f);
+    /// Frees what this thread and those that build pages keep to work with, and has each of them call `release_memory`.
+    pub fn tidy(&self, release_memory: fn()) {
+        self.builders.tidy(release_memory);
     }
 
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.

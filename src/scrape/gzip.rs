@@ -76,12 +76,18 @@ impl Effort {
 
 thread_local! {
     // A compressor is 300 KB of tables; one a thread is reset and used again.
-    static COMPRESSOR: RefCell<(Effort, Compress)> = RefCell::new((Effort::Usual, Compress::new(Effort::Usual.level(), false)));
+    static COMPRESSOR: RefCell<Option<(Effort, Compress)>> = const { RefCell::new(None) };
+}
+
+/// Frees the calling thread's compressor; the next page that it compresses makes another one.
+pub(super) fn free_compressor() {
+    COMPRESSOR.set(None);
 }
 
 /// Appends `bytes` compressed: deflate blocks, none of them final, up to a byte border.
 pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
-    COMPRESSOR.with_borrow_mut(|(has_effort, compressor)| {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let (has_effort, compressor) = kept.get_or_insert_with(|| (effort, Compress::new(effort.level(), false)));
         compressor.reset();
         if *has_effort != effort {
             compressor.set_level(effort.level()).expect("nothing is on its way in a compressor that was reset");

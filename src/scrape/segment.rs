@@ -83,6 +83,11 @@ thread_local! {
     static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Frees what the calling thread keeps to pack segments in.
+pub(super) fn free_packed() {
+    PACKED.take();
+}
+
 impl Segment {
     /// With a compressed form if it is told how to make one.
     fn make(pieces: &[Piece], effort: Option<Effort>) -> Self {

@@ -9,9 +9,9 @@
 
 use super::catalog::{Catalog, Plan, PlanId, Source};
 use super::format::{Format, KeyForm, Template};
-use super::gzip::Effort;
+use super::gzip::{Effort, free_compressor};
 use super::page::{FamilyId, Page, PageBuilder, PartRef};
-use super::segment::Stretch;
+use super::segment::{Stretch, free_packed};
 use crate::store::Snapshot;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -344,6 +344,13 @@ struct Building {
 thread_local! {
     /// What pages of large families are built in.
     static BUILDER: RefCell<PageBuilder> = RefCell::default();
+}
+
+/// Frees what the calling thread keeps to build and compress pages with.
+fn free_kept() {
+    BUILDER.take();
+    free_packed();
+    free_compressor();
 }
 
 /// Memory that a thread keeps to build pages in.
@@ -799,11 +806,17 @@ impl Builders {
         Self((n_threads > 1).then(pool).flatten())
     }
 
-    /// Calls `f` on each of the threads.
-    pub fn on_every_thread(&self, f: fn()) {
+    /// Has each of the threads, and the calling one, free what it keeps to work with, and then call `release_memory`: an allocator that
+    /// has blocks of one size side by side cannot give back the others' memory as long as one is in use.
+    pub fn tidy(&self, release_memory: fn()) {
+        let tidy = || {
+            free_kept();
+            release_memory();
+        };
         if let Some(pool) = &self.0 {
-            pool.broadcast(|_| f());
+            pool.broadcast(|_| tidy());
         }
+        tidy();
     }
 
     /// Drops all of these; on the threads if there are many, while the caller goes on.
