@@ -395,6 +395,19 @@ fn series_of_two_shapes_of_a_job_are_told_apart() {
 }
 
 #[test]
+fn series_are_told_apart_where_neither_shape_has_all_names_of_the_other() {
+    let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
+    assert_eq!(gateway.put("/metrics/job/j/a/1/c.d/3", "m{b=\"2\"} 1\nn{b=\"3\"} 1\n").status, 200);
+    assert_eq!(gateway.put("/metrics/job/j/b/2", "m 1\nm{a=\"1\"} 1\nm{a=\"1\",c_d=\"4\"} 1\n").status, 200);
+    // Names are compared as they are escaped.
+    for same in ["m{a=\"1\",c_d=\"3\"} 1\n", "m{a=\"1\",\"c.d\"=\"3\"} 1\n"] {
+        assert_eq!(gateway.put("/metrics/job/j/b/2", same).status, 400, "{same}");
+    }
+    assert_eq!(gateway.put("/metrics/job/j/b/3", "m{a=\"1\",c_d=\"3\"} 1\n").status, 200);
+    assert_eq!(gateway.put("/metrics/job/j/b/3", "n{a=\"1\",c_d=\"3\"} 1\n").status, 400);
+}
+
+#[test]
 fn the_shapes_of_a_job_are_limited() {
     let gateway = Gateway::with_flags(&["--limit.shapes-per-job=2"]);
     assert_eq!(gateway.put("/metrics/job/j/a/1", "m 1\n").status, 200);

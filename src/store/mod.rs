@@ -34,9 +34,10 @@ pub use refusal::{Owner, Refusal};
 pub use slot::Slot;
 pub use snapshot::{Content, Fixed, Snapshot};
 
-use crate::model::{Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_name};
+use crate::model::{Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_label_name, escape_name};
 use crate::sync::{Loaded, Queue, Registry, Word};
 use admission::{Claims, NotClaimed};
+use job_door::Shape;
 use layout::{series_hash, series_labels};
 use refusal::show_metric;
 use smallvec::SmallVec;
@@ -518,7 +519,8 @@ impl Store {
     fn check_series(&self, inside: &Inside<'_>, base: &Snapshot, layout: &Layout, values: &[u64]) -> Result<(), Refusal> {
         let (shapes, key) = (inside.door.shapes_while_alone(), inside.key);
         let own_names = || key.canonical().iter().map(|(name, _)| name);
-        let others: Vec<_> = shapes.iter().filter(|shape| shape.is_live() && !shape.names().eq(own_names())).collect();
+        let others = shapes.iter().filter(|shape| shape.is_live() && !shape.names().eq(own_names()));
+        let others: Vec<_> = others.filter(|shape| self.may_have_group_beside(shape, key)).collect();
         if others.is_empty() {
             return Ok(());
         }
@@ -527,6 +529,13 @@ impl Store {
         for family in layout.skeleton().families() {
             let before = base.is_live().then(|| base.fixed.layout.family_by_name(family.name())).flatten();
             for metric in family.metrics() {
+                let has = |name| {
+                    key.canonical().get(name).is_some()
+                        || metric.labels().any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
+                };
+                if !others.iter().any(|shape| shape.names().all(has)) {
+                    continue;
+                }
                 let labels = series_labels(metric, key.labels());
                 let is_key = |name: &str| key.canonical().get(name).is_some();
                 let own = |is_key: &dyn Fn(&str) -> bool| -> layout::SeriesLabels<'_> {
@@ -565,6 +574,16 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Whether there may be a group of `shape` that a series of the group of `key` leads to. Where the key has all names of the shape, all
+    /// its series lead to the same one.
+    fn may_have_group_beside(&self, shape: &Shape, key: &GroupingKey) -> bool {
+        let wanted: Option<Vec<_>> = shape.names().map(|name| Some((name, key.canonical().get(name)?))).collect();
+        wanted.is_none_or(|wanted| {
+            let slot = self.slots.get(LabelSet::new(wanted).as_bytes());
+            slot.is_some_and(|slot| slot.current().is_live())
+        })
     }
 
     /// The words for a name that is exposed as something else.
