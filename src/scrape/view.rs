@@ -44,7 +44,7 @@ const RUN_PAGES: usize = 256;
 const PARALLEL_BYTES: usize = 512 << 10;
 
 /// After so many bytes of work, about, others have their turn.
-pub(super) const TURN_BYTES: usize = 48 << 10;
+pub(super) const TURN_BYTES: usize = 128 << 10;
 
 /// Lets other threads run, where there are more than cores: a push that has just arrived would wait for milliseconds, the scheduler's
 /// slice, until a thread that builds pages had its turn.
