@@ -100,6 +100,7 @@ impl Results {
             |groups| by_round(&self.of("p2-ends", "self", Some(groups), cpu), &self.of("p2-ends", "floor", Some(groups), cpu));
         let rate = |name, target| self.against(name, target, per_second);
         let p99_beside_bulk = by_round(&self.of("p11-bulk", "self", None, p99), &self.of("p11-alone", "self", None, p99));
+        let p99_beside_others = by_round(&self.of("p11-bulk", "self", None, p99), &self.of("p11-elsewhere", "self", None, p99));
         let bulk = self.of("p11-bulk", "self", None, |line| Some(line["bulk"]["bytes_per_second"].as_f64()? / 1e6));
         // Each against bare hyper in its own run: the machine's speed drifts from run to run.
         let fleet = median(&self.against("p13-fleet", "floor", cpu));
@@ -155,6 +156,7 @@ impl Results {
             least(500.0, "against the reference", rate("all-1000", "reference")),
             row("bodies of 100,000 series, one client", Aim::Least(150.0), "MB/s", bulk.iter().map(|&(_, rate)| rate).collect()),
             most(2.0, "p99 of other pushers meanwhile, against undisturbed", p99_beside_bulk),
+            most(2.0, "the same against where another process takes the bodies", p99_beside_others),
             most(1.0, "the same against bare hyper that throws the bodies away", self.against("p11-bulk", "floor", p99)),
             most(
                 1.05,
