@@ -52,7 +52,7 @@ pub(super) fn give_way() {
     std::thread::yield_now();
 }
 
-/// So many snapshots are dropped by several threads.
+/// So many at a time are dropped by other threads.
 const DROPPED_MANY: usize = 4096;
 
 /// What making a key's form weighs, in bytes of work.
