@@ -1,6 +1,8 @@
-//! Instructions that the hot functions take, counted by callgrind: where time is noisy, they show small changes.
+//! Instructions that the hot functions take, counted by callgrind: where time is noisy, they show
+//! small changes.
 //!
-//! Needs valgrind, and the runner of the same version as the `gungraun` in Cargo.lock: `cargo install gungraun-runner --version …`.
+//! Needs valgrind, and the runner of the same version as the `gungraun` in Cargo.lock: `cargo
+//! install gungraun-runner --version …`.
 #![allow(missing_docs, reason = "the macros make modules and functions")]
 
 mod common;
@@ -24,14 +26,24 @@ fn parse_text(body: String) -> Families {
 }
 
 fn form_and_body() -> (BodyForm, String, Vec<u64>) {
-    let mut first = text::parse_with_form(fleet_body(1).as_bytes(), NameScheme::Legacy, Limits::NONE).expect("it is valid");
-    (first.take_form().expect("it has a form"), fleet_body(2), first.values)
+    let mut first =
+        text::parse_with_form(fleet_body(1).as_bytes(), NameScheme::Legacy, Limits::NONE)
+            .expect("it is valid");
+    (
+        first.take_form().expect("it has a form"),
+        fleet_body(2),
+        first.values,
+    )
 }
 
 #[library_benchmark]
 #[bench::twelve_lines(form_and_body())]
 fn parse_along((form, body, mut values): (BodyForm, String, Vec<u64>)) -> Vec<u64> {
-    assert!(text::parse_along(black_box(&form), body.as_bytes(), &mut values));
+    assert!(text::parse_along(
+        black_box(&form),
+        body.as_bytes(),
+        &mut values
+    ));
     values
 }
 
@@ -57,7 +69,10 @@ fn push_numbers((store, values): (Store, SmallVec<[u64; 12]>)) -> Store {
 }
 
 fn store_and_push(body: &str) -> (Store, Push) {
-    (store_of(N_GROUPS), Push::new(key(7), families(body), PushMode::Replace, RECEIVED_AT))
+    (
+        store_of(N_GROUPS),
+        Push::new(key(7), families(body), PushMode::Replace, RECEIVED_AT),
+    )
 }
 
 #[library_benchmark]
@@ -70,7 +85,8 @@ fn push((store, mut push): (Store, Push)) -> Store {
 
 fn templates() -> (Families, Vec<FamilyTemplate>, KeyText) {
     let families = families(&fleet_body(1));
-    let template = |family| FamilyTemplate::new(family, &["instance", "job"], true, Escaping::Underscores);
+    let template =
+        |family| FamilyTemplate::new(family, &["instance", "job"], true, Escaping::Underscores);
     let templates = families.skeleton.families().map(template).collect();
     (families, templates, KeyText::new(key(7).labels()))
 }
@@ -80,10 +96,24 @@ fn templates() -> (Families, Vec<FamilyTemplate>, KeyText) {
 fn render((families, templates, key): (Families, Vec<FamilyTemplate>, KeyText)) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 << 10);
     for (family, template) in families.skeleton.families().zip(&templates) {
-        template.render(black_box(&key), &families.values[family.value_range()], &mut out);
+        template.render(
+            black_box(&key),
+            &families.values[family.value_range()],
+            &mut out,
+        );
     }
     out
 }
 
-library_benchmark_group!(name = hot, benchmarks = [parse_text, parse_along, parse_protobuf, push_numbers, push, render]);
+library_benchmark_group!(
+    name = hot,
+    benchmarks = [
+        parse_text,
+        parse_along,
+        parse_protobuf,
+        push_numbers,
+        push,
+        render
+    ]
+);
 main!(library_benchmark_groups = hot);

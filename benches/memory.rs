@@ -1,5 +1,5 @@
-//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed again, deleted. Prints a table; nothing is
-//! timed.
+//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed
+//! again, deleted. Prints a table; nothing is timed.
 
 mod common;
 
@@ -14,12 +14,18 @@ struct Counting;
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(unsafe_code, reason = "an allocator is unsafe to implement; this one only counts")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator is unsafe to implement; this one only counts"
+)]
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // Relaxed: counters.
-        HIGHEST.fetch_max(IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        HIGHEST.fetch_max(
+            IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(),
+            Relaxed,
+        );
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -40,15 +46,32 @@ fn main() {
     let start = IN_USE.load(Relaxed);
     let print = |what: &str| {
         let each = |bytes: usize| (bytes - start) as u64 / N_GROUPS;
-        println!("{what:32} {:>10} {:>10}", each(IN_USE.load(Relaxed)), each(HIGHEST.swap(IN_USE.load(Relaxed), Relaxed)));
+        println!(
+            "{what:32} {:>10} {:>10}",
+            each(IN_USE.load(Relaxed)),
+            each(HIGHEST.swap(IN_USE.load(Relaxed), Relaxed))
+        );
     };
     let store = store_of(N_GROUPS);
     print("pushed");
-    let (assembly, mut assembler) = (Assembly::new(), Assembler::new([], Sizes { target: 6 << 10, n_threads: 2 }));
+    let (assembly, mut assembler) = (
+        Assembly::new(),
+        Assembler::new(
+            [],
+            Sizes {
+                target: 6 << 10,
+                n_threads: 2,
+            },
+        ),
+    );
     assembly.ask(Format::PLAIN, false, 1);
     assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
     print("scraped plain");
-    println!("{:32} {:>10}", "of that exposition", assembly.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS);
+    println!(
+        "{:32} {:>10}",
+        "of that exposition",
+        assembly.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
+    );
     assembly.ask(Format::PLAIN, true, 1);
     assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
     print("scraped gzip");

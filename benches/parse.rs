@@ -10,26 +10,43 @@ use std::hint::black_box;
 
 type Sample = (HashMap<String, String>, f64);
 
-/// What one would write first: a string for every name, label and value. Knows no headers, escapes or errors.
+/// What one would write first: a string for every name, label and value. Knows no headers, escapes
+/// or errors.
 fn naive(body: &str) -> HashMap<String, Vec<Sample>> {
     let mut families: HashMap<String, Vec<Sample>> = HashMap::new();
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");
-        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
+        let (name, labels) = series
+            .trim_end_matches('}')
+            .split_once('{')
+            .unwrap_or((series, ""));
         let labels = labels.split(',').filter_map(|label| label.split_once('='));
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect();
-        families.entry(name.to_owned()).or_default().push((labels, value.parse().expect("a number")));
+        let labels = labels
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+            .collect();
+        families
+            .entry(name.to_owned())
+            .or_default()
+            .push((labels, value.parse().expect("a number")));
     }
     families
 }
 
 fn large_body(n_series: usize) -> String {
-    let line = |i: usize| format!("requests_total{{code=\"{}\",handler=\"/api/v1/{i}\",method=\"GET\"}} {i}.5\n", 200 + i % 7);
+    let line = |i: usize| {
+        format!(
+            "requests_total{{code=\"{}\",handler=\"/api/v1/{i}\",method=\"GET\"}} {i}.5\n",
+            200 + i % 7
+        )
+    };
     "# TYPE requests_total counter\n".to_owned() + &(0..n_series).map(line).collect::<String>()
 }
 
 fn parse(c: &mut Criterion) {
-    for (shape, body) in [("12_lines", common::fleet_body(1)), ("10000_series", large_body(10_000))] {
+    for (shape, body) in [
+        ("12_lines", common::fleet_body(1)),
+        ("10000_series", large_body(10_000)),
+    ] {
         let expected = common::families(&body);
         let message = common::delimited(&body);
         // The messages are in the order in which metrics are exposed.
@@ -37,20 +54,33 @@ fn parse(c: &mut Criterion) {
             values.sort_unstable();
             values
         };
-        assert_eq!(sorted(protobuf::parse(&message).unwrap().values), sorted(expected.values.clone()));
-        assert_eq!(naive(&body).values().map(Vec::len).sum::<usize>(), expected.skeleton.n_metrics());
+        assert_eq!(
+            sorted(protobuf::parse(&message).unwrap().values),
+            sorted(expected.values.clone())
+        );
+        assert_eq!(
+            naive(&body).values().map(Vec::len).sum::<usize>(),
+            expected.skeleton.n_metrics()
+        );
 
         let mut group = c.benchmark_group("parse/text");
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(shape, |b| b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy)));
+        group.bench_function(shape, |b| {
+            b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy))
+        });
         group.finish();
-        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE).unwrap().take_form().unwrap();
+        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE)
+            .unwrap()
+            .take_form()
+            .unwrap();
         let mut values = vec![0; expected.values.len()];
         assert!(text::parse_along(&form, body.as_bytes(), &mut values));
         assert_eq!(values, expected.values);
         let mut group = c.benchmark_group("parse/along");
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(shape, |b| b.iter(|| text::parse_along(&form, black_box(body.as_bytes()), &mut values)));
+        group.bench_function(shape, |b| {
+            b.iter(|| text::parse_along(&form, black_box(body.as_bytes()), &mut values))
+        });
         group.finish();
         let mut group = c.benchmark_group("parse/naive");
         group.throughput(Throughput::Bytes(body.len() as u64));

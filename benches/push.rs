@@ -1,4 +1,5 @@
-//! A parsed push into stores of different sizes: only new numbers, or new series; beside a map behind a mutex.
+//! A parsed push into stores of different sizes: only new numbers, or new series; beside a map
+//! behind a mutex.
 
 mod common;
 
@@ -16,8 +17,17 @@ fn push(c: &mut Criterion) {
         let mut taken = Vec::new();
         let mut group = c.benchmark_group("push");
         group.bench_function(format!("value_only/{n_groups}_groups"), |b| {
-            let mut next = || (key(random.u64(..n_groups)), families(&fleet_body(random.u64(..))));
-            b.iter_batched(&mut next, |(key, families)| put(&store, &key, families), BatchSize::SmallInput);
+            let mut next = || {
+                (
+                    key(random.u64(..n_groups)),
+                    families(&fleet_body(random.u64(..))),
+                )
+            };
+            b.iter_batched(
+                &mut next,
+                |(key, families)| put(&store, &key, families),
+                BatchSize::SmallInput,
+            );
             // As the assembler does: else the queue of marked slots grows with every sample.
             taken.clear();
             store.take_cut(Consumer::Assembler, &mut taken);
@@ -27,10 +37,18 @@ fn push(c: &mut Criterion) {
             let mut next = || {
                 let n = random.usize(..is_changed.len());
                 is_changed[n] = !is_changed[n];
-                let body = if is_changed[n] { changed_body(1) } else { fleet_body(1) };
+                let body = if is_changed[n] {
+                    changed_body(1)
+                } else {
+                    fleet_body(1)
+                };
                 (key(n as u64), families(&body))
             };
-            b.iter_batched(&mut next, |(key, families)| put(&store, &key, families), BatchSize::SmallInput);
+            b.iter_batched(
+                &mut next,
+                |(key, families)| put(&store, &key, families),
+                BatchSize::SmallInput,
+            );
             taken.clear();
             store.take_cut(Consumer::Assembler, &mut taken);
         });
@@ -38,11 +56,20 @@ fn push(c: &mut Criterion) {
         group.bench_function(format!("locked_map/{n_groups}_groups"), |b| {
             let mut locked_map = locked.lock().unwrap();
             for n in 0..n_groups {
-                locked_map.entry(key(n).labels().clone()).or_insert_with(|| Arc::new(Families::default()));
+                locked_map
+                    .entry(key(n).labels().clone())
+                    .or_insert_with(|| Arc::new(Families::default()));
             }
             drop(locked_map);
-            let mut next = || (key(random.u64(..n_groups)).labels().clone(), families(&fleet_body(random.u64(..))));
-            let put = |(key, families): (LabelSet, Families)| locked.lock().unwrap().insert(key, Arc::new(families));
+            let mut next = || {
+                (
+                    key(random.u64(..n_groups)).labels().clone(),
+                    families(&fleet_body(random.u64(..))),
+                )
+            };
+            let put = |(key, families): (LabelSet, Families)| {
+                locked.lock().unwrap().insert(key, Arc::new(families))
+            };
             b.iter_batched(&mut next, put, BatchSize::SmallInput);
         });
         group.finish();

@@ -1,4 +1,5 @@
-//! A scrape of a fleet after so many pushes, from the marks to the last byte; beside rendering everything.
+//! A scrape of a fleet after so many pushes, from the marks to the last byte; beside rendering
+//! everything.
 
 mod common;
 
@@ -21,17 +22,34 @@ struct Scraper {
 
 impl Scraper {
     fn new() -> Self {
-        let sizes = Sizes { target: 6 << 10, n_threads: 2 };
-        Self { store: store_of(N_GROUPS), assembler: Assembler::new([], sizes), assembly: Assembly::new() }
+        let sizes = Sizes {
+            target: 6 << 10,
+            n_threads: 2,
+        };
+        Self {
+            store: store_of(N_GROUPS),
+            assembler: Assembler::new([], sizes),
+            assembly: Assembly::new(),
+        }
     }
 
     /// All bytes of an exposition that shows everything; how many there are.
     fn scrape(&mut self, gzip: bool) -> usize {
-        if self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1).is_err() {
-            self.assembler.run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
+        if self
+            .assembly
+            .try_current(&self.store, Format::PLAIN, gzip, 1)
+            .is_err()
+        {
+            self.assembler
+                .run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
         }
-        let exposition = self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1).expect("nothing was pushed meanwhile");
-        let mut document = Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[]).expect("asked for");
+        let exposition = self
+            .assembly
+            .try_current(&self.store, Format::PLAIN, gzip, 1)
+            .expect("nothing was pushed meanwhile");
+        let mut document =
+            Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[])
+                .expect("asked for");
         let mut n_bytes = 0;
         while document.has_remaining() {
             n_bytes += document.chunk().len();
@@ -47,7 +65,10 @@ fn render_all(groups: &BTreeMap<u64, Families>) -> Vec<u8> {
     let mut by_name: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
     for (&n, families) in groups {
         for family in families.skeleton.families() {
-            by_name.entry(family.name()).or_default().push((n, family.index()));
+            by_name
+                .entry(family.name())
+                .or_default()
+                .push((n, family.index()));
         }
     }
     for (name, groups_of) in by_name {
@@ -55,28 +76,48 @@ fn render_all(groups: &BTreeMap<u64, Families>) -> Vec<u8> {
             let (families, key) = (&groups[&n], key(n));
             let family = families.skeleton.family(index);
             if i == 0 {
-                write_header(name, family.help(), family.metric_type(), Escaping::Underscores, &mut out);
+                write_header(
+                    name,
+                    family.help(),
+                    family.metric_type(),
+                    Escaping::Underscores,
+                    &mut out,
+                );
             }
-            let template = FamilyTemplate::new(family, &["instance", "job"], true, Escaping::Underscores);
-            template.render(&KeyText::new(key.labels()), &families.values[family.value_range()], &mut out);
+            let template =
+                FamilyTemplate::new(family, &["instance", "job"], true, Escaping::Underscores);
+            template.render(
+                &KeyText::new(key.labels()),
+                &families.values[family.value_range()],
+                &mut out,
+            );
         }
     }
     out
 }
 
 fn scrape(c: &mut Criterion) {
-    let groups: BTreeMap<u64, Families> = (0..N_GROUPS).map(|n| (n, families(&fleet_body(n)))).collect();
+    let groups: BTreeMap<u64, Families> = (0..N_GROUPS)
+        .map(|n| (n, families(&fleet_body(n))))
+        .collect();
     // The plain version lacks the two push times of each group.
     let plain = render_all(&groups);
-    let marker_bytes = |name: &str| (0..N_GROUPS).map(|n| format!("{name}{} ", key(n)).len()).sum::<usize>();
+    let marker_bytes = |name: &str| {
+        (0..N_GROUPS)
+            .map(|n| format!("{name}{} ", key(n)).len())
+            .sum::<usize>()
+    };
     assert!(
         Scraper::new().scrape(false)
-            > plain.len() + marker_bytes("push_time_seconds") + marker_bytes("push_failure_time_seconds")
+            > plain.len()
+                + marker_bytes("push_time_seconds")
+                + marker_bytes("push_failure_time_seconds")
     );
 
     let mut random = fastrand::Rng::with_seed(2);
     let mut group = c.benchmark_group("scrape");
-    // One after the other: a format that was asked for is kept for a while, and costs its share of every round.
+    // One after the other: a format that was asked for is kept for a while, and costs its share of
+    // every round.
     for (encoding, gzip) in [("plain", false), ("gzip", true)] {
         let mut scraper = Scraper::new();
         for n_marked in [0, 1, 1_000] {
@@ -86,10 +127,18 @@ fn scrape(c: &mut Criterion) {
                 let scraper = std::cell::RefCell::new(&mut scraper);
                 let push = || {
                     for _ in 0..n_marked {
-                        put(&scraper.borrow().store, &key(random.u64(..N_GROUPS)), families(&fleet_body(random.u64(..))));
+                        put(
+                            &scraper.borrow().store,
+                            &key(random.u64(..N_GROUPS)),
+                            families(&fleet_body(random.u64(..))),
+                        );
                     }
                 };
-                b.iter_batched(push, |()| scraper.borrow_mut().scrape(gzip), BatchSize::PerIteration);
+                b.iter_batched(
+                    push,
+                    |()| scraper.borrow_mut().scrape(gzip),
+                    BatchSize::PerIteration,
+                );
             });
         }
     }

@@ -5,71 +5,129 @@ use clap::Parser;
 
 /// Accepts pushes of metrics from batch jobs and shows them to Prometheus.
 ///
-/// A drop-in replacement for the Prometheus Pushgateway: the same API, flags and metrics, made for very many concurrent pushers.
+/// A drop-in replacement for the Prometheus Pushgateway: the same API, flags and metrics, made for
+/// very many concurrent pushers.
 ///
 /// Arguments can also be read from a file, one a line: pushgateway @FILE.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pushgateway", version, max_term_width = 100)]
 pub struct Flags {
-    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a port, any that is free. May be
-    /// repeated.
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9091", help_heading = "Web")]
+    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a
+    /// port, any that is free. May be repeated.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        default_value = ":9091",
+        help_heading = "Web"
+    )]
     pub listen_addresses: Vec<String>,
 
     /// Listen on the sockets that systemd passes instead.
-    #[arg(long = "web.systemd-socket", overrides_with = "no_systemd_socket", help_heading = "Web")]
+    #[arg(
+        long = "web.systemd-socket",
+        overrides_with = "no_systemd_socket",
+        help_heading = "Web"
+    )]
     pub systemd_socket: bool,
 
     #[arg(long = "no-web.systemd-socket", hide = true)]
     no_systemd_socket: bool,
 
-    /// File that enables TLS and authentication. Not supported yet: the process does not start with one.
-    #[arg(long = "web.config.file", value_name = "FILE", default_value = "", hide_default_value = true, help_heading = "Web")]
+    /// File that enables TLS and authentication. Not supported yet: the process does not start with
+    /// one.
+    #[arg(
+        long = "web.config.file",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Web"
+    )]
     pub web_config_file: String,
 
     /// Path under which metrics are shown.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", help_heading = "Web")]
+    #[arg(
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        default_value = "/metrics",
+        help_heading = "Web"
+    )]
     pub telemetry_path: String,
 
     /// The URL under which users reach the gateway.
-    #[arg(long = "web.external-url", value_name = "URL", default_value = "", hide_default_value = true, help_heading = "Web")]
+    #[arg(
+        long = "web.external-url",
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Web"
+    )]
     pub external_url: String,
 
     /// Prefix of all paths; without it, the path of --web.external-url.
-    #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "", hide_default_value = true, help_heading = "Web")]
+    #[arg(
+        long = "web.route-prefix",
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Web"
+    )]
     pub route_prefix: String,
 
     /// Allow shutting down with PUT or POST of /-/quit.
-    #[arg(long = "web.enable-lifecycle", overrides_with = "no_enable_lifecycle", help_heading = "Web")]
+    #[arg(
+        long = "web.enable-lifecycle",
+        overrides_with = "no_enable_lifecycle",
+        help_heading = "Web"
+    )]
     pub enable_lifecycle: bool,
 
     #[arg(long = "no-web.enable-lifecycle", hide = true)]
     no_enable_lifecycle: bool,
 
     /// Allow deleting all groups with PUT of /api/v1/admin/wipe.
-    #[arg(long = "web.enable-admin-api", overrides_with = "no_enable_admin_api", help_heading = "Web")]
+    #[arg(
+        long = "web.enable-admin-api",
+        overrides_with = "no_enable_admin_api",
+        help_heading = "Web"
+    )]
     pub enable_admin_api: bool,
 
     #[arg(long = "no-web.enable-admin-api", hide = true)]
     no_enable_admin_api: bool,
 
-    /// File to keep groups in. Not supported yet: groups are kept in memory only, and a warning says so.
-    #[arg(long = "persistence.file", value_name = "FILE", default_value = "", hide_default_value = true, help_heading = "State")]
+    /// File to keep groups in. Not supported yet: groups are kept in memory only, and a warning
+    /// says so.
+    #[arg(
+        long = "persistence.file",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "State"
+    )]
     pub persistence_file: String,
 
     /// How often the file is written, at least: a duration such as 90s or 5m.
     #[arg(long = "persistence.interval", value_name = "DURATION", default_value = "5m", value_parser = parse_duration, help_heading = "State")]
     pub persistence_interval: GoDuration,
 
-    /// Answer every push with 202, also one that contradicts others. It is still not exposed: scrapes never fail.
-    #[arg(long = "push.disable-consistency-check", overrides_with = "no_disable_consistency_check", help_heading = "Pushes")]
+    /// Answer every push with 202, also one that contradicts others. It is still not exposed:
+    /// scrapes never fail.
+    #[arg(
+        long = "push.disable-consistency-check",
+        overrides_with = "no_disable_consistency_check",
+        help_heading = "Pushes"
+    )]
     pub disable_consistency_check: bool,
 
     #[arg(long = "no-push.disable-consistency-check", hide = true)]
     no_disable_consistency_check: bool,
 
     /// Allow any UTF-8 in names of metrics and labels.
-    #[arg(long = "push.enable-utf8-names", overrides_with = "no_enable_utf8_names", help_heading = "Pushes")]
+    #[arg(
+        long = "push.enable-utf8-names",
+        overrides_with = "no_enable_utf8_names",
+        help_heading = "Pushes"
+    )]
     pub enable_utf8_names: bool,
 
     #[arg(long = "no-push.enable-utf8-names", hide = true)]
@@ -84,25 +142,46 @@ pub struct Flags {
     pub decoded_bytes_max: u64,
 
     /// How many times its size the body of a push may decompress to, above 1 MiB.
-    #[arg(long = "limit.decoded-ratio", value_name = "N", default_value_t = 200, help_heading = "Limits")]
+    #[arg(
+        long = "limit.decoded-ratio",
+        value_name = "N",
+        default_value_t = 200,
+        help_heading = "Limits"
+    )]
     pub decoded_ratio_max: u64,
 
-    /// How many series one push may have: lines of the text format, in protobuf metrics with their buckets and quantiles. It may
-    /// have as many families.
-    #[arg(long = "limit.series-per-push", value_name = "N", default_value_t = 1_000_000, help_heading = "Limits")]
+    /// How many series one push may have: lines of the text format, in protobuf metrics with their
+    /// buckets and quantiles. It may have as many families.
+    #[arg(
+        long = "limit.series-per-push",
+        value_name = "N",
+        default_value_t = 1_000_000,
+        help_heading = "Limits"
+    )]
     pub series_per_push_max: usize,
 
     /// How many labels a series may have when it is pushed.
-    #[arg(long = "limit.labels-per-series", value_name = "N", default_value_t = 1024, help_heading = "Limits")]
+    #[arg(
+        long = "limit.labels-per-series",
+        value_name = "N",
+        default_value_t = 1024,
+        help_heading = "Limits"
+    )]
     pub labels_per_series_max: usize,
 
-    /// Most text that one group may be exposed with, reckoned without escapes; at most 256 MiB, because escaped names may make it up
-    /// to ten times as large, and offsets in the exposition have 32 bits.
+    /// Most text that one group may be exposed with, reckoned without escapes; at most 256 MiB,
+    /// because escaped names may make it up to ten times as large, and offsets in the exposition
+    /// have 32 bits.
     #[arg(long = "limit.group-exposition-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(256 << 20), help_heading = "Limits")]
     pub exposition_bytes_max: u64,
 
     /// How many different sets of grouping label names the groups of one job may have.
-    #[arg(long = "limit.shapes-per-job", value_name = "N", default_value_t = 64, help_heading = "Limits")]
+    #[arg(
+        long = "limit.shapes-per-job",
+        value_name = "N",
+        default_value_t = 64,
+        help_heading = "Limits"
+    )]
     pub shapes_per_job_max: usize,
 
     /// Log only events of this severity or above.
@@ -118,17 +197,22 @@ fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=max)
 }
 
-/// The arguments that a file has: one a line, but for comments, which begin with `#`. A line is taken as it is, so an empty one is an
-/// empty argument, which nothing expects.
+/// The arguments that a file has: one a line, but for comments, which begin with `#`. A line is
+/// taken as it is, so an empty one is an empty argument, which nothing expects.
 pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
-    text.lines().filter(|line| !line.starts_with('#')).map(|line| argfile::Argument::parse_ref(line, prefix)).collect()
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| argfile::Argument::parse_ref(line, prefix))
+        .collect()
 }
 
-/// What is wrong with the arguments, in one line: what clap says before it tells the usage, tips included.
+/// What is wrong with the arguments, in one line: what clap says before it tells the usage, tips
+/// included.
 pub fn error_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let said =
-        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let said = text.lines().map(str::trim).take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
     let mut out = String::new();
     for line in said.filter(|line| !line.is_empty()) {
         match line.strip_prefix("tip: ") {
@@ -138,7 +222,15 @@ pub fn error_line(error: &clap::Error) -> String {
         }
     }
     // An argument may have anything in it.
-    out.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    out.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// A duration, and how Go writes it.
@@ -160,18 +252,40 @@ fn parse_duration(text: &str) -> Result<GoDuration, String> {
         return Ok(GoDuration { nanoseconds: 0 });
     }
     // The micro sign and the Greek letter.
-    let units = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    let units = [
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("μs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 60e9),
+        ("h", 3600e9),
+    ];
     let (mut rest, mut total) = (unsigned, 0.0);
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(error)?;
         let (number, after) = rest.split_at(digits);
-        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_len = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_len);
-        let (_, factor) = units.iter().find(|(known, _)| *known == unit).ok_or_else(error)?;
+        let (_, factor) = units
+            .iter()
+            .find(|(known, _)| *known == unit)
+            .ok_or_else(error)?;
         total += number.parse::<f64>().map_err(|_| error())? * factor;
         rest = after;
     }
-    if unsigned.is_empty() || total > 9e18 { Err(error()) } else { Ok(GoDuration { nanoseconds: (sign * total) as i64 }) }
+    if unsigned.is_empty() || total > 9e18 {
+        Err(error())
+    } else {
+        Ok(GoDuration {
+            nanoseconds: (sign * total) as i64,
+        })
+    }
 }
 
 /// As Go writes durations of whole milliseconds: `1m30s`, `5m0s`, `250ms`.
@@ -180,8 +294,10 @@ impl std::fmt::Display for GoDuration {
         if self.nanoseconds < 0 {
             f.write_str("-")?;
         }
-        let (seconds, fraction) =
-            (self.nanoseconds.unsigned_abs() / 1_000_000_000, self.nanoseconds.unsigned_abs() % 1_000_000_000);
+        let (seconds, fraction) = (
+            self.nanoseconds.unsigned_abs() / 1_000_000_000,
+            self.nanoseconds.unsigned_abs() % 1_000_000_000,
+        );
         if seconds == 0 && fraction > 0 {
             return match fraction {
                 ..1_000 => write!(f, "{fraction}ns"),
@@ -189,7 +305,11 @@ impl std::fmt::Display for GoDuration {
                 _ => write!(f, "{}ms", fraction as f64 / 1e6),
             };
         }
-        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, (seconds % 60) as f64 + fraction as f64 / 1e9);
+        let (hours, minutes, seconds) = (
+            seconds / 3600,
+            seconds / 60 % 60,
+            (seconds % 60) as f64 + fraction as f64 / 1e9,
+        );
         if hours > 0 {
             write!(f, "{hours}h")?;
         }
@@ -208,15 +328,22 @@ impl Flags {
             ("log.format", lower(&self.log_format)),
             ("log.level", lower(&self.log_level)),
             ("persistence.file", self.persistence_file.clone()),
-            ("persistence.interval", self.persistence_interval.to_string()),
-            ("push.disable-consistency-check", self.disable_consistency_check.to_string()),
+            (
+                "persistence.interval",
+                self.persistence_interval.to_string(),
+            ),
+            (
+                "push.disable-consistency-check",
+                self.disable_consistency_check.to_string(),
+            ),
             ("push.enable-utf8-names", self.enable_utf8_names.to_string()),
             ("web.config.file", self.web_config_file.clone()),
             ("web.enable-admin-api", self.enable_admin_api.to_string()),
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.external-url", self.external_url.clone()),
             ("web.listen-address", self.listen_addresses.join(",")),
-            // With its default filled in; an external URL that is none ends the process before anybody asks.
+            // With its default filled in; an external URL that is none ends the process before
+            // anybody asks.
             ("web.route-prefix", self.prefix().unwrap_or_default()),
             ("web.systemd-socket", self.systemd_socket.to_string()),
             ("web.telemetry-path", self.telemetry_path.clone()),
@@ -232,9 +359,17 @@ impl Flags {
     /// The external URL is none.
     pub fn prefix(&self) -> Result<String, String> {
         let external = self.external_path()?;
-        let prefix = if self.route_prefix.is_empty() { &external } else { &self.route_prefix };
+        let prefix = if self.route_prefix.is_empty() {
+            &external
+        } else {
+            &self.route_prefix
+        };
         let prefix = prefix.trim_matches('/');
-        Ok(if prefix.is_empty() { String::new() } else { format!("/{prefix}") })
+        Ok(if prefix.is_empty() {
+            String::new()
+        } else {
+            format!("/{prefix}")
+        })
     }
 
     /// The path of the external URL.
@@ -243,7 +378,9 @@ impl Flags {
         if url.is_empty() {
             return Ok(String::new());
         }
-        let uri: hyper::Uri = url.parse().map_err(|error| format!("--web.external-url={url}: {error}"))?;
+        let uri: hyper::Uri = url
+            .parse()
+            .map_err(|error| format!("--web.external-url={url}: {error}"))?;
         Ok(uri.path().to_owned())
     }
 }
@@ -268,7 +405,10 @@ mod tests {
             ("5μs", "5µs"),
             ("1s1s", "2s"),
         ] {
-            assert_eq!(parse_duration(text).map(|duration| duration.to_string()), Ok(shown.to_owned()));
+            assert_eq!(
+                parse_duration(text).map(|duration| duration.to_string()),
+                Ok(shown.to_owned())
+            );
         }
         for bad in ["", "5", "m", "5x", "-", "+", "--1s", ".s", "1e3s", " 1s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
@@ -282,16 +422,23 @@ mod tests {
                 argfile::Argument::PassThrough(argument) => argument.into_string().unwrap(),
                 argfile::Argument::Path(path) => format!("file {}", path.display()),
             };
-            arguments_of_file(text, argfile::PREFIX).into_iter().map(of).collect()
+            arguments_of_file(text, argfile::PREFIX)
+                .into_iter()
+                .map(of)
+                .collect()
         };
-        assert_eq!(arguments("# x\n--log.level\r\ninfo\n#--log.format=json\n@more"), ["--log.level", "info", "file more"]);
+        assert_eq!(
+            arguments("# x\n--log.level\r\ninfo\n#--log.format=json\n@more"),
+            ["--log.level", "info", "file more"]
+        );
         assert_eq!(arguments("\n # x\n"), ["", " # x"]);
     }
 
     #[test]
     fn errors_of_flags_are_one_line() {
         let check = |args: &[&str], line: &str| {
-            let error = Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args)).unwrap_err();
+            let error =
+                Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args)).unwrap_err();
             assert_eq!(error_line(&error), line);
         };
         check(&["--foo"], "unexpected argument '--foo' found");
@@ -300,8 +447,14 @@ mod tests {
             "unexpected argument '--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'",
         );
         check(&["x\ny\x1b"], "unexpected argument 'x y' found");
-        check(&["--web.listen-address"], "a value is required for '--web.listen-address <ADDRESS>' but none was supplied");
-        check(&["--log.format=JSON"], "invalid value 'JSON' for '--log.format <FORMAT>' [possible values: logfmt, json]");
+        check(
+            &["--web.listen-address"],
+            "a value is required for '--web.listen-address <ADDRESS>' but none was supplied",
+        );
+        check(
+            &["--log.format=JSON"],
+            "invalid value 'JSON' for '--log.format <FORMAT>' [possible values: logfmt, json]",
+        );
         check(
             &["--persistence.interval=soon"],
             "invalid value 'soon' for '--persistence.interval <DURATION>': \"soon\" is no duration such as 90s or 1h30m",
@@ -310,21 +463,62 @@ mod tests {
 
     #[test]
     fn flags_are_written_as_for_the_reference() {
-        let flags = |args: &[&str]| Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args));
-        let parsed = flags(&["--web.enable-lifecycle", "--web.listen-address=:1", "--web.listen-address", ":2"]).unwrap();
+        let flags =
+            |args: &[&str]| Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args));
+        let parsed = flags(&[
+            "--web.enable-lifecycle",
+            "--web.listen-address=:1",
+            "--web.listen-address",
+            ":2",
+        ])
+        .unwrap();
         assert!(parsed.enable_lifecycle);
         assert_eq!(parsed.listen_addresses, [":1", ":2"]);
-        assert!(!flags(&["--web.enable-lifecycle", "--no-web.enable-lifecycle"]).unwrap().enable_lifecycle);
+        assert!(
+            !flags(&["--web.enable-lifecycle", "--no-web.enable-lifecycle"])
+                .unwrap()
+                .enable_lifecycle
+        );
         assert!(flags(&["--web.telemetry-path=/one", "--web.telemetry-path=/two"]).is_err());
         assert!(flags(&["--no.such.flag"]).is_err());
-        assert!(flags(&["--limit.group-exposition-bytes=268435456", "--limit.body-bytes=1073741824"]).is_ok());
+        assert!(
+            flags(&[
+                "--limit.group-exposition-bytes=268435456",
+                "--limit.body-bytes=1073741824"
+            ])
+            .is_ok()
+        );
         assert!(flags(&["--limit.group-exposition-bytes=268435457"]).is_err());
         assert!(flags(&["--limit.decoded-body-bytes=1073741825"]).is_err());
-        assert_eq!(flags(&["--log.level=WARN"]).unwrap().log_level, LogLevel::Warn);
-        assert_eq!(flags(&["--web.listen-address="]).unwrap().listen_addresses, [""]);
-        assert_eq!(flags(&["--web.external-url=http://x.test/p/"]).unwrap().prefix(), Ok("/p".to_owned()));
-        assert_eq!(flags(&["--web.external-url=/only/path"]).unwrap().prefix(), Ok("/only/path".to_owned()));
-        assert_eq!(flags(&["--web.external-url=http://x/p", "--web.route-prefix=/"]).unwrap().prefix(), Ok(String::new()));
-        assert!(flags(&["--web.external-url=http://[::1"]).unwrap().prefix().is_err());
+        assert_eq!(
+            flags(&["--log.level=WARN"]).unwrap().log_level,
+            LogLevel::Warn
+        );
+        assert_eq!(
+            flags(&["--web.listen-address="]).unwrap().listen_addresses,
+            [""]
+        );
+        assert_eq!(
+            flags(&["--web.external-url=http://x.test/p/"])
+                .unwrap()
+                .prefix(),
+            Ok("/p".to_owned())
+        );
+        assert_eq!(
+            flags(&["--web.external-url=/only/path"]).unwrap().prefix(),
+            Ok("/only/path".to_owned())
+        );
+        assert_eq!(
+            flags(&["--web.external-url=http://x/p", "--web.route-prefix=/"])
+                .unwrap()
+                .prefix(),
+            Ok(String::new())
+        );
+        assert!(
+            flags(&["--web.external-url=http://[::1"])
+                .unwrap()
+                .prefix()
+                .is_err()
+        );
     }
 }

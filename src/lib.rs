@@ -1,6 +1,7 @@
 //! A drop-in replacement for the Prometheus Pushgateway.
 //!
-//! Modules in reading order, each using only those above it unless the map in `README.md` says otherwise:
+//! Modules in reading order, each using only those above it unless the map in `README.md` says
+//! otherwise:
 //!
 //! | module       | what it holds                                                                 |
 //! |--------------|-------------------------------------------------------------------------------|
@@ -16,7 +17,8 @@
 //!
 //! What always holds:
 //!
-//! - `model`, `exposition`, `store` and `scrape` do no I/O, never await and never read the clock: bytes and times are arguments.
+//! - `model`, `exposition`, `store` and `scrape` do no I/O, never await and never read the clock:
+//!   bytes and times are arguments.
 //! - A published snapshot is never written again. Readers never wait for writers.
 //! - Status codes are chosen in `http` alone.
 

@@ -16,7 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Has the allocator give back to the system what the calling thread has freed.
 #[expect(unsafe_code, reason = "a function of a C library")]
 fn release_memory() {
-    // SAFETY: mi_collect may be called by any thread at any time; it only looks at memory that is free.
+    // SAFETY: mi_collect may be called by any thread at any time; it only looks at memory that is
+    // free.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
     };
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        // Help and version were asked for, and go to standard output; anything else is a mistake, and one as for the reference.
+        // Help and version were asked for, and go to standard output; anything else is a mistake,
+        // and one as for the reference.
         Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
         Err(asked) => {
             let _ = asked.print();
@@ -53,40 +55,72 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let prefix = flags.prefix()?;
     let telemetry_path = &flags.telemetry_path;
     if !telemetry_path.starts_with('/') {
-        return Err(format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into());
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into(),
+        );
     }
     let routes = Routes::new(&prefix, telemetry_path);
     if routes.is_telemetry_taken() {
-        return Err(format!("--web.telemetry-path={telemetry_path} is where something else is").into());
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
+        );
     }
     if !flags.web_config_file.is_empty() {
         // To go on without the protection that was asked for would be worse than not to go on.
-        return Err(format!("--web.config.file={} is not supported yet", flags.web_config_file).into());
+        return Err(format!(
+            "--web.config.file={} is not supported yet",
+            flags.web_config_file
+        )
+        .into());
     }
     if !flags.persistence_file.is_empty() {
-        tracing::warn!(file = flags.persistence_file, "groups are kept in memory only: --persistence.file is not supported yet");
+        tracing::warn!(
+            file = flags.persistence_file,
+            "groups are kept in memory only: --persistence.file is not supported yet"
+        );
     }
     raise_open_files();
     let options = Options {
-        routes: if flags.enable_admin_api { routes.with_admin() } else { routes },
-        names: if flags.enable_utf8_names { NameScheme::Utf8 } else { NameScheme::Legacy },
+        routes: if flags.enable_admin_api {
+            routes.with_admin()
+        } else {
+            routes
+        },
+        names: if flags.enable_utf8_names {
+            NameScheme::Utf8
+        } else {
+            NameScheme::Legacy
+        },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
         decoded_ratio_max: flags.decoded_ratio_max,
-        limits: Limits { series_max: flags.series_per_push_max, labels_max: flags.labels_per_series_max },
+        limits: Limits {
+            series_max: flags.series_per_push_max,
+            labels_max: flags.labels_per_series_max,
+        },
         shapes_per_job_max: flags.shapes_per_job_max,
         exposition_bytes_max: flags.exposition_bytes_max,
         flags: flags.shown(),
         release_memory,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let listeners = if flags.systemd_socket { Listeners::from_systemd()? } else { Listeners::bind(&flags.listen_addresses)? };
+        let listeners = if flags.systemd_socket {
+            Listeners::from_systemd()?
+        } else {
+            Listeners::bind(&flags.listen_addresses)?
+        };
         let gateway = Gateway::start(options)?;
-        // Before anybody is told that it listens: a signal that comes then has to find a process that knows what to do.
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // Before anybody is told that it listens: a signal that comes then has to find a process
+        // that knows what to do.
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
         for address in listeners.addresses() {
             tracing::info!(%address, "listening");
@@ -115,7 +149,15 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
+    if setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .is_err()
+    {
         tracing::warn!(limit = ?limit.current, "cannot raise the limit of open files");
     }
 }

@@ -1,5 +1,5 @@
-//! The seam between the lock-free protocols and what they stand on: the standard library, arc-swap, crossbeam and papaya in the
-//! product, stand-ins made of loom's atomics under `cfg(gateway_loom)`.
+//! The seam between the lock-free protocols and what they stand on: the standard library, arc-swap,
+//! crossbeam and papaya in the product, stand-ins made of loom's atomics under `cfg(gateway_loom)`.
 //!
 //! The stand-ins order as much as the real ones promise, and no more:
 //!
@@ -10,11 +10,13 @@
 //! |                  | of the slot's state that `pop` acquires); `is_empty` and `len` look at the ends, `SeqCst`            |
 //! | [`Registry`]     | papaya: whoever finds an entry sees what happened before it was inserted (a `Release` publication)    |
 //!
-//! Loom remembers one last access of a thread for each atomic, so a load that is followed by a compare-exchange of the same thread
-//! hides an earlier load of another thread. Reading for update therefore is an operation of its own here ([`Word::load_for_update`],
-//! [`Published::load_for_update`]): under loom a compare-exchange that changes nothing. Queues and registries load their own atomics
-//! and change them within one operation, or in two operations of one thread: each of their operations takes a turn first (`Turn`),
-//! so that loom tries them in every order.
+//! Loom remembers one last access of a thread for each atomic, so a load that is followed by a
+//! compare-exchange of the same thread hides an earlier load of another thread. Reading for update
+//! therefore is an operation of its own here ([`Word::load_for_update`],
+//! [`Published::load_for_update`]): under loom a compare-exchange that changes nothing. Queues and
+//! registries load their own atomics and change them within one operation, or in two operations of
+//! one thread: each of their operations takes a turn first (`Turn`), so that loom tries them in
+//! every order.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -56,9 +58,9 @@ impl Word {
         }
     }
 
-    /// Replaces the word by `next` of it, again and again until nobody came between; returns the word that was replaced. `next` says
-    /// no by an error, and the word stays. `AcqRel`: the new word carries what happened before, and its writer sees what the old one
-    /// carried.
+    /// Replaces the word by `next` of it, again and again until nobody came between; returns the
+    /// word that was replaced. `next` says no by an error, and the word stays. `AcqRel`: the new
+    /// word carries what happened before, and its writer sees what the old one carried.
     ///
     /// # Errors
     ///
@@ -66,7 +68,10 @@ impl Word {
     pub fn update<E>(&self, mut next: impl FnMut(u64) -> Result<u64, E>) -> Result<u64, E> {
         let mut current = self.load_for_update();
         loop {
-            match self.0.compare_exchange(current, next(current)?, AcqRel, Acquire) {
+            match self
+                .0
+                .compare_exchange(current, next(current)?, AcqRel, Acquire)
+            {
                 Ok(replaced) => return Ok(replaced),
                 Err(found) => current = found,
             }
@@ -75,7 +80,9 @@ impl Word {
 
     /// One attempt to replace `current` by `next`: `AcqRel`.
     pub fn replace(&self, current: u64, next: u64) -> bool {
-        self.0.compare_exchange(current, next, AcqRel, Acquire).is_ok()
+        self.0
+            .compare_exchange(current, next, AcqRel, Acquire)
+            .is_ok()
     }
 
     /// Sets bits, always by a read-modify-write; returns the word before: `AcqRel`.
@@ -119,7 +126,8 @@ pub trait Keyed {
     fn key(&self) -> &Self::Key;
 }
 
-/// Hashes of keys and label sets, seeded once for the process so that nobody can choose colliding keys.
+/// Hashes of keys and label sets, seeded once for the process so that nobody can choose colliding
+/// keys.
 pub fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
     use std::sync::OnceLock;
     static SEEDS: OnceLock<ahash::RandomState> = OnceLock::new();
@@ -207,11 +215,13 @@ mod real {
 
     /// Entries by key, found, added and removed without waiting for anybody.
     ///
-    /// In shards, so that growing copies one part at a time and counters are not shared by all cores.
+    /// In shards, so that growing copies one part at a time and counters are not shared by all
+    /// cores.
     pub struct Registry<T: Keyed>(Box<[HashMap<Entry<T>, (), Plain>]>);
 
     const N_SHARDS: usize = 64;
-    /// After about so many new entries what a shard has outgrown is looked after: see [`Registry::flush`].
+    /// After about so many new entries what a shard has outgrown is looked after: see
+    /// [`Registry::flush`].
     const NEW_ENTRIES: u64 = 1024;
 
     struct Entry<T> {
@@ -272,7 +282,11 @@ mod real {
 
     impl<T: Keyed> Default for Registry<T> {
         fn default() -> Self {
-            Self((0..N_SHARDS).map(|_| HashMap::with_hasher(Plain::default())).collect())
+            Self(
+                (0..N_SHARDS)
+                    .map(|_| HashMap::with_hasher(Plain::default()))
+                    .collect(),
+            )
         }
     }
 
@@ -286,7 +300,9 @@ mod real {
         pub fn get(&self, key: &T::Key) -> Option<Arc<T>> {
             let hash = hash_of(key);
             let shard = self.shard(hash).pin();
-            shard.get_key_value(&Query::<T> { hash, key }).map(|(entry, ())| Arc::clone(&entry.value))
+            shard
+                .get_key_value(&Query::<T> { hash, key })
+                .map(|(entry, ())| Arc::clone(&entry.value))
         }
 
         /// The entry with this key, else the one that `make` makes; and whether that was added.
@@ -300,8 +316,18 @@ mod real {
             }
             let made = Arc::new(make());
             loop {
-                if shard.try_insert(Entry { hash, value: Arc::clone(&made) }, ()).is_ok() {
-                    // Now and then, as bits say that choose neither the shard nor the place in it: the table that this thread replaced.
+                if shard
+                    .try_insert(
+                        Entry {
+                            hash,
+                            value: Arc::clone(&made),
+                        },
+                        (),
+                    )
+                    .is_ok()
+                {
+                    // Now and then, as bits say that choose neither the shard nor the place in it:
+                    // the table that this thread replaced.
                     if (hash >> 50) % NEW_ENTRIES == 0 {
                         map.guard().flush();
                     }
@@ -319,11 +345,15 @@ mod real {
             let (hash, key) = (hash_of(entry.key()), entry.key());
             let query = Query::<T> { hash, key };
             // Another one under the same key, or none, is what was wanted as well.
-            let _ = self.shard(hash).pin().remove_if(&query, |found, ()| Arc::ptr_eq(&found.value, entry));
+            let _ = self
+                .shard(hash)
+                .pin()
+                .remove_if(&query, |found, ()| Arc::ptr_eq(&found.value, entry));
         }
 
-        /// Has freed what the calling thread has removed, as soon as nobody looks at it. The map keeps some dozens of entries a shard and
-        /// thread until there are more of them, and outgrown tables with them: each keeps a page of the allocator from being given back.
+        /// Has freed what the calling thread has removed, as soon as nobody looks at it. The map
+        /// keeps some dozens of entries a shard and thread until there are more of them, and
+        /// outgrown tables with them: each keeps a page of the allocator from being given back.
         pub fn flush(&self) {
             self.0.iter().for_each(|shard| shard.guard().flush());
         }
@@ -339,8 +369,8 @@ mod real {
 
 #[cfg(gateway_loom)]
 mod loomed {
-    //! Values lie in plain vectors behind a standard mutex that loom does not see and that no model waits for; which of them is
-    //! visible is said by loom's atomics alone.
+    //! Values lie in plain vectors behind a standard mutex that loom does not see and that no model
+    //! waits for; which of them is visible is said by loom's atomics alone.
 
     use super::Keyed;
     use loom::sync::atomic::AtomicUsize;
@@ -352,15 +382,18 @@ mod loomed {
     pub use loom::sync::atomic::fence;
     pub use loom::thread::yield_now;
 
-    /// Whose turn it is, for loom's eyes: a compare-exchange that changes nothing, on an atomic that nothing else is done with. Loom
-    /// then sees that two operations depend on each other even where they only load, and tries both orders. Relaxed and without a
-    /// store: it orders nothing, and what the operations load stays as old as their own orderings allow.
+    /// Whose turn it is, for loom's eyes: a compare-exchange that changes nothing, on an atomic
+    /// that nothing else is done with. Loom then sees that two operations depend on each other even
+    /// where they only load, and tries both orders. Relaxed and without a store: it orders nothing,
+    /// and what the operations load stays as old as their own orderings allow.
     #[derive(Debug, Default)]
     struct Turn(AtomicUsize);
 
     impl Turn {
         fn take(&self) {
-            let _ = self.0.compare_exchange(usize::MAX, usize::MAX, Relaxed, Relaxed);
+            let _ = self
+                .0
+                .compare_exchange(usize::MAX, usize::MAX, Relaxed, Relaxed);
         }
     }
 
@@ -412,7 +445,10 @@ mod loomed {
         }
 
         fn loaded(&self, index: usize) -> Loaded<T> {
-            Loaded { value: self.heap.get(index), index }
+            Loaded {
+                value: self.heap.get(index),
+                index,
+            }
         }
 
         pub fn load(&self) -> Loaded<T> {
@@ -420,7 +456,10 @@ mod loomed {
         }
 
         pub fn load_for_update(&self) -> Loaded<T> {
-            match self.current.compare_exchange(usize::MAX, usize::MAX, AcqRel, Acquire) {
+            match self
+                .current
+                .compare_exchange(usize::MAX, usize::MAX, AcqRel, Acquire)
+            {
                 Ok(index) | Err(index) => self.loaded(index),
             }
         }
@@ -430,7 +469,9 @@ mod loomed {
         }
 
         pub fn replace(&self, base: &Loaded<T>, next: Arc<T>) -> bool {
-            self.current.compare_exchange(base.index, self.heap.put(next), AcqRel, Acquire).is_ok()
+            self.current
+                .compare_exchange(base.index, self.heap.put(next), AcqRel, Acquire)
+                .is_ok()
         }
     }
 
@@ -450,7 +491,13 @@ mod loomed {
         fn default() -> Self {
             let places = (0..N_PLACES).map(|_| AtomicUsize::new(0)).collect();
             let (head, tail) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            Self { turn: Turn::default(), heap: Heap::new(), places, head, tail }
+            Self {
+                turn: Turn::default(),
+                heap: Heap::new(),
+                places,
+                head,
+                tail,
+            }
         }
     }
 
@@ -493,8 +540,9 @@ mod loomed {
         }
     }
 
-    /// Lists that only grow at their heads; an entry that was removed is passed over. The key says which list an entry stands in: as
-    /// in the real one, what happens to one key mostly orders nothing for another.
+    /// Lists that only grow at their heads; an entry that was removed is passed over. The key says
+    /// which list an entry stands in: as in the real one, what happens to one key mostly orders
+    /// nothing for another.
     pub struct Registry<T: Keyed> {
         heap: Heap<Node<T>>,
         lists: [List; N_LISTS],
@@ -517,18 +565,26 @@ mod loomed {
 
     impl<T> Clone for Node<T> {
         fn clone(&self) -> Self {
-            Self { value: Arc::clone(&self.value), next: self.next, is_removed: Arc::clone(&self.is_removed) }
+            Self {
+                value: Arc::clone(&self.value),
+                next: self.next,
+                is_removed: Arc::clone(&self.is_removed),
+            }
         }
     }
 
     impl<T: Keyed> Default for Registry<T> {
         fn default() -> Self {
-            Self { heap: Heap::new(), lists: Default::default() }
+            Self {
+                heap: Heap::new(),
+                lists: Default::default(),
+            }
         }
     }
 
     impl<T: Keyed> Registry<T> {
-        /// Not by `hash_of`, whose seeds differ from run to run: a model explores the same executions whenever it is run.
+        /// Not by `hash_of`, whose seeds differ from run to run: a model explores the same
+        /// executions whenever it is run.
         fn list(&self, key: &T::Key) -> &List {
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
@@ -549,7 +605,8 @@ mod loomed {
         }
 
         pub fn get(&self, key: &T::Key) -> Option<Arc<T>> {
-            self.find(self.list(key).head.load(Acquire), key).map(|node| node.value)
+            self.find(self.list(key).head.load(Acquire), key)
+                .map(|node| node.value)
         }
 
         pub fn get_or_insert(&self, key: &T::Key, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
@@ -561,7 +618,11 @@ mod loomed {
             let made = Arc::new(make());
             loop {
                 let is_removed = Arc::new(AtomicUsize::new(0));
-                let index = self.heap.put(Node { value: Arc::clone(&made), next: head, is_removed });
+                let index = self.heap.put(Node {
+                    value: Arc::clone(&made),
+                    next: head,
+                    is_removed,
+                });
                 match list.head.compare_exchange(head, index + 1, AcqRel, Acquire) {
                     Ok(_) => return (made, true),
                     Err(found) => head = found,
@@ -604,7 +665,8 @@ mod loomed {
     }
 }
 
-/// A guess that only serves texts for people: nobody concludes anything from it, so it is no part of any protocol.
+/// A guess that only serves texts for people: nobody concludes anything from it, so it is no part
+/// of any protocol.
 #[derive(Debug)]
 pub struct Hint<T>(std::sync::Mutex<Option<Arc<T>>>);
 

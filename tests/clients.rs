@@ -9,31 +9,48 @@ use std::path::Path;
 use std::process::Command;
 
 fn script(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/e2e")
+        .join(name)
 }
 
 /// Runs a command to its end; what it said if it failed.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| error.to_string())?;
-    let said = || String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
-    if output.status.success() { Ok(()) } else { Err(said()) }
+    let said = || {
+        String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+    };
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(said())
+    }
 }
 
 #[test]
 fn the_python_client_pushes_adds_and_deletes() {
-    let Some(python) = program("python3", "apt-get install python3 python3-venv") else { return };
+    let Some(python) = program("python3", "apt-get install python3 python3-venv") else {
+        return;
+    };
     let dir = TempDir::new("python");
     let venv = dir.0.join("venv");
     let in_venv = venv.join("bin/python");
     let installed = run(Command::new(python).args(["-m", "venv"]).arg(&venv)).and_then(|()| {
         let packages = ["prometheus-client", "python-snappy"];
-        run(Command::new(&in_venv).args(["-m", "pip", "install", "--quiet"]).args(packages))
+        run(Command::new(&in_venv)
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(packages))
     });
     if let Err(error) = installed {
-        return missing(&format!("prometheus-client cannot be installed by pip into a venv (python3-venv): {error}"));
+        return missing(&format!(
+            "prometheus-client cannot be installed by pip into a venv (python3-venv): {error}"
+        ));
     }
     let gateway = Gateway::start();
-    run(Command::new(&in_venv).arg(script("push.py")).arg(gateway.url())).expect("the client is content");
+    run(Command::new(&in_venv)
+        .arg(script("push.py"))
+        .arg(gateway.url()))
+    .expect("the client is content");
     let scrape = gateway.scrape();
     for line in [
         r#"python_last_success{instance="",job="python"} 7.5"#,
@@ -45,38 +62,74 @@ fn the_python_client_pushes_adds_and_deletes() {
         r#"python_added{instance="",job="python_gzip"} 1"#,
         r#"python_added{instance="",job="python_snappy"} 1"#,
     ] {
-        assert!(scrape.contains(&format!("{line}\n")), "{line} is not in\n{scrape}");
+        assert!(
+            scrape.contains(&format!("{line}\n")),
+            "{line} is not in\n{scrape}"
+        );
     }
     assert!(!scrape.contains("python_gone"));
 }
 
 #[test]
 fn the_node_client_pushes_adds_and_deletes() {
-    let (Some(node), Some(npm)) = (program("node", "apt-get install nodejs"), program("npm", "apt-get install npm")) else {
+    let (Some(node), Some(npm)) = (
+        program("node", "apt-get install nodejs"),
+        program("npm", "apt-get install npm"),
+    ) else {
         return;
     };
     let dir = TempDir::new("node");
-    let install = ["install", "--silent", "--no-audit", "--no-fund", "prom-client"];
+    let install = [
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "prom-client",
+    ];
     if let Err(error) = run(Command::new(npm).args(install).current_dir(&dir.0)) {
         return missing(&format!("npm cannot install prom-client: {error}"));
     }
     let gateway = Gateway::start();
     std::fs::copy(script("push.js"), dir.0.join("push.js")).unwrap();
-    run(Command::new(node).arg("push.js").arg(gateway.url()).current_dir(&dir.0)).expect("the client is content");
-    assert_eq!(gateway.lines("node_last_success"), [r#"node_last_success{instance="",job="node",kind="a b"} 7.5"#]);
-    assert_eq!(gateway.lines("node_added_total"), [r#"node_added_total{instance="",job="node",kind="a b",l="x"} 2"#]);
+    run(Command::new(node)
+        .arg("push.js")
+        .arg(gateway.url())
+        .current_dir(&dir.0))
+    .expect("the client is content");
+    assert_eq!(
+        gateway.lines("node_last_success"),
+        [r#"node_last_success{instance="",job="node",kind="a b"} 7.5"#]
+    );
+    assert_eq!(
+        gateway.lines("node_added_total"),
+        [r#"node_added_total{instance="",job="node",kind="a b",l="x"} 2"#]
+    );
 }
 
 #[test]
 fn the_go_client_pushes_adds_and_deletes() {
-    let Some(go) = program("go", "apt-get install golang-go golang-github-prometheus-client-golang-dev") else { return };
+    let Some(go) = program(
+        "go",
+        "apt-get install golang-go golang-github-prometheus-client-golang-dev",
+    ) else {
+        return;
+    };
     let dir = TempDir::new("go");
     let binary = dir.0.join("push");
     let mut build = Command::new(go);
     // Debian's packages are a GOPATH.
-    build.envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "-buildvcs=false")]);
+    build.envs([
+        ("GO111MODULE", "off"),
+        ("GOPATH", "/usr/share/gocode"),
+        ("GOFLAGS", "-buildvcs=false"),
+    ]);
     build.env("GOCACHE", dir.0.join("cache"));
-    if let Err(error) = run(build.arg("build").arg("-o").arg(&binary).arg(script("push.go"))) {
+    if let Err(error) = run(build
+        .arg("build")
+        .arg("-o")
+        .arg(&binary)
+        .arg(script("push.go")))
+    {
         return missing(&format!(
             "client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"
         ));
@@ -84,9 +137,18 @@ fn the_go_client_pushes_adds_and_deletes() {
     let gateway = Gateway::start();
     run(Command::new(binary).arg(gateway.url())).expect("the client is content");
     let labels = r#"instance="",job="golang",path="/var/tmp""#;
-    assert_eq!(gateway.lines("go_client_last_success"), [format!("go_client_last_success{{{labels}}} 7.5")]);
-    assert_eq!(gateway.lines("go_client_added_total"), [format!("go_client_added_total{{{labels}}} 1")]);
-    assert_eq!(gateway.lines("go_client_seconds_count"), [format!("go_client_seconds_count{{{labels}}} 1")]);
+    assert_eq!(
+        gateway.lines("go_client_last_success"),
+        [format!("go_client_last_success{{{labels}}} 7.5")]
+    );
+    assert_eq!(
+        gateway.lines("go_client_added_total"),
+        [format!("go_client_added_total{{{labels}}} 1")]
+    );
+    assert_eq!(
+        gateway.lines("go_client_seconds_count"),
+        [format!("go_client_seconds_count{{{labels}}} 1")]
+    );
 }
 
 #[test]
@@ -98,17 +160,37 @@ fn the_rust_client_pushes_and_adds() {
     let counter = prometheus::IntCounter::new("rust_added_total", "Added.").unwrap();
     counter.inc();
     let key = || labels! {"kind".to_owned() => "a b".to_owned()};
-    push_collector("rust", key(), &gateway.url(), vec![Box::new(gauge.clone())], None).unwrap();
+    push_collector(
+        "rust",
+        key(),
+        &gateway.url(),
+        vec![Box::new(gauge.clone())],
+        None,
+    )
+    .unwrap();
     push_add_collector("rust", key(), &gateway.url(), vec![Box::new(counter)], None).unwrap();
-    assert_eq!(gateway.lines("rust_last_success"), [r#"rust_last_success{instance="",job="rust",kind="a b"} 7.5"#]);
-    assert_eq!(gateway.lines("rust_added_total"), [r#"rust_added_total{instance="",job="rust",kind="a b"} 1"#]);
+    assert_eq!(
+        gateway.lines("rust_last_success"),
+        [r#"rust_last_success{instance="",job="rust",kind="a b"} 7.5"#]
+    );
+    assert_eq!(
+        gateway.lines("rust_added_total"),
+        [r#"rust_added_total{instance="",job="rust",kind="a b"} 1"#]
+    );
     let registry = Registry::new();
     registry.register(Box::new(gauge)).unwrap();
     push_metrics("rust", key(), &gateway.url(), registry.gather(), None).unwrap();
     assert_eq!(gateway.lines("rust_added_total"), [""; 0]);
     // What the client writes as text is what it pushes as protobuf.
     let mut text = Vec::new();
-    prometheus::TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
-    assert_eq!(gateway.put("/metrics/job/text", std::str::from_utf8(&text).unwrap()).status, 200);
+    prometheus::TextEncoder::new()
+        .encode(&registry.gather(), &mut text)
+        .unwrap();
+    assert_eq!(
+        gateway
+            .put("/metrics/job/text", std::str::from_utf8(&text).unwrap())
+            .status,
+        200
+    );
     assert_eq!(gateway.lines("rust_last_success").len(), 2);
 }

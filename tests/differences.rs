@@ -1,4 +1,5 @@
-//! Where the gateway differs from the reference on purpose, as far as other tests do not show it: see the list in the README.
+//! Where the gateway differs from the reference on purpose, as far as other tests do not show it:
+//! see the list in the README.
 
 mod common;
 
@@ -9,13 +10,21 @@ use std::process::Command;
 #[test]
 fn an_announced_length_does_not_end_the_process() {
     let gateway = Gateway::start();
-    let kind = ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
+    let kind = (
+        "Content-Type",
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+    );
     for body in [
         &b"\x80\x80\x80\x80\x80\x02"[..],
         b"\xff\xff\xff\xff\xff\xff\xff\xff\x3f",
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
     ] {
-        assert_eq!(gateway.request("PUT", "/metrics/job/j", &[kind], body).status, 400);
+        assert_eq!(
+            gateway
+                .request("PUT", "/metrics/job/j", &[kind], body)
+                .status,
+            400
+        );
     }
     assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
 }
@@ -31,11 +40,31 @@ fn deletes_and_wipes_are_done_when_they_are_answered() {
         if i % 2 == 0 {
             assert_eq!(client.request("DELETE", &path, &[], b"").status, 202);
         }
-        assert_eq!(client.request("GET", "/metrics", &[], b"").text().matches("\nx{").count(), i.div_ceil(2));
+        assert_eq!(
+            client
+                .request("GET", "/metrics", &[], b"")
+                .text()
+                .matches("\nx{")
+                .count(),
+            i.div_ceil(2)
+        );
     }
-    assert_eq!(client.request("PUT", "/api/v1/admin/wipe", &[], b"").status, 202);
-    assert_eq!(client.request("GET", "/metrics", &[], b"").text().matches("job=\"").count(), 0);
-    assert_eq!(client.request("GET", "/api/v1/metrics", &[], b"").text(), r#"{"status":"success","data":[]}"#);
+    assert_eq!(
+        client.request("PUT", "/api/v1/admin/wipe", &[], b"").status,
+        202
+    );
+    assert_eq!(
+        client
+            .request("GET", "/metrics", &[], b"")
+            .text()
+            .matches("job=\"")
+            .count(),
+        0
+    );
+    assert_eq!(
+        client.request("GET", "/api/v1/metrics", &[], b"").text(),
+        r#"{"status":"success","data":[]}"#
+    );
 }
 
 #[test]
@@ -44,12 +73,19 @@ fn a_wipe_needs_a_flag() {
     gateway.put("/metrics/job/j", "x 1\n");
     for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"] {
         let response = gateway.request(method, "/api/v1/admin/wipe", &[], b"");
-        assert_eq!((response.status, response.header("allow")), (404, None), "{method}");
+        assert_eq!(
+            (response.status, response.header("allow")),
+            (404, None),
+            "{method}"
+        );
     }
     assert_eq!(gateway.lines("x").len(), 1);
     let enabled = Gateway::with_flags(&["--web.enable-admin-api"]);
     let response = enabled.request("GET", "/api/v1/admin/wipe", &[], b"");
-    assert_eq!((response.status, response.header("allow")), (405, Some("OPTIONS, PUT")));
+    assert_eq!(
+        (response.status, response.header("allow")),
+        (405, Some("OPTIONS, PUT"))
+    );
 }
 
 /// The bodies are the reference's to the byte: no newline.
@@ -60,23 +96,48 @@ fn quitting_needs_a_flag_and_a_method() {
         let response = gateway.request(method, "/-/quit", &[], b"");
         (response.status, response.text())
     };
-    assert_eq!(said("GET"), (405, "Only POST or PUT requests allowed.".to_owned()));
-    assert_eq!(said("PUT"), (403, "Lifecycle API is not enabled.".to_owned()));
-    assert_eq!(said("POST"), (403, "Lifecycle API is not enabled.".to_owned()));
+    assert_eq!(
+        said("GET"),
+        (405, "Only POST or PUT requests allowed.".to_owned())
+    );
+    assert_eq!(
+        said("PUT"),
+        (403, "Lifecycle API is not enabled.".to_owned())
+    );
+    assert_eq!(
+        said("POST"),
+        (403, "Lifecycle API is not enabled.".to_owned())
+    );
 }
 
 #[test]
 fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
     let gateway = Gateway::start();
-    let form = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")];
-    let post = |body: &str| gateway.request("POST", "/metrics/job/j", &form, body.as_bytes()).said();
+    let form = [(
+        "Content-Type",
+        "application/x-www-form-urlencoded; charset=utf-8",
+    )];
+    let post = |body: &str| {
+        gateway
+            .request("POST", "/metrics/job/j", &form, body.as_bytes())
+            .said()
+    };
     assert_eq!(post("a%7Bl%3D%22x%2By%22%7D+1%0A").0, 200);
     assert_eq!(gateway.lines("a"), [r#"a{instance="",job="j",l="x+y"} 1"#]);
     // What parses as it stands is not touched, as with `curl --data-binary`.
     assert_eq!(post("b{l=\"x+y%20\"} 1\n").0, 200);
-    assert_eq!(gateway.lines("b"), [r#"b{instance="",job="j",l="x+y%20"} 1"#]);
+    assert_eq!(
+        gateway.lines("b"),
+        [r#"b{instance="",job="j",l="x+y%20"} 1"#]
+    );
     // The first error is told.
-    assert_eq!(post("c+d"), (400, "text format parsing error in line 1: unexpected end of input stream".to_owned()));
+    assert_eq!(
+        post("c+d"),
+        (
+            400,
+            "text format parsing error in line 1: unexpected end of input stream".to_owned()
+        )
+    );
     assert_eq!(post("c=1").0, 400);
     // Without the content type nothing is decoded.
     assert_eq!(gateway.post("/metrics/job/j", "d+1").status, 400);
@@ -85,22 +146,46 @@ fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
 #[test]
 fn the_push_times_are_the_gateways() {
     let gateway = Gateway::start();
-    assert_eq!(gateway.put("/metrics/job/j", "push_time_seconds 5\npush_failure_time_seconds 6\nx 1\n").status, 200);
-    assert_eq!(gateway.post("/metrics/job/j", "push_failure_time_seconds 6\n").status, 200);
-    assert_eq!(gateway.lines("push_failure_time_seconds"), [r#"push_failure_time_seconds{instance="",job="j"} 0"#]);
+    assert_eq!(
+        gateway
+            .put(
+                "/metrics/job/j",
+                "push_time_seconds 5\npush_failure_time_seconds 6\nx 1\n"
+            )
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway
+            .post("/metrics/job/j", "push_failure_time_seconds 6\n")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.lines("push_failure_time_seconds"),
+        [r#"push_failure_time_seconds{instance="",job="j"} 0"#]
+    );
     assert!(!gateway.lines("push_time_seconds")[0].ends_with(" 5"));
 }
 
 #[test]
 fn gauge_histograms_have_a_type_of_their_own() {
     let gateway = Gateway::start();
-    let of = |metric_type: &str| format!("# TYPE h {metric_type}\nh_bucket{{le=\"1\"}} 1\nh_count 1\n");
-    assert_eq!(gateway.put("/metrics/job/a", &of("gaugehistogram")).status, 200);
+    let of =
+        |metric_type: &str| format!("# TYPE h {metric_type}\nh_bucket{{le=\"1\"}} 1\nh_count 1\n");
+    assert_eq!(
+        gateway.put("/metrics/job/a", &of("gaugehistogram")).status,
+        200
+    );
     assert_eq!(gateway.put("/metrics/job/b", &of("histogram")).status, 400);
-    assert_eq!(gateway.put("/metrics/job/b", &of("gaugehistogram")).status, 200);
+    assert_eq!(
+        gateway.put("/metrics/job/b", &of("gaugehistogram")).status,
+        200
+    );
 }
 
-/// The reference knows `gzip` in lower case alone, and reads an `Accept-Encoding` up to the first quality that is no number.
+/// The reference knows `gzip` in lower case alone, and reads an `Accept-Encoding` up to the first
+/// quality that is no number.
 #[test]
 fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
     let gateway = Gateway::start();
@@ -108,7 +193,14 @@ fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
         let response = gateway.request("GET", "/metrics", &[("Accept-Encoding", accepted)], b"");
         response.header("content-encoding").map(str::to_owned)
     };
-    for accepted in ["GZIP", "Gzip", "gzip;q=x", "gzip;q=", "gzip;x=1", "deflate;q=x, gzip"] {
+    for accepted in [
+        "GZIP",
+        "Gzip",
+        "gzip;q=x",
+        "gzip;q=",
+        "gzip;x=1",
+        "deflate;q=x, gzip",
+    ] {
         assert_eq!(encoding(accepted).as_deref(), Some("gzip"), "{accepted}");
     }
     for accepted in ["gzip;q=0", "gzip;q=-1", "gzip, identity;q=x"] {
@@ -120,10 +212,27 @@ fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
 #[test]
 fn the_text_forms_of_protobuf_are_not_compressed() {
     let gateway = Gateway::start();
-    for (form, encoding) in [("text", None), ("compact-text", None), ("delimited", Some("gzip"))] {
-        let kind = format!("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding={form}");
-        let response = gateway.request("GET", "/metrics", &[("Accept", &kind), ("Accept-Encoding", "gzip")], b"");
-        assert!(response.header("content-type").unwrap().contains(&format!("encoding={form}")), "{form}");
+    for (form, encoding) in [
+        ("text", None),
+        ("compact-text", None),
+        ("delimited", Some("gzip")),
+    ] {
+        let kind = format!(
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding={form}"
+        );
+        let response = gateway.request(
+            "GET",
+            "/metrics",
+            &[("Accept", &kind), ("Accept-Encoding", "gzip")],
+            b"",
+        );
+        assert!(
+            response
+                .header("content-type")
+                .unwrap()
+                .contains(&format!("encoding={form}")),
+            "{form}"
+        );
         assert_eq!(response.header("content-encoding"), encoding, "{form}");
     }
 }
@@ -131,13 +240,20 @@ fn the_text_forms_of_protobuf_are_not_compressed() {
 #[test]
 fn groups_of_a_job_are_queried_by_path() {
     let gateway = Gateway::start();
-    for path in ["/metrics/job/a", "/metrics/job/a/instance/i", "/metrics/job/b"] {
+    for path in [
+        "/metrics/job/a",
+        "/metrics/job/a/instance/i",
+        "/metrics/job/b",
+    ] {
         gateway.put(path, "x 1\n");
     }
     let query = |path: &str| -> (u16, serde_json::Value) {
         let response = gateway.request("GET", path, &[], b"");
         assert_eq!(response.header("content-type"), Some("application/json"));
-        (response.status, serde_json::from_slice(&response.body).unwrap())
+        (
+            response.status,
+            serde_json::from_slice(&response.body).unwrap(),
+        )
     };
     let n_groups = |path: &str| query(path).1["data"].as_array().map(Vec::len);
     assert_eq!(n_groups("/api/v1/metrics"), Some(3));
@@ -147,18 +263,36 @@ fn groups_of_a_job_are_queried_by_path() {
         let (status, answer) = query(path);
         (status, answer["error"].as_str().unwrap().to_owned())
     };
-    assert_eq!(error("/api/v1/metrics/none"), (404, "there is no group with job \"none\"".to_owned()));
-    assert_eq!(error("/api/v1/metrics/a/none"), (404, "there is no group with job \"a\" and instance \"none\"".to_owned()));
+    assert_eq!(
+        error("/api/v1/metrics/none"),
+        (404, "there is no group with job \"none\"".to_owned())
+    );
+    assert_eq!(
+        error("/api/v1/metrics/a/none"),
+        (
+            404,
+            "there is no group with job \"a\" and instance \"none\"".to_owned()
+        )
+    );
     // A slash in a name is an encoded one.
     gateway.put("/metrics/job@base64/cy90", "x 1\n");
     assert_eq!(n_groups("/api/v1/metrics/s%2Ft"), Some(1));
     assert_eq!(error("/api/v1/metrics/s/t").0, 404);
     for method in ["POST", "PUT", "DELETE"] {
-        assert_eq!(gateway.request(method, "/api/v1/metrics/a", &[], b"").status, 404, "{method}");
+        assert_eq!(
+            gateway
+                .request(method, "/api/v1/metrics/a", &[], b"")
+                .status,
+            404,
+            "{method}"
+        );
     }
     // Large answers come in pieces and are whole all the same.
     for i in 0..2000 {
-        gateway.put(&format!("/metrics/job/many/instance/{i}"), "x 1\ny{l=\"v\"} 2\n");
+        gateway.put(
+            &format!("/metrics/job/many/instance/{i}"),
+            "x 1\ny{l=\"v\"} 2\n",
+        );
     }
     assert_eq!(n_groups("/api/v1/metrics/many"), Some(2000));
 }
@@ -167,13 +301,20 @@ fn groups_of_a_job_are_queried_by_path() {
 fn redirects_below_the_api_keep_the_prefix() {
     let gateway = Gateway::with_flags(&["--web.route-prefix=/pg"]);
     let redirected = gateway.request("GET", "/pg/api/v1/status/", &[], b"");
-    assert_eq!((redirected.status, redirected.header("location")), (301, Some("/pg/api/v1/status")));
+    assert_eq!(
+        (redirected.status, redirected.header("location")),
+        (301, Some("/pg/api/v1/status"))
+    );
 }
 
 #[test]
 fn a_target_over_the_librarys_limit_is_refused() {
     let gateway = Gateway::start();
-    let long = |len: usize| gateway.request("GET", &format!("/-/healthy?{}", "x".repeat(len)), &[], b"").status;
+    let long = |len: usize| {
+        gateway
+            .request("GET", &format!("/-/healthy?{}", "x".repeat(len)), &[], b"")
+            .status
+    };
     assert_eq!((long(60_000), long(70_000)), (200, 414));
 }
 
@@ -190,10 +331,23 @@ fn what_go_adds_is_absent() {
 fn exactly_one_host_is_demanded() {
     use std::io::{BufReader, Write};
     let gateway = Gateway::start();
-    for (hosts, status) in [("", 400), ("Host: a\r\n", 200), ("Host: a\r\nHost: b\r\n", 400), ("Host: a b\r\n", 400)] {
+    for (hosts, status) in [
+        ("", 400),
+        ("Host: a\r\n", 200),
+        ("Host: a\r\nHost: b\r\n", 400),
+        ("Host: a b\r\n", 400),
+    ] {
         let mut stream = gateway.connect();
-        stream.write_all(format!("GET /-/healthy HTTP/1.1\r\n{hosts}\r\n").as_bytes()).unwrap();
-        assert_eq!(common::read_response(&mut BufReader::new(&stream), false).unwrap().status, status, "{hosts:?}");
+        stream
+            .write_all(format!("GET /-/healthy HTTP/1.1\r\n{hosts}\r\n").as_bytes())
+            .unwrap();
+        assert_eq!(
+            common::read_response(&mut BufReader::new(&stream), false)
+                .unwrap()
+                .status,
+            status,
+            "{hosts:?}"
+        );
     }
 }
 
@@ -206,7 +360,10 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         (&["--web.external-url=http://[::1"], "external-url"),
         (&["--web.telemetry-path=foo"], "telemetry-path"),
         (&["--web.telemetry-path=/-/healthy"], "telemetry-path"),
-        (&["--web.route-prefix=/pg", "--web.telemetry-path=/"], "telemetry-path"),
+        (
+            &["--web.route-prefix=/pg", "--web.telemetry-path=/"],
+            "telemetry-path",
+        ),
         (&["--web.listen-address", "127.0.0.1"], "127.0.0.1"),
         (&["--web.listen-address=127.0.0.1:http-alt"], "http-alt"),
         (&["--web.telemetry-path=/api/v1/status"], "telemetry-path"),
@@ -218,53 +375,89 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
         (&["--web.systemd-socket"], "LISTEN_FDS"),
         (&["@/nonexistent.args"], "arguments"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).args(flags).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway"))
+            .args(flags)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
-        assert!(said.contains(text) && output.stdout.is_empty(), "{flags:?}: {said}");
-        assert!(said.lines().count() == 1 && said.ends_with('\n'), "{flags:?}: {said}");
+        assert!(
+            said.contains(text) && output.stdout.is_empty(),
+            "{flags:?}: {said}"
+        );
+        assert!(
+            said.lines().count() == 1 && said.ends_with('\n'),
+            "{flags:?}: {said}"
+        );
     }
 }
 
 #[test]
 fn errors_of_flags_are_one_line_that_names_the_program() {
     let said = |flag: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).arg(flag).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway"))
+            .arg(flag)
+            .output()
+            .unwrap();
         String::from_utf8(output.stderr).unwrap()
     };
-    assert_eq!(said("--foo"), "pushgateway: error: unexpected argument '--foo' found, try --help\n");
-    let known = "'--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'";
-    assert_eq!(said("--web.enable-lifecyle"), format!("pushgateway: error: unexpected argument {known}, try --help\n"));
+    assert_eq!(
+        said("--foo"),
+        "pushgateway: error: unexpected argument '--foo' found, try --help\n"
+    );
+    let known =
+        "'--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'";
+    assert_eq!(
+        said("--web.enable-lifecyle"),
+        format!("pushgateway: error: unexpected argument {known}, try --help\n")
+    );
 }
 
 #[test]
 fn arguments_are_read_from_a_file_with_comments() {
     let dir = common::TempDir::new("arguments");
     let path = dir.0.join("args");
-    std::fs::write(&path, "# how loud\n--log.level\nDEBUG\n#--no.such.flag\n--web.telemetry-path=/seen\n").unwrap();
+    std::fs::write(
+        &path,
+        "# how loud\n--log.level\nDEBUG\n#--no.such.flag\n--web.telemetry-path=/seen\n",
+    )
+    .unwrap();
     let gateway = Gateway::with_flags(&[&format!("@{}", path.display())]);
     assert_eq!(gateway.request("GET", "/seen", &[], b"").status, 200);
 }
 
 #[test]
 fn without_a_port_any_free_one_is_taken() {
-    let gateway = Gateway::with_flags(&["--web.listen-address=", "--web.listen-address=127.0.0.1:"]);
+    let gateway =
+        Gateway::with_flags(&["--web.listen-address=", "--web.listen-address=127.0.0.1:"]);
     assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
     let deadline = std::time::Instant::now() + common::PATIENCE;
     while gateway.log().matches("listening").count() < 3 {
         assert!(std::time::Instant::now() < deadline, "{}", gateway.log());
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert!(gateway.log().contains("address=[::]:") || gateway.log().contains("address=0.0.0.0:"), "{}", gateway.log());
+    assert!(
+        gateway.log().contains("address=[::]:") || gateway.log().contains("address=0.0.0.0:"),
+        "{}",
+        gateway.log()
+    );
 }
 
 #[test]
 fn help_and_version_are_told() {
-    for (flag, text) in
-        [("--help", "--limit.shapes-per-job"), ("-h", "--web.listen-address"), ("--version", env!("CARGO_PKG_VERSION"))]
-    {
-        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway")).arg(flag).output().unwrap();
+    for (flag, text) in [
+        ("--help", "--limit.shapes-per-job"),
+        ("-h", "--web.listen-address"),
+        ("--version", env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pushgateway"))
+            .arg(flag)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0));
-        assert!(String::from_utf8_lossy(&output.stdout).contains(text), "{flag}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains(text),
+            "{flag}"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Generated requests, sent to the reference and to the gateway side by side.
 //!
-//! Statuses, kinds of answers, texts of parse errors, redirects and expositions have to be the same. What differs on purpose is not
-//! generated, or explained in [`explanation`].
+//! Statuses, kinds of answers, texts of parse errors, redirects and expositions have to be the
+//! same. What differs on purpose is not generated, or explained in [`explanation`].
 //!
-//! `PUSHGATEWAY_REFERENCE` names the reference's binary (1.11.2), `PUSHGATEWAY_DIFFERENTIAL` how many requests are sent (default 600).
+//! `PUSHGATEWAY_REFERENCE` names the reference's binary (1.11.2), `PUSHGATEWAY_DIFFERENTIAL` how
+//! many requests are sent (default 600).
 
 mod common;
 
@@ -24,11 +25,16 @@ struct Reference {
 impl Reference {
     fn start() -> Option<Self> {
         let Some(binary) = std::env::var_os("PUSHGATEWAY_REFERENCE") else {
-            missing("PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it");
+            missing(
+                "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it",
+            );
             return None;
         };
         // A port that is free now.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let child = Command::new(binary)
             .arg(format!("--web.listen-address={address}"))
             .args(["--persistence.file=", "--web.enable-admin-api"])
@@ -120,7 +126,11 @@ fn path(random: &mut fastrand::Rng) -> String {
             "/m",
             "/l/%22%0A%5C",
         ];
-        path += if random.u8(..3) == 0 { pick(random, &instance) } else { pick(random, &others) };
+        path += if random.u8(..3) == 0 {
+            pick(random, &instance)
+        } else {
+            pick(random, &others)
+        };
     }
     path
 }
@@ -131,27 +141,55 @@ fn valid_body(random: &mut fastrand::Rng) -> String {
     let mut names = vec!["f0", "f1", "f2", "f3", "f0_count", "f1_sum", "g_total"];
     random.shuffle(&mut names);
     for name in &names[..random.usize(..4)] {
-        let labels: &[&str] =
-            &["", "{l=\"x\"}", "{l=\"y\",k=\"\"}", "{job=\"own\"}", "{k=\"\\\"\\\\\\n\"}", "{instance=\"own\"}"];
+        let labels: &[&str] = &[
+            "",
+            "{l=\"x\"}",
+            "{l=\"y\",k=\"\"}",
+            "{job=\"own\"}",
+            "{k=\"\\\"\\\\\\n\"}",
+            "{instance=\"own\"}",
+        ];
         if random.u8(..3) == 0 {
             let _ = writeln!(body, "# HELP {name} Some help.");
         }
         match random.u8(..7) {
             0..3 => {
                 if random.bool() {
-                    let _ = writeln!(body, "# TYPE {name} {}", pick(random, &["gauge", "counter", "untyped", "Gauge"]));
+                    let _ = writeln!(
+                        body,
+                        "# TYPE {name} {}",
+                        pick(random, &["gauge", "counter", "untyped", "Gauge"])
+                    );
                 }
                 for _ in 0..=random.usize(..2) {
-                    let value = pick(random, &["1", "-2.5", "1e9", "NaN", "+Inf", "0.00001", "123456789", "-0"]);
+                    let value = pick(
+                        random,
+                        &[
+                            "1",
+                            "-2.5",
+                            "1e9",
+                            "NaN",
+                            "+Inf",
+                            "0.00001",
+                            "123456789",
+                            "-0",
+                        ],
+                    );
                     let stamp = if random.u8(..30) == 0 { " 1234" } else { "" };
                     let _ = writeln!(body, "{name}{} {value}{stamp}", pick(random, labels));
                 }
             }
             3 => {
-                let _ = write!(body, "# TYPE {name} summary\n{name}{{quantile=\"0.5\"}} 2\n{name}_sum 3\n{name}_count 4\n");
+                let _ = write!(
+                    body,
+                    "# TYPE {name} summary\n{name}{{quantile=\"0.5\"}} 2\n{name}_sum 3\n{name}_count 4\n"
+                );
             }
             4 => {
-                let _ = write!(body, "# TYPE {name} histogram\n{name}_bucket{{le=\"1\"}} 2\n{name}_sum 3.5\n{name}_count 4\n");
+                let _ = write!(
+                    body,
+                    "# TYPE {name} histogram\n{name}_bucket{{le=\"1\"}} 2\n{name}_sum 3.5\n{name}_count 4\n"
+                );
             }
             _ => {
                 let _ = writeln!(body, "{name}{} {}", pick(random, labels), random.u32(..100));
@@ -163,21 +201,48 @@ fn valid_body(random: &mut fastrand::Rng) -> String {
 
 /// The same families as delimited protobuf, if they are valid.
 fn as_protobuf(body: &str) -> Option<Vec<u8>> {
-    let families = text::parse(body.as_bytes(), NameScheme::Legacy).ok().filter(|families| families.invalid.is_none())?;
-    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8), Vec::new());
+    let families = text::parse(body.as_bytes(), NameScheme::Legacy)
+        .ok()
+        .filter(|families| families.invalid.is_none())?;
+    let (key, mut out) = (
+        protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
+        Vec::new(),
+    );
     for family in families.skeleton.families() {
         let template = protobuf::FamilyTemplate::new(family, &[], false, Escaping::AllowUtf8);
         let mut metrics = Vec::new();
-        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
-        protobuf::write_header(family.name(), family.help(), family.metric_type(), Escaping::AllowUtf8, metrics.len(), &mut out);
+        template.render(
+            &key,
+            &families.values[family.value_range()],
+            &[],
+            0,
+            &mut metrics,
+        );
+        protobuf::write_header(
+            family.name(),
+            family.help(),
+            family.metric_type(),
+            Escaping::AllowUtf8,
+            metrics.len(),
+            &mut out,
+        );
         out.extend_from_slice(&metrics);
     }
     Some(out)
 }
 
 fn request(random: &mut fastrand::Rng) -> Request {
-    let method = pick(random, &["PUT", "PUT", "PUT", "POST", "POST", "DELETE", "GET", "PATCH", "OPTIONS"]);
-    let method = if random.u8(..4) > 0 { pick(random, &["PUT", "POST", "DELETE"]) } else { method };
+    let method = pick(
+        random,
+        &[
+            "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "GET", "PATCH", "OPTIONS",
+        ],
+    );
+    let method = if random.u8(..4) > 0 {
+        pick(random, &["PUT", "POST", "DELETE"])
+    } else {
+        method
+    };
     let mut headers = Vec::new();
     let text = valid_body(random);
     let mut body = text.clone().into_bytes();
@@ -212,23 +277,42 @@ fn request(random: &mut fastrand::Rng) -> Request {
         }
         4 => headers.push((
             "Content-Type",
-            pick(random, &["text/plain", "application/json", "text/plain; version=0.0.4; charset=utf-8"]),
+            pick(
+                random,
+                &[
+                    "text/plain",
+                    "application/json",
+                    "text/plain; version=0.0.4; charset=utf-8",
+                ],
+            ),
         )),
-        5 => headers.push(("Content-Encoding", pick(random, &["identity", "br", "deflate"]))),
+        5 => headers.push((
+            "Content-Encoding",
+            pick(random, &["identity", "br", "deflate"]),
+        )),
         _ => {}
     }
     if !matches!(method, "PUT" | "POST") {
         body.clear();
         headers.clear();
     }
-    Request { method, path: path(random), headers, body }
+    Request {
+        method,
+        path: path(random),
+        headers,
+        body,
+    }
 }
 
-/// One request on a connection of its own; none if the connection is closed without an answer, as the reference does when it panics.
+/// One request on a connection of its own; none if the connection is closed without an answer, as
+/// the reference does when it panics.
 fn send(address: SocketAddr, request: &Request) -> Option<Response> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut head = format!("{} {} HTTP/1.1\r\nHost: pushgateway.test\r\nConnection: close\r\n", request.method, request.path);
+    let mut head = format!(
+        "{} {} HTTP/1.1\r\nHost: pushgateway.test\r\nConnection: close\r\n",
+        request.method, request.path
+    );
     for (name, value) in &request.headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
@@ -236,7 +320,9 @@ fn send(address: SocketAddr, request: &Request) -> Option<Response> {
         let _ = write!(head, "Content-Length: {}\r\n", request.body.len());
     }
     head += "\r\n";
-    stream.write_all(&[head.as_bytes(), &request.body].concat()).expect("it reads");
+    stream
+        .write_all(&[head.as_bytes(), &request.body].concat())
+        .expect("it reads");
     read_response(&mut BufReader::new(stream), false)
 }
 
@@ -247,7 +333,9 @@ fn class(response: &Response) -> String {
     let what = if text.starts_with("pushed metrics are invalid or inconsistent") {
         // Which of several contradictions is named is up to the order of a Go map.
         "inconsistent".to_owned()
-    } else if response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain; version") || kind.contains("html"))
+    } else if response
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("text/plain; version") || kind.contains("html"))
     {
         "page".to_owned()
     } else if text.starts_with('{') {
@@ -255,11 +343,20 @@ fn class(response: &Response) -> String {
     } else {
         text.to_owned()
     };
-    format!("{} {:?} {:?} {what}", response.status, response.header("location"), response.header("allow"))
+    format!(
+        "{} {:?} {:?} {what}",
+        response.status,
+        response.header("location"),
+        response.header("allow")
+    )
 }
 
 /// Why answers may differ; none if they may not.
-fn explanation(request: &Request, reference: Option<&Response>, ours: &Response) -> Option<&'static str> {
+fn explanation(
+    request: &Request,
+    reference: Option<&Response>,
+    ours: &Response,
+) -> Option<&'static str> {
     let text = |response: &Response| String::from_utf8_lossy(&response.body).into_owned();
     let Some(reference) = reference else {
         return (ours.status == 400).then_some("the reference panics where a line has no name");
@@ -279,9 +376,19 @@ fn explanation(request: &Request, reference: Option<&Response>, ours: &Response)
 /// Pushed lines in order, times only as whether they are zero.
 fn exposition(address: SocketAddr) -> Vec<String> {
     // Whatever the reference has queued is done once it answers a push.
-    let sync = Request { method: "PUT", path: "/metrics/job/sync".to_owned(), headers: Vec::new(), body: Vec::new() };
+    let sync = Request {
+        method: "PUT",
+        path: "/metrics/job/sync".to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
     assert_eq!(send(address, &sync).expect("an answer").status, 200);
-    let scrape = Request { method: "GET", path: "/metrics".to_owned(), headers: Vec::new(), body: Vec::new() };
+    let scrape = Request {
+        method: "GET",
+        path: "/metrics".to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
     let scrape = send(address, &scrape).expect("an answer");
     assert_eq!(scrape.status, 200, "{}", scrape.text());
     let own = ["go_", "process_", "pushgateway_", "promhttp_"];
@@ -293,7 +400,9 @@ fn exposition(address: SocketAddr) -> Vec<String> {
             !line.starts_with("# HELP ") && !own.iter().any(|own| name.starts_with(own))
         })
         .map(|line| match line.rsplit_once(' ') {
-            Some((series, value)) if line.starts_with("push_") && value != "0" => format!("{series} nonzero"),
+            Some((series, value)) if line.starts_with("push_") && value != "0" => {
+                format!("{series} nonzero")
+            }
             _ => line.to_owned(),
         })
         .collect();
@@ -303,15 +412,21 @@ fn exposition(address: SocketAddr) -> Vec<String> {
 
 #[test]
 fn generated_requests_are_answered_as_by_the_reference() {
-    let Some(reference) = Reference::start() else { return };
+    let Some(reference) = Reference::start() else {
+        return;
+    };
     let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
-    let n_requests: u64 = std::env::var("PUSHGATEWAY_DIFFERENTIAL").map_or(600, |n| n.parse().expect("a number"));
+    let n_requests: u64 =
+        std::env::var("PUSHGATEWAY_DIFFERENTIAL").map_or(600, |n| n.parse().expect("a number"));
     let mut random = fastrand::Rng::with_seed(n_requests);
     let (mut n_explained, mut statuses) = (0, std::collections::BTreeMap::<u16, u64>::new());
     let mut since_wipe: Vec<Request> = Vec::new();
     for n in 0..n_requests {
         let request = request(&mut random);
-        let (theirs, ours) = (send(reference.address, &request), send(gateway.address, &request).expect("an answer"));
+        let (theirs, ours) = (
+            send(reference.address, &request),
+            send(gateway.address, &request).expect("an answer"),
+        );
         *statuses.entry(ours.status).or_default() += 1;
         since_wipe.push(request);
         let request = since_wipe.last().expect("just pushed");
@@ -329,14 +444,24 @@ fn generated_requests_are_answered_as_by_the_reference() {
         if since_wipe.len() == 25 || n + 1 == n_requests {
             let (theirs, ours) = (exposition(reference.address), exposition(gateway.address));
             if theirs != ours {
-                let only = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
+                let only = |a: &[String], b: &[String]| {
+                    a.iter()
+                        .filter(|line| !b.contains(line))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                };
                 panic!(
                     "after request {n}: only the reference {:?}, only ours {:?}\n{since_wipe:#?}",
                     only(&theirs, &ours),
                     only(&ours, &theirs)
                 );
             }
-            let wipe = Request { method: "PUT", path: "/api/v1/admin/wipe".to_owned(), headers: Vec::new(), body: Vec::new() };
+            let wipe = Request {
+                method: "PUT",
+                path: "/api/v1/admin/wipe".to_owned(),
+                headers: Vec::new(),
+                body: Vec::new(),
+            };
             for address in [reference.address, gateway.address] {
                 assert_eq!(send(address, &wipe).expect("an answer").status, 202);
             }
@@ -344,7 +469,17 @@ fn generated_requests_are_answered_as_by_the_reference() {
         }
     }
     println!("{n_requests} requests, {n_explained} differences explained, statuses {statuses:?}");
-    assert!([200, 202, 400].iter().all(|status| statuses.contains_key(status)), "{statuses:?}");
+    assert!(
+        [200, 202, 400]
+            .iter()
+            .all(|status| statuses.contains_key(status)),
+        "{statuses:?}"
+    );
     // A client that keeps its connection is served as well.
-    assert_eq!(Client::new(&gateway).request("GET", "/-/healthy", &[], b"").status, 200);
+    assert_eq!(
+        Client::new(&gateway)
+            .request("GET", "/-/healthy", &[], b"")
+            .status,
+        200
+    );
 }

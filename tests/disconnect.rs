@@ -9,10 +9,15 @@ use std::net::Shutdown;
 const BODY: &str = "# TYPE x gauge\nx 1\n# TYPE y gauge\ny 1\n";
 
 fn request(job: &str) -> Vec<u8> {
-    format!("PUT /metrics/job/{job} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{BODY}", BODY.len()).into_bytes()
+    format!(
+        "PUT /metrics/job/{job} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    )
+    .into_bytes()
 }
 
-/// Goes away after every third byte, and at the end; then a push that contradicts what was sent must get in, unless that was stored.
+/// Goes away after every third byte, and at the end; then a push that contradicts what was sent
+/// must get in, unless that was stored.
 #[test]
 fn a_client_that_goes_away_leaves_no_claim() {
     let gateway = Gateway::start();
@@ -29,10 +34,19 @@ fn a_client_that_goes_away_leaves_no_claim() {
             drop(stream);
             // One scrape: a whole push may be on its way still.
             let scrape = gateway.scrape();
-            let stored = (scrape.matches("\nx{").count(), scrape.matches("\ny{").count());
-            assert!(stored == (0, 0) || (stored == (1, 1) && sent == whole), "{sent} of {whole}: {stored:?}");
+            let stored = (
+                scrape.matches("\nx{").count(),
+                scrape.matches("\ny{").count(),
+            );
+            assert!(
+                stored == (0, 0) || (stored == (1, 1) && sent == whole),
+                "{sent} of {whole}: {stored:?}"
+            );
             if sent < whole {
-                let other = gateway.put("/metrics/job/other", "# TYPE x counter\nx 1\n# TYPE y counter\ny 1\n");
+                let other = gateway.put(
+                    "/metrics/job/other",
+                    "# TYPE x counter\nx 1\n# TYPE y counter\ny 1\n",
+                );
                 assert_eq!(other.status, 200, "{sent} of {whole}: {}", other.text());
                 assert_eq!(gateway.delete("/metrics/job/other").status, 202);
             }
@@ -59,8 +73,10 @@ fn a_whole_push_before_a_half_close_is_answered() {
 fn a_client_that_waits_to_be_asked_is_asked() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
-    let head =
-        format!("PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", BODY.len());
+    let head = format!(
+        "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        BODY.len()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
@@ -68,7 +84,10 @@ fn a_client_that_waits_to_be_asked_is_asked() {
     assert!(line.starts_with("HTTP/1.1 100"), "{line}");
     stream.write_all(BODY.as_bytes()).unwrap();
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
-    assert_eq!(read_response(&mut reader, false).expect("an answer").status, 200);
+    assert_eq!(
+        read_response(&mut reader, false).expect("an answer").status,
+        200
+    );
 }
 
 #[test]
@@ -77,7 +96,12 @@ fn chunks_are_put_together() {
     let mut stream = gateway.connect();
     stream.write_all(b"POST /metrics/job/j HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nx \r\n").unwrap();
     stream.write_all(b"2\r\n1\n\r\n0\r\n\r\n").unwrap();
-    assert_eq!(read_response(&mut BufReader::new(&stream), false).expect("an answer").status, 200);
+    assert_eq!(
+        read_response(&mut BufReader::new(&stream), false)
+            .expect("an answer")
+            .status,
+        200
+    );
     assert_eq!(gateway.lines("x").len(), 1);
 }
 
@@ -94,7 +118,12 @@ fn a_shutdown_answers_what_was_asked() {
         .collect();
     gateway.signal(rustix::process::Signal::TERM);
     for stream in &streams {
-        assert_eq!(read_response(&mut BufReader::new(stream), false).expect("an answer").status, 200);
+        assert_eq!(
+            read_response(&mut BufReader::new(stream), false)
+                .expect("an answer")
+                .status,
+            200
+        );
     }
     drop(streams);
     assert_eq!(gateway.wait(), Some(0));
@@ -103,7 +132,10 @@ fn a_shutdown_answers_what_was_asked() {
 #[test]
 fn a_shutdown_is_requested_over_http_where_that_is_enabled() {
     let mut gateway = Gateway::with_flags(&["--web.enable-lifecycle"]);
-    assert_eq!(gateway.put("/-/quit", "").said(), (200, "Requesting termination... Goodbye!".to_owned()));
+    assert_eq!(
+        gateway.put("/-/quit", "").said(),
+        (200, "Requesting termination... Goodbye!".to_owned())
+    );
     assert_eq!(gateway.wait(), Some(0));
     let closed = Gateway::start();
     assert_eq!(closed.put("/-/quit", "").status, 403);

@@ -1,5 +1,6 @@
-//! Requests of the usual form are answered without the HTTP library, and nobody can tell: each is sent on a connection of its own, and on
-//! one that the library serves, because it has served something else before.
+//! Requests of the usual form are answered without the HTTP library, and nobody can tell: each is
+//! sent on a connection of its own, and on one that the library serves, because it has served
+//! something else before.
 
 mod common;
 
@@ -27,18 +28,57 @@ fn requests() -> Vec<Vec<u8>> {
     let protobuf = "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
     vec![
         request("PUT", "/metrics/job/a", &[], TEXT),
-        request("POST", "/metrics/job/a", &["User-Agent: test", "Accept-Encoding: gzip", "Connection: keep-alive"], TEXT),
-        request("POST", "/metrics/job/a/instance/b", &["Connection: close"], b"z 1\n"),
+        request(
+            "POST",
+            "/metrics/job/a",
+            &[
+                "User-Agent: test",
+                "Accept-Encoding: gzip",
+                "Connection: keep-alive",
+            ],
+            TEXT,
+        ),
+        request(
+            "POST",
+            "/metrics/job/a/instance/b",
+            &["Connection: close"],
+            b"z 1\n",
+        ),
         put("/metrics/job/a/instance/b", "z{l=\"v\"} 2\n"),
         put("/metrics/job/a/instance/b", "z{l=\"v\"} 3\n"),
         put("/metrics/job/a/instance/b", ""),
         put("/metrics/job@base64/YS9i/l@base64/=", "w 1\n"),
         put("/metrics/job/a%20b/l/c+d", "w 1\n"),
-        request("PUT", "/metrics/job/gzip", &["Content-Encoding: gzip"], &gzip(TEXT)),
-        request("PUT", "/metrics/job/gzip", &["Content-Encoding: gzip"], b"not gzip, but long enough"),
-        request("PUT", "/metrics/job/gzip", &["Content-Encoding: br"], b"w 1\n"),
-        request("PUT", "/metrics/job/protobuf", &[protobuf], b"\x12\x0a\x01p\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0\x3f"),
-        request("PUT", "/metrics/job/protobuf", &[protobuf], b"\x12\x0a\x01p\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0"),
+        request(
+            "PUT",
+            "/metrics/job/gzip",
+            &["Content-Encoding: gzip"],
+            &gzip(TEXT),
+        ),
+        request(
+            "PUT",
+            "/metrics/job/gzip",
+            &["Content-Encoding: gzip"],
+            b"not gzip, but long enough",
+        ),
+        request(
+            "PUT",
+            "/metrics/job/gzip",
+            &["Content-Encoding: br"],
+            b"w 1\n",
+        ),
+        request(
+            "PUT",
+            "/metrics/job/protobuf",
+            &[protobuf],
+            b"\x12\x0a\x01p\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0\x3f",
+        ),
+        request(
+            "PUT",
+            "/metrics/job/protobuf",
+            &[protobuf],
+            b"\x12\x0a\x01p\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0",
+        ),
         request("POST", "/metrics/job/form", &[form], b"nightly_success+1"),
         // Refused.
         put("/metrics/job/a/instance/c", "# TYPE x counter\nx 1\n"),
@@ -46,7 +86,12 @@ fn requests() -> Vec<Vec<u8>> {
         put("/metrics/job/a/instance/c", "x{ 1\n"),
         put("/metrics/job/a/odd", "x 1\n"),
         put("/metrics/job/a/__x/b", "x 1\n"),
-        request("PUT", "/metrics/job/a/__x/b", &["Content-Encoding: gzip"], b"x 1\n"),
+        request(
+            "PUT",
+            "/metrics/job/a/__x/b",
+            &["Content-Encoding: gzip"],
+            b"x 1\n",
+        ),
         put("/metrics/job@base64/=", "x 1\n"),
         put("/metrics/job/a//b", "x 1\n"),
         put("/metrics/job/", "x 1\n"),
@@ -55,7 +100,12 @@ fn requests() -> Vec<Vec<u8>> {
         put("/metrics/job/a%f", "x 1\n"),
         request("PUT", "/metrics/job/large", &[], &TEXT.repeat(40_000)),
         request("DELETE", "/metrics/job/a/instance/b", &[], b""),
-        request("DELETE", "/metrics/job/a/instance/b", &["Content-Length: 0"], b""),
+        request(
+            "DELETE",
+            "/metrics/job/a/instance/b",
+            &["Content-Length: 0"],
+            b"",
+        ),
         request("DELETE", "/metrics/job/a", &["Content-Encoding: gzip"], b""),
         request("DELETE", "/metrics/job/a/odd", &[], b""),
         request("DELETE", "/metrics/job/form", &["Connection: close"], b""),
@@ -75,8 +125,17 @@ fn answer(stream: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>, bool) {
         }
     }
     let header = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
-    assert!(header("date: ").is_some_and(|date| date.ends_with(" GMT")), "{lines:?}");
-    let mut body = vec![0; header("content-length: ").expect("a length").parse().unwrap()];
+    assert!(
+        header("date: ").is_some_and(|date| date.ends_with(" GMT")),
+        "{lines:?}"
+    );
+    let mut body = vec![
+        0;
+        header("content-length: ")
+            .expect("a length")
+            .parse()
+            .unwrap()
+    ];
     stream.read_exact(&mut body).expect("the whole body");
     let goes_on = header("connection: close").is_none();
     if !goes_on {
@@ -89,12 +148,23 @@ fn answer(stream: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>, bool) {
 /// What the gateway holds and has counted; times, which differ, left out.
 fn state(gateway: &Gateway) -> Vec<String> {
     let is_alike = |line: &&str| {
-        let of_time =
-            ["process_", "push_time_seconds", "push_failure_time", "pushgateway_http_push_duration", "pushgateway_assembl"];
-        let is_of_time = of_time.iter().any(|name| line.starts_with(name)) || line.starts_with("pushgateway_exposition_bytes");
+        let of_time = [
+            "process_",
+            "push_time_seconds",
+            "push_failure_time",
+            "pushgateway_http_push_duration",
+            "pushgateway_assembl",
+        ];
+        let is_of_time = of_time.iter().any(|name| line.starts_with(name))
+            || line.starts_with("pushgateway_exposition_bytes");
         !line.starts_with('#') && !is_of_time && !line.contains("handler=\"healthy\"")
     };
-    let mut lines: Vec<String> = gateway.scrape().lines().filter(is_alike).map(str::to_owned).collect();
+    let mut lines: Vec<String> = gateway
+        .scrape()
+        .lines()
+        .filter(is_alike)
+        .map(str::to_owned)
+        .collect();
     lines.sort();
     lines
 }
@@ -108,21 +178,36 @@ fn answers_and_effects_are_the_same() {
         let seen = answer(&mut stream);
 
         let mut stream = BufReader::new(library.connect());
-        stream.get_mut().write_all(b"GET /-/healthy HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        stream
+            .get_mut()
+            .write_all(b"GET /-/healthy HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
         answer(&mut stream);
         stream.get_mut().write_all(&request).unwrap();
         let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
         assert_eq!(seen, answer(&mut stream), "{shown}");
         assert_eq!(state(&fast), state(&library), "{shown}");
     }
-    let counted = |name: &str| state(&fast).iter().filter(|line| line.starts_with(name)).count();
+    let counted = |name: &str| {
+        state(&fast)
+            .iter()
+            .filter(|line| line.starts_with(name))
+            .count()
+    };
     assert_eq!(fast.lines("p"), ["p{instance=\"\",job=\"protobuf\"} 1"]);
-    assert!(counted("pushgateway_http_requests_total{") >= 5 && counted("pushgateway_http_push_size_bytes{") > 2);
+    assert!(
+        counted("pushgateway_http_requests_total{") >= 5
+            && counted("pushgateway_http_push_size_bytes{") > 2
+    );
 }
 
 fn answers(stream: &TcpStream, n: usize) -> Vec<u16> {
     let mut reader = BufReader::new(stream);
-    let statuses = (0..n).map(|_| read_response(&mut reader, false).as_ref().map_or(0, |response: &Response| response.status));
+    let statuses = (0..n).map(|_| {
+        read_response(&mut reader, false)
+            .as_ref()
+            .map_or(0, |response: &Response| response.status)
+    });
     statuses.collect()
 }
 
@@ -130,20 +215,38 @@ fn answers(stream: &TcpStream, n: usize) -> Vec<u16> {
 fn requests_that_come_together_are_answered_in_order() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
-    let put = |job: &str, body: &str| request("PUT", &format!("/metrics/job/{job}"), &[], body.as_bytes());
+    let put = |job: &str, body: &str| {
+        request("PUT", &format!("/metrics/job/{job}"), &[], body.as_bytes())
+    };
     let delete = request("DELETE", "/metrics/job/c", &[], b"");
     // The last is cut in half, and one in the middle is for the library, which then has the rest.
     let get = b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let last = put("d", "x 1\n");
     let (begun, rest) = last.split_at(last.len() - 2);
-    let together = [put("a", "x 1\n"), put("b", "bad\n"), delete.clone(), begun.to_vec()].concat();
+    let together = [
+        put("a", "x 1\n"),
+        put("b", "bad\n"),
+        delete.clone(),
+        begun.to_vec(),
+    ]
+    .concat();
     stream.write_all(&together).unwrap();
     assert_eq!(answers(&stream, 3), [200, 400, 202]);
-    stream.write_all(&[rest, &put("c", "x 1\n"), &get, &delete, &put("e", "x 1\n")].concat()).unwrap();
+    stream
+        .write_all(&[rest, &put("c", "x 1\n"), &get, &delete, &put("e", "x 1\n")].concat())
+        .unwrap();
     assert_eq!(answers(&stream, 5), [200, 200, 404, 202, 200]);
     assert_eq!(gateway.lines("x").len(), 3);
     // What is behind a last request is not answered.
-    stream.write_all(&[request("PUT", "/metrics/job/f", &["Connection: close"], b"x 1\n"), put("g", "x 1\n")].concat()).unwrap();
+    stream
+        .write_all(
+            &[
+                request("PUT", "/metrics/job/f", &["Connection: close"], b"x 1\n"),
+                put("g", "x 1\n"),
+            ]
+            .concat(),
+        )
+        .unwrap();
     assert_eq!(answers(&stream, 2), [200, 0]);
     assert_eq!(gateway.lines("x").len(), 4);
 }
@@ -152,7 +255,10 @@ fn requests_that_come_together_are_answered_in_order() {
 fn a_request_may_come_in_any_pieces() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
-    for body in [TEXT.to_vec(), [b"# ", "a long comment ".repeat(2000).as_bytes(), b"\nx 2\n"].concat()] {
+    for body in [
+        TEXT.to_vec(),
+        [b"# ", "a long comment ".repeat(2000).as_bytes(), b"\nx 2\n"].concat(),
+    ] {
         let whole = request("PUT", "/metrics/job/a", &[], &body);
         for piece in whole.chunks(whole.len().div_ceil(100)) {
             stream.write_all(piece).unwrap();
@@ -182,5 +288,8 @@ fn answers_arrive_at_a_client_that_reads_late() {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
     sender.join().unwrap();
-    assert_eq!(memchr::memmem::find_iter(&all, b"HTTP/1.1 400 Bad Request\r\n").count(), n);
+    assert_eq!(
+        memchr::memmem::find_iter(&all, b"HTTP/1.1 400 Bad Request\r\n").count(),
+        n
+    );
 }

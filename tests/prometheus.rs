@@ -1,7 +1,7 @@
 //! A real Prometheus scrapes the gateway.
 //!
-//! `PUSHGATEWAY_PROMETHEUS` names the folder of `prometheus` and `promtool` (3.5 or later; `.ci/peers` fetches them), else those on
-//! the PATH are taken.
+//! `PUSHGATEWAY_PROMETHEUS` names the folder of `prometheus` and `promtool` (3.5 or later;
+//! `.ci/peers` fetches them), else those on the PATH are taken.
 
 mod common;
 
@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 fn tool(name: &str) -> Option<PathBuf> {
     match std::env::var_os("PUSHGATEWAY_PROMETHEUS") {
         Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None => program(name, ".ci/peers fetches it; PUSHGATEWAY_PROMETHEUS names the folder"),
+        None => program(
+            name,
+            ".ci/peers fetches it; PUSHGATEWAY_PROMETHEUS names the folder",
+        ),
     }
 }
 
@@ -41,10 +44,19 @@ impl Prometheus {
         );
         std::fs::write(dir.0.join("prometheus.yml"), config).unwrap();
         // A port that is free now; Prometheus cannot be asked for the one it took.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let child = Command::new(binary)
-            .arg(format!("--config.file={}", dir.0.join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", dir.0.join("data").display()))
+            .arg(format!(
+                "--config.file={}",
+                dir.0.join("prometheus.yml").display()
+            ))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.0.join("data").display()
+            ))
             .arg(format!("--web.listen-address={address}"))
             .args(["--log.level=error"])
             .args(flags)
@@ -52,7 +64,11 @@ impl Prometheus {
             .stdout(Stdio::null())
             .spawn()
             .expect("prometheus starts");
-        Some(Self { child, address, _dir: dir })
+        Some(Self {
+            child,
+            address,
+            _dir: dir,
+        })
     }
 
     /// The JSON of an instant query; none while it does not answer.
@@ -60,7 +76,10 @@ impl Prometheus {
         let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let request = format!("GET /api/v1/query?query={query} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        let request = format!(
+            "GET /api/v1/query?query={query} HTTP/1.0\r\nHost: {}\r\n\r\n",
+            self.address
+        );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -71,9 +90,14 @@ impl Prometheus {
     fn wait_for(&self, query: &str) -> (serde_json::Value, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let result = self.query(query).map(|answer| answer["data"]["result"][0].clone());
+            let result = self
+                .query(query)
+                .map(|answer| answer["data"]["result"][0].clone());
             if let Some(result) = result.filter(|result| !result.is_null()) {
-                return (result["metric"].clone(), result["value"][1].as_str().expect("a value").to_owned());
+                return (
+                    result["metric"].clone(),
+                    result["value"][1].as_str().expect("a value").to_owned(),
+                );
             }
             assert!(Instant::now() < deadline, "no result for {query}");
             std::thread::sleep(Duration::from_millis(100));
@@ -93,13 +117,25 @@ fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
     let gateway = Gateway::start();
     assert_eq!(
         gateway
-            .put("/metrics/job/ci/instance/node-1", "# TYPE ci_build_duration_seconds gauge\nci_build_duration_seconds 42.5\n")
+            .put(
+                "/metrics/job/ci/instance/node-1",
+                "# TYPE ci_build_duration_seconds gauge\nci_build_duration_seconds 42.5\n"
+            )
             .status,
         200
     );
-    let Some(prometheus) = Prometheus::scraping(&gateway, "stores") else { return };
+    let Some(prometheus) = Prometheus::scraping(&gateway, "stores") else {
+        return;
+    };
     let (metric, value) = prometheus.wait_for("ci_build_duration_seconds");
-    assert_eq!((metric["job"].as_str(), metric["instance"].as_str(), value.as_str()), (Some("ci"), Some("node-1"), "42.5"));
+    assert_eq!(
+        (
+            metric["job"].as_str(),
+            metric["instance"].as_str(),
+            value.as_str()
+        ),
+        (Some("ci"), Some("node-1"), "42.5")
+    );
     let (_, average) = prometheus.wait_for("avg_over_time(ci_build_duration_seconds[1h])");
     assert_eq!(average, "42.5");
     let (metric, _) = prometheus.wait_for("pushgateway_build_info");
@@ -110,19 +146,38 @@ fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
 #[test]
 fn no_push_takes_the_target_down() {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
-    let Some(prometheus) = Prometheus::scraping(&gateway, "target") else { return };
+    let Some(prometheus) = Prometheus::scraping(&gateway, "target") else {
+        return;
+    };
     prometheus.wait_for("up{job=\"pushgateway\"} == 1");
     for (path, body) in [
-        ("/metrics/job/x/le/5", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nh_sum 1\n"),
-        ("/metrics/job/x/quantile/5", "# TYPE s summary\ns{quantile=\"0.5\"} 1\n"),
+        (
+            "/metrics/job/x/le/5",
+            "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nh_sum 1\n",
+        ),
+        (
+            "/metrics/job/x/quantile/5",
+            "# TYPE s summary\ns{quantile=\"0.5\"} 1\n",
+        ),
         ("/metrics/job/x", "{\"a.b\"} 1\na_b 1\n"),
         ("/metrics/job/x", "m{\"a.b\"=\"1\",a_b=\"2\"} 1\n"),
-        ("/metrics/job/x", "pushgateway_http_push_size_bytes_count 1\n"),
+        (
+            "/metrics/job/x",
+            "pushgateway_http_push_size_bytes_count 1\n",
+        ),
     ] {
         assert_eq!(gateway.put(path, body).status, 400, "{path} {body}");
     }
     // Accepted as by the reference, though Prometheus keeps only one of each pair.
-    assert_eq!(gateway.put("/metrics/job/y", "m{job=\"a\"} 1\nm{job=\"a\",l=\"\"} 2\nlast 1\n").status, 200);
+    assert_eq!(
+        gateway
+            .put(
+                "/metrics/job/y",
+                "m{job=\"a\"} 1\nm{job=\"a\",l=\"\"} 2\nlast 1\n"
+            )
+            .status,
+        200
+    );
     prometheus.wait_for("last");
     let (_, value) = prometheus.wait_for("up{job=\"pushgateway\"}");
     assert_eq!(value, "1");
@@ -134,35 +189,100 @@ fn no_push_takes_the_target_down() {
 #[test]
 fn prometheus_stores_a_native_histogram() {
     let gateway = Gateway::start();
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
-    // Count 6, sum 7.5, schema 0; one observation in the zero bucket, 2 in the one up to 1 and 3 in the one up to 2.
-    let numbers = [&[0x08, 6, 0x11][..], &7.5f64.to_le_bytes(), &[0x28, 0, 0x31], &0.001f64.to_le_bytes(), &[0x38, 1]].concat();
-    let histogram = [numbers, field(12, &[0x08, 0, 0x10, 2]), vec![0x68, 4, 0x68, 2]].concat();
-    let family = [field(1, b"h"), vec![0x18, 4], field(4, &field(7, &histogram))].concat();
+    let field = |number: u8, bytes: &[u8]| {
+        [
+            &[number << 3 | 2, u8::try_from(bytes.len()).unwrap()],
+            bytes,
+        ]
+        .concat()
+    };
+    // Count 6, sum 7.5, schema 0; one observation in the zero bucket, 2 in the one up to 1 and 3 in
+    // the one up to 2.
+    let numbers = [
+        &[0x08, 6, 0x11][..],
+        &7.5f64.to_le_bytes(),
+        &[0x28, 0, 0x31],
+        &0.001f64.to_le_bytes(),
+        &[0x38, 1],
+    ]
+    .concat();
+    let histogram = [
+        numbers,
+        field(12, &[0x08, 0, 0x10, 2]),
+        vec![0x68, 4, 0x68, 2],
+    ]
+    .concat();
+    let family = [
+        field(1, b"h"),
+        vec![0x18, 4],
+        field(4, &field(7, &histogram)),
+    ]
+    .concat();
     let message = [vec![u8::try_from(family.len()).unwrap()], family].concat();
-    let kind = ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
-    assert_eq!(gateway.request("PUT", "/metrics/job/native", &[kind], &message).said(), (200, String::new()));
-    let Some(prometheus) = Prometheus::with_flags(&gateway, "native", &["--enable-feature=native-histograms"]) else { return };
+    let kind = (
+        "Content-Type",
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+    );
+    assert_eq!(
+        gateway
+            .request("PUT", "/metrics/job/native", &[kind], &message)
+            .said(),
+        (200, String::new())
+    );
+    let Some(prometheus) =
+        Prometheus::with_flags(&gateway, "native", &["--enable-feature=native-histograms"])
+    else {
+        return;
+    };
     let (_, count) = prometheus.wait_for("histogram_count(h{job=\"native\"})");
     let (_, sum) = prometheus.wait_for("histogram_sum(h{job=\"native\"})");
     let (_, below) = prometheus.wait_for("histogram_fraction(0, 1, h{job=\"native\"}) * 6");
-    assert_eq!((count.as_str(), sum.as_str(), below.parse::<f64>().unwrap().round()), ("6", "7.5", 3.0));
+    assert_eq!(
+        (
+            count.as_str(),
+            sum.as_str(),
+            below.parse::<f64>().unwrap().round()
+        ),
+        ("6", "7.5", 3.0)
+    );
 }
 
 #[test]
 fn prometheus_stores_a_utf8_name() {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
-    assert_eq!(gateway.put("/metrics/job/utf8/U__g_2e_h/v", "{\"http.üs\",\"l.m\"=\"x\"} 7\n").status, 200);
-    let Some(prometheus) = Prometheus::scraping(&gateway, "utf8") else { return };
+    assert_eq!(
+        gateway
+            .put(
+                "/metrics/job/utf8/U__g_2e_h/v",
+                "{\"http.üs\",\"l.m\"=\"x\"} 7\n"
+            )
+            .status,
+        200
+    );
+    let Some(prometheus) = Prometheus::scraping(&gateway, "utf8") else {
+        return;
+    };
     let (metric, value) = prometheus.wait_for("{\"http.üs\"}");
-    assert_eq!((metric["g.h"].as_str(), metric["l.m"].as_str(), value.as_str()), (Some("v"), Some("x"), "7"));
+    assert_eq!(
+        (
+            metric["g.h"].as_str(),
+            metric["l.m"].as_str(),
+            value.as_str()
+        ),
+        (Some("v"), Some("x"), "7")
+    );
 }
 
 #[test]
 fn promtool_finds_no_fault() {
-    let Some(promtool) = tool("promtool") else { return };
+    let Some(promtool) = tool("promtool") else {
+        return;
+    };
     let gateway = Gateway::start();
-    gateway.put("/metrics/job/j", "# HELP good_seconds Fine.\n# TYPE good_seconds gauge\ngood_seconds 1\n");
+    gateway.put(
+        "/metrics/job/j",
+        "# HELP good_seconds Fine.\n# TYPE good_seconds gauge\ngood_seconds 1\n",
+    );
     let mut check = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -170,8 +290,17 @@ fn promtool_finds_no_fault() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool starts");
-    check.stdin.take().unwrap().write_all(gateway.scrape().as_bytes()).unwrap();
+    check
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(gateway.scrape().as_bytes())
+        .unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(!said.contains("pushgateway_") && !said.contains("process_") && !said.contains("error"), "{said}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        !said.contains("pushgateway_") && !said.contains("process_") && !said.contains("error"),
+        "{said}"
+    );
 }

@@ -4,26 +4,57 @@ mod common;
 
 use common::{Gateway, gzip};
 
-const PROTOBUF: (&str, &str) =
-    ("Content-Type", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited");
+const PROTOBUF: (&str, &str) = (
+    "Content-Type",
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+);
 
 fn prefixed(text: &str) -> String {
     format!("pushed metrics are invalid or inconsistent with existing metrics: {text}")
 }
 
-/// What a newcomer does first, as the README's quick start does; and a family that changes its type.
+/// What a newcomer does first, as the README's quick start does; and a family that changes its
+/// type.
 #[test]
 fn the_quick_start_works() {
     let gateway = Gateway::start();
-    assert_eq!(gateway.post("/metrics/job/backup", "my_job_duration_seconds 7.3\n").said(), (200, String::new()));
-    assert_eq!(gateway.lines("my_job_duration_seconds"), [r#"my_job_duration_seconds{instance="",job="backup"} 7.3"#]);
-    assert!(gateway.scrape().contains("# TYPE my_job_duration_seconds untyped\n"));
-    assert_eq!(gateway.post("/metrics/job/backup/instance/node-1", "backup_success 1\n").status, 200);
-    assert_eq!(gateway.lines("backup_success"), [r#"backup_success{instance="node-1",job="backup"} 1"#]);
+    assert_eq!(
+        gateway
+            .post("/metrics/job/backup", "my_job_duration_seconds 7.3\n")
+            .said(),
+        (200, String::new())
+    );
+    assert_eq!(
+        gateway.lines("my_job_duration_seconds"),
+        [r#"my_job_duration_seconds{instance="",job="backup"} 7.3"#]
+    );
+    assert!(
+        gateway
+            .scrape()
+            .contains("# TYPE my_job_duration_seconds untyped\n")
+    );
+    assert_eq!(
+        gateway
+            .post("/metrics/job/backup/instance/node-1", "backup_success 1\n")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.lines("backup_success"),
+        [r#"backup_success{instance="node-1",job="backup"} 1"#]
+    );
 
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    assert_eq!(gateway.request("PUT", "/metrics/job/nightly", &form, b"nightly_success+1").status, 200);
-    assert_eq!(gateway.lines("nightly_success"), [r#"nightly_success{instance="",job="nightly"} 1"#]);
+    assert_eq!(
+        gateway
+            .request("PUT", "/metrics/job/nightly", &form, b"nightly_success+1")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.lines("nightly_success"),
+        [r#"nightly_success{instance="",job="nightly"} 1"#]
+    );
 
     let families = "# HELP backup_success Whether it worked.\n# TYPE backup_success gauge\nbackup_success 1\n\
                     # TYPE backup_bytes_total counter\nbackup_bytes_total{disk=\"a\"} 1e9\n";
@@ -33,23 +64,43 @@ fn the_quick_start_works() {
     let theirs = r#"collected metric "backup_success" { label:{name:"instance" value:"node-1"} label:{name:"job" value:"backup"} untyped:{value:1}} is not a GAUGE"#;
     assert_eq!(refused.said().1, prefixed(theirs));
 
-    assert_eq!(gateway.delete("/metrics/job/backup/instance/node-1").said(), (202, String::new()));
+    assert_eq!(
+        gateway.delete("/metrics/job/backup/instance/node-1").said(),
+        (202, String::new())
+    );
     assert_eq!(gateway.lines("backup_success"), [""; 0]);
     assert_eq!(gateway.lines("my_job_duration_seconds").len(), 1);
-    assert_eq!(gateway.post("/metrics/job/backup/instance/serverA", families).status, 200);
-    assert_eq!(gateway.lines("backup_success"), [r#"backup_success{instance="serverA",job="backup"} 1"#]);
-    assert_eq!(gateway.lines("backup_bytes_total"), [r#"backup_bytes_total{disk="a",instance="serverA",job="backup"} 1e+09"#]);
+    assert_eq!(
+        gateway
+            .post("/metrics/job/backup/instance/serverA", families)
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.lines("backup_success"),
+        [r#"backup_success{instance="serverA",job="backup"} 1"#]
+    );
+    assert_eq!(
+        gateway.lines("backup_bytes_total"),
+        [r#"backup_bytes_total{disk="a",instance="serverA",job="backup"} 1e+09"#]
+    );
 }
 
 #[test]
 fn put_replaces_a_group_and_post_its_families() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "a 1\nb 1\n");
-    assert_eq!(gateway.post("/metrics/job/j", "b{l=\"x\"} 2\nc 2\n").status, 200);
+    assert_eq!(
+        gateway.post("/metrics/job/j", "b{l=\"x\"} 2\nc 2\n").status,
+        200
+    );
     assert_eq!(gateway.lines("a").len() + gateway.lines("c").len(), 2);
     assert_eq!(gateway.lines("b"), [r#"b{instance="",job="j",l="x"} 2"#]);
     gateway.put("/metrics/job/j", "d 1\n");
-    assert_eq!(gateway.lines("a").len() + gateway.lines("b").len() + gateway.lines("c").len(), 0);
+    assert_eq!(
+        gateway.lines("a").len() + gateway.lines("b").len() + gateway.lines("c").len(),
+        0
+    );
     assert_eq!(gateway.lines("d").len(), 1);
 }
 
@@ -70,10 +121,20 @@ fn an_empty_body_clears_a_group_by_put_and_touches_it_by_post() {
 fn labels_of_the_path_are_written_over_those_of_the_body() {
     let gateway = Gateway::start();
     let path = "/metrics/job@base64/dGVzdC9qb2I=/path@base64/L3Zhci90bXA/empty@base64/=/plus/a+b/space/a%20b/twice/x/twice/y";
-    assert_eq!(gateway.put(path, "m{job=\"own\",plus=\"own\",z=\"1\",instance=\"i\"} 1\n").status, 200);
+    assert_eq!(
+        gateway
+            .put(
+                path,
+                "m{job=\"own\",plus=\"own\",z=\"1\",instance=\"i\"} 1\n"
+            )
+            .status,
+        200
+    );
     assert_eq!(
         gateway.lines("m"),
-        [r#"m{empty="",instance="i",job="test/job",path="/var/tmp",plus="a+b",space="a b",twice="y",z="1"} 1"#]
+        [
+            r#"m{empty="",instance="i",job="test/job",path="/var/tmp",plus="a+b",space="a b",twice="y",z="1"} 1"#
+        ]
     );
     // The same group, written otherwise.
     let same = "/metrics/job@base64/dGVzdC9qb2I/twice/y/space/a%20b/plus/a+b/empty@base64/=/path@base64/L3Zhci90bXA=";
@@ -84,14 +145,32 @@ fn labels_of_the_path_are_written_over_those_of_the_body() {
 #[test]
 fn bad_paths_are_refused_in_the_references_words() {
     let gateway = Gateway::start();
-    let check = |path: &str, text: &str| assert_eq!(gateway.put(path, "x 1\n").said(), (400, text.to_owned()), "{path}");
-    check("/metrics/job/a/b", "odd number of components in label string \"/b\"");
+    let check = |path: &str, text: &str| {
+        assert_eq!(
+            gateway.put(path, "x 1\n").said(),
+            (400, text.to_owned()),
+            "{path}"
+        )
+    };
+    check(
+        "/metrics/job/a/b",
+        "odd number of components in label string \"/b\"",
+    );
     check("/metrics/job/a/1x/b", "improper label name \"1x\"");
     check("/metrics/job@base64/=", "job name is required");
-    check("/metrics/job@base64/!", "invalid base64 encoding in job name \"\": illegal base64 data at input byte 0");
+    check(
+        "/metrics/job@base64/!",
+        "invalid base64 encoding in job name \"\": illegal base64 data at input byte 0",
+    );
     // On the reference these two break every later push and scrape.
-    check("/metrics/job/a%ffb", "the value of label \"job\" is not UTF-8: \"a\\xffb\"");
-    check("/metrics/job/a/l@base64/_w", "the value of label \"l\" is not UTF-8: \"\\xff\"");
+    check(
+        "/metrics/job/a%ffb",
+        "the value of label \"job\" is not UTF-8: \"a\\xffb\"",
+    );
+    check(
+        "/metrics/job/a/l@base64/_w",
+        "the value of label \"l\" is not UTF-8: \"\\xff\"",
+    );
     assert_eq!(gateway.lines("push_time_seconds"), [""; 0]);
 }
 
@@ -101,29 +180,53 @@ fn bad_bodies_are_refused_in_the_references_words_and_leave_no_trace() {
     gateway.put("/metrics/job/j", "a 1\n");
     let check = |body: &str, text: &str| {
         let text = format!("text format parsing error in line {text}");
-        assert_eq!(gateway.put("/metrics/job/j", body).said(), (400, text), "{body}");
+        assert_eq!(
+            gateway.put("/metrics/job/j", body).said(),
+            (400, text),
+            "{body}"
+        );
     };
     check("b 1\nc x\n", "2: expected float as value, got \"x\"");
     check("b 1", "1: unexpected end of input stream");
     check("b 1\r\n", "1: expected float as value, got \"1\\r\"");
     check("{} 1\n", "1: invalid metric name");
-    let said = gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], b"\x80\x80\x80\x80\x80\x40").said();
+    let said = gateway
+        .request(
+            "PUT",
+            "/metrics/job/j",
+            &[PROTOBUF],
+            b"\x80\x80\x80\x80\x80\x40",
+        )
+        .said();
     assert_eq!(said, (400, "unexpected EOF".to_owned()));
     assert_eq!(gateway.lines("a").len(), 1);
-    assert_eq!(gateway.lines("push_failure_time_seconds"), [r#"push_failure_time_seconds{instance="",job="j"} 0"#]);
+    assert_eq!(
+        gateway.lines("push_failure_time_seconds"),
+        [r#"push_failure_time_seconds{instance="",job="j"} 0"#]
+    );
 }
 
 #[test]
 fn a_refused_push_changes_nothing_but_the_failure_time() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/a", "x 1\n");
-    assert_eq!(gateway.put("/metrics/job/b", "y 1 123\n").said(), (400, prefixed("pushed metrics must not have timestamps")));
+    assert_eq!(
+        gateway.put("/metrics/job/b", "y 1 123\n").said(),
+        (400, prefixed("pushed metrics must not have timestamps"))
+    );
     let failed = |job: &str| {
         let start = format!("push_failure_time_seconds{{instance=\"\",job=\"{job}\"}} ");
-        gateway.scrape().lines().find_map(|line| line.strip_prefix(&start).map(|value| value != "0"))
+        gateway
+            .scrape()
+            .lines()
+            .find_map(|line| line.strip_prefix(&start).map(|value| value != "0"))
     };
     assert_eq!((failed("a"), failed("b")), (Some(false), Some(true)));
-    assert!(gateway.scrape().contains("push_time_seconds{instance=\"\",job=\"b\"} 0\n"));
+    assert!(
+        gateway
+            .scrape()
+            .contains("push_time_seconds{instance=\"\",job=\"b\"} 0\n")
+    );
     assert_eq!(gateway.put("/metrics/job/a", "x 1\nx 2\n").status, 400);
     assert_eq!(failed("a"), Some(true));
     assert_eq!(gateway.lines("x"), [r#"x{instance="",job="a"} 1"#]);
@@ -135,7 +238,14 @@ fn a_refused_push_changes_nothing_but_the_failure_time() {
 #[test]
 fn compressed_bodies_are_taken() {
     let gateway = Gateway::start();
-    let encoded = |encoding, body: &[u8]| gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", encoding)], body);
+    let encoded = |encoding, body: &[u8]| {
+        gateway.request(
+            "PUT",
+            "/metrics/job/j",
+            &[("Content-Encoding", encoding)],
+            body,
+        )
+    };
     assert_eq!(encoded("gzip", &gzip(b"z 1\n")).status, 200);
     assert_eq!(gateway.lines("z").len(), 1);
     let mut snappy = snap::write::FrameEncoder::new(Vec::new());
@@ -145,18 +255,33 @@ fn compressed_bodies_are_taken() {
     // Unknown encodings are taken for none.
     assert_eq!(encoded("zstd", b"u 1\n").status, 200);
     assert_eq!(encoded("gzip", b"").said(), (400, "EOF".to_owned()));
-    assert_eq!(encoded("gzip", b"# TYPE x gauge\n").said(), (400, "gzip: invalid header".to_owned()));
+    assert_eq!(
+        encoded("gzip", b"# TYPE x gauge\n").said(),
+        (400, "gzip: invalid header".to_owned())
+    );
 }
 
 #[test]
 fn a_body_over_the_limit_is_refused_with_the_flag_that_lifts_it() {
-    let gateway = Gateway::with_flags(&["--limit.body-bytes=1000", "--limit.decoded-body-bytes=2000"]);
+    let gateway =
+        Gateway::with_flags(&["--limit.body-bytes=1000", "--limit.decoded-body-bytes=2000"]);
     let large = format!("# {}\nx 1\n", "c".repeat(1000));
     let said = gateway.put("/metrics/job/j", &large).said();
     assert_eq!(said.0, 413);
-    assert!(said.1.contains("1000 bytes") && said.1.contains("--limit.body-bytes"), "{}", said.1);
+    assert!(
+        said.1.contains("1000 bytes") && said.1.contains("--limit.body-bytes"),
+        "{}",
+        said.1
+    );
     let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(3000)).as_bytes());
-    let said = gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", "gzip")], &bomb).said();
+    let said = gateway
+        .request(
+            "PUT",
+            "/metrics/job/j",
+            &[("Content-Encoding", "gzip")],
+            &bomb,
+        )
+        .said();
     assert_eq!(said.0, 413);
     assert!(said.1.contains("--limit.decoded-body-bytes"), "{}", said.1);
     assert_eq!(gateway.put("/metrics/job/j", "x 1\n").status, 200);
@@ -164,24 +289,46 @@ fn a_body_over_the_limit_is_refused_with_the_flag_that_lifts_it() {
 
 #[test]
 fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() {
-    let gateway = Gateway::with_flags(&["--limit.series-per-push=100", "--limit.labels-per-series=3"]);
-    let text = |n: usize| (0..n).map(|i| format!("x{{i=\"{i}\"}} 1\n")).collect::<String>();
+    let gateway =
+        Gateway::with_flags(&["--limit.series-per-push=100", "--limit.labels-per-series=3"]);
+    let text = |n: usize| {
+        (0..n)
+            .map(|i| format!("x{{i=\"{i}\"}} 1\n"))
+            .collect::<String>()
+    };
     assert_eq!(gateway.put("/metrics/job/j", &text(100)).status, 200);
     let said = gateway.put("/metrics/job/j", &text(101)).said();
     assert_eq!(said.0, 413);
-    assert!(said.1.contains("100 series") && said.1.contains("--limit.series-per-push"), "{}", said.1);
+    assert!(
+        said.1.contains("100 series") && said.1.contains("--limit.series-per-push"),
+        "{}",
+        said.1
+    );
     assert_eq!(gateway.lines("x").len(), 100);
     // A message a byte; an untyped metric two.
     let metrics = [&b"\xcf\x01\x0a\x01x\x18\x03"[..], &b"\x22\0".repeat(101)].concat();
     for body in [vec![0; 101], metrics] {
-        let said = gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], &body).said();
+        let said = gateway
+            .request("PUT", "/metrics/job/j", &[PROTOBUF], &body)
+            .said();
         assert_eq!(said.0, 413);
         assert!(said.1.contains("--limit.series-per-push"), "{}", said.1);
     }
-    assert_eq!(gateway.put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\"} 1\n").status, 200);
-    let said = gateway.put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n").said();
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\"} 1\n")
+            .status,
+        200
+    );
+    let said = gateway
+        .put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n")
+        .said();
     assert_eq!(said.0, 400);
-    assert!(said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"), "{}", said.1);
+    assert!(
+        said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"),
+        "{}",
+        said.1
+    );
 }
 
 /// What a small push can have told to its client is small.
@@ -191,13 +338,27 @@ fn the_text_of_a_refusal_is_not_long() {
     let bad = format!("# TYPE x {}\n", "\x01".repeat(1 << 20));
     let said = gateway.put("/metrics/job/j", &bad).said();
     assert_eq!(said.0, 400);
-    assert!(said.1.starts_with("text format parsing error in line 1: unknown metric type \"\\x01") && said.1.len() < 8 << 10);
-    let buckets: String = (0..20_000).map(|i| format!("h_bucket{{le=\"{i}\"}} {i}\n")).collect();
-    let histogram = format!("# TYPE h histogram\n{buckets}h_bucket{{le=\"+Inf\"}} 20000\nh_sum 1\nh_count 20000\n");
+    assert!(
+        said.1
+            .starts_with("text format parsing error in line 1: unknown metric type \"\\x01")
+            && said.1.len() < 8 << 10
+    );
+    let buckets: String = (0..20_000)
+        .map(|i| format!("h_bucket{{le=\"{i}\"}} {i}\n"))
+        .collect();
+    let histogram = format!(
+        "# TYPE h histogram\n{buckets}h_bucket{{le=\"+Inf\"}} 20000\nh_sum 1\nh_count 20000\n"
+    );
     assert_eq!(gateway.put("/metrics/job/j", &histogram).status, 200);
     let said = gateway.put("/metrics/job/k", "h 1\n").said();
     assert_eq!(said.0, 400);
-    assert!(said.1.contains("collected metric \"h\"") && said.1.contains('…') && said.1.len() < 20 << 10, "{}", said.1.len());
+    assert!(
+        said.1.contains("collected metric \"h\"")
+            && said.1.contains('…')
+            && said.1.len() < 20 << 10,
+        "{}",
+        said.1.len()
+    );
 }
 
 /// A bucket of a native histogram is a byte of the body.
@@ -205,11 +366,28 @@ fn the_text_of_a_refusal_is_not_long() {
 fn buckets_of_native_histograms_count_as_series() {
     let gateway = Gateway::with_flags(&["--limit.series-per-push=100"]);
     let push = |n_deltas: u8| {
-        let histogram = [&[0x28, 0, 0x62, 2, 0x10, n_deltas, 0x6a, n_deltas][..], &vec![2; usize::from(n_deltas)]].concat();
+        let histogram = [
+            &[0x28, 0, 0x62, 2, 0x10, n_deltas, 0x6a, n_deltas][..],
+            &vec![2; usize::from(n_deltas)],
+        ]
+        .concat();
         let metric = [&[0x3a, histogram.len() as u8][..], &histogram].concat();
-        let family = [&[0x0a, 1, b'h', 0x18, 4, 0x22, metric.len() as u8][..], &metric].concat();
-        let body = [&[0x80 | (family.len() & 0x7f) as u8, (family.len() >> 7) as u8][..], &family].concat();
-        gateway.request("PUT", "/metrics/job/j", &[PROTOBUF], &body).said()
+        let family = [
+            &[0x0a, 1, b'h', 0x18, 4, 0x22, metric.len() as u8][..],
+            &metric,
+        ]
+        .concat();
+        let body = [
+            &[
+                0x80 | (family.len() & 0x7f) as u8,
+                (family.len() >> 7) as u8,
+            ][..],
+            &family,
+        ]
+        .concat();
+        gateway
+            .request("PUT", "/metrics/job/j", &[PROTOBUF], &body)
+            .said()
     };
     assert_eq!(push(90), (200, String::new()));
     let said = push(110);
@@ -223,17 +401,35 @@ fn a_push_that_grows_in_the_exposition_is_refused() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "a 1\n");
     // A varint of three bytes, whatever the length.
-    let len = |len: usize| [(len & 0x7f) as u8 | 0x80, (len >> 7 & 0x7f) as u8 | 0x80, (len >> 14) as u8];
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2], &len(bytes.len())[..], bytes].concat();
-    let label = field(1, &[field(1, b"l"), field(2, &vec![b'v'; 1 << 20])].concat());
-    let buckets: Vec<u8> = (0..4500u32).flat_map(|i| [&[0x1a, 9, 0x11][..], &f64::from(i).to_le_bytes()].concat()).collect();
+    let len = |len: usize| {
+        [
+            (len & 0x7f) as u8 | 0x80,
+            (len >> 7 & 0x7f) as u8 | 0x80,
+            (len >> 14) as u8,
+        ]
+    };
+    let field =
+        |number: u8, bytes: &[u8]| [&[number << 3 | 2], &len(bytes.len())[..], bytes].concat();
+    let label = field(
+        1,
+        &[field(1, b"l"), field(2, &vec![b'v'; 1 << 20])].concat(),
+    );
+    let buckets: Vec<u8> = (0..4500u32)
+        .flat_map(|i| [&[0x1a, 9, 0x11][..], &f64::from(i).to_le_bytes()].concat())
+        .collect();
     let metric = [label, field(7, &buckets)].concat();
     let family = [field(1, b"h"), vec![0x18, 4], field(4, &metric)].concat();
     let body = [&len(family.len())[..], &family].concat();
     for method in ["PUT", "POST"] {
-        let said = gateway.request(method, "/metrics/job/j", &[PROTOBUF], &body).said();
+        let said = gateway
+            .request(method, "/metrics/job/j", &[PROTOBUF], &body)
+            .said();
         assert_eq!(said.0, 413, "{}", said.1);
-        assert!(said.1.contains("67108864") && said.1.contains("--limit.group-exposition-bytes"), "{}", said.1);
+        assert!(
+            said.1.contains("67108864") && said.1.contains("--limit.group-exposition-bytes"),
+            "{}",
+            said.1
+        );
     }
     assert_eq!(gateway.lines("a").len(), 1);
     assert_eq!(gateway.lines("h_count").len(), 0);
@@ -243,8 +439,12 @@ fn a_push_that_grows_in_the_exposition_is_refused() {
 
 #[test]
 fn the_exposition_of_a_group_is_limited_whatever_brings_it_there() {
-    let gateway = Gateway::with_flags(&["--limit.group-exposition-bytes=1000", "--push.disable-consistency-check"]);
-    let refused = |said: (u16, String)| said.0 == 413 && said.1.contains("--limit.group-exposition-bytes");
+    let gateway = Gateway::with_flags(&[
+        "--limit.group-exposition-bytes=1000",
+        "--push.disable-consistency-check",
+    ]);
+    let refused =
+        |said: (u16, String)| said.0 == 413 && said.1.contains("--limit.group-exposition-bytes");
     let long = |name: &str| format!("{name}{{l=\"{}\"}} 1\n", "v".repeat(500));
     assert_eq!(gateway.post("/metrics/job/j", &long("a")).status, 202);
     // Together with what the group has it is too much.
@@ -254,17 +454,36 @@ fn the_exposition_of_a_group_is_limited_whatever_brings_it_there() {
     // The labels of the key stand on every line, also where the layout is known.
     let path = |value: &str| format!("/metrics/job/k/l/{value}");
     assert_eq!(gateway.put(&path("v"), "x 1\ny 1\nz 1\n").status, 202);
-    assert!(refused(gateway.put(&path(&"v".repeat(300)), "x 1\ny 1\nz 1\n").said()));
+    assert!(refused(
+        gateway
+            .put(&path(&"v".repeat(300)), "x 1\ny 1\nz 1\n")
+            .said()
+    ));
     assert_eq!(gateway.lines("x").len(), 1);
 }
 
 #[test]
 fn a_body_that_decompresses_to_too_many_times_its_size_is_refused_with_the_flag_that_lifts_it() {
     let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(2 << 20)).as_bytes());
-    for (flag, refused) in [("--limit.decoded-ratio=200", Some("--limit.decoded-ratio")), ("--limit.decoded-ratio=2000", None)] {
+    for (flag, refused) in [
+        ("--limit.decoded-ratio=200", Some("--limit.decoded-ratio")),
+        ("--limit.decoded-ratio=2000", None),
+    ] {
         let gateway = Gateway::with_flags(&[flag]);
-        let said = gateway.request("PUT", "/metrics/job/j", &[("Content-Encoding", "gzip")], &bomb).said();
-        assert_eq!(said.0, if refused.is_some() { 413 } else { 200 }, "{}", said.1);
+        let said = gateway
+            .request(
+                "PUT",
+                "/metrics/job/j",
+                &[("Content-Encoding", "gzip")],
+                &bomb,
+            )
+            .said();
+        assert_eq!(
+            said.0,
+            if refused.is_some() { 413 } else { 200 },
+            "{}",
+            said.1
+        );
         assert!(said.1.contains(refused.unwrap_or_default()), "{}", said.1);
     }
 }
@@ -279,8 +498,16 @@ fn a_client_that_sends_all_of_a_body_that_is_too_large_gets_its_answer() {
     let piece = [b'#'; 64 << 10];
     for is_announced in [true, false] {
         let mut stream = gateway.connect();
-        let framing = if is_announced { format!("Content-Length: {n_bytes}") } else { "Transfer-Encoding: chunked".to_owned() };
-        write!(stream, "PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").unwrap();
+        let framing = if is_announced {
+            format!("Content-Length: {n_bytes}")
+        } else {
+            "Transfer-Encoding: chunked".to_owned()
+        };
+        write!(
+            stream,
+            "PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"
+        )
+        .unwrap();
         for _ in 0..n_bytes / piece.len() {
             if !is_announced {
                 write!(stream, "{:x}\r\n", piece.len()).unwrap();
@@ -292,7 +519,10 @@ fn a_client_that_sends_all_of_a_body_that_is_too_large_gets_its_answer() {
         }
         let mut stream = BufReader::new(stream);
         let answer = common::read_response(&mut stream, false).expect("the answer arrives");
-        assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (413, Some("close"))
+        );
         // The connection ends without an error.
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
@@ -313,14 +543,29 @@ fn refused_pushes_are_counted_by_reason() {
         ("/metrics/job/j", &[], b"x 1 1\n"),
         ("/metrics/job/k", &[], b"# TYPE x counter\nx 1\n"),
     ] {
-        assert!(matches!(gateway.request("PUT", path, headers, body).status, 400 | 413), "{path}");
+        assert!(
+            matches!(
+                gateway.request("PUT", path, headers, body).status,
+                400 | 413
+            ),
+            "{path}"
+        );
     }
     let mut stream = gateway.connect();
-    let chunked = b"PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let chunked =
+        b"PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
     std::io::Write::write_all(&mut stream, chunked).unwrap();
-    assert_eq!(common::read_response(&mut std::io::BufReader::new(stream), false).unwrap().status, 400);
-    let counted: Vec<String> =
-        gateway.lines("pushgateway_pushes_refused_total").into_iter().filter(|line| !line.ends_with(" 0")).collect();
+    assert_eq!(
+        common::read_response(&mut std::io::BufReader::new(stream), false)
+            .unwrap()
+            .status,
+        400
+    );
+    let counted: Vec<String> = gateway
+        .lines("pushgateway_pushes_refused_total")
+        .into_iter()
+        .filter(|line| !line.ends_with(" 0"))
+        .collect();
     let expected = [
         ("encoding", 1),
         ("grouping_key", 2),
@@ -330,16 +575,25 @@ fn refused_pushes_are_counted_by_reason() {
         ("too_large", 1),
         ("type", 1),
     ];
-    assert_eq!(counted, expected.map(|(reason, n)| format!("pushgateway_pushes_refused_total{{reason=\"{reason}\"}} {n}")));
+    assert_eq!(
+        counted,
+        expected.map(|(reason, n)| format!(
+            "pushgateway_pushes_refused_total{{reason=\"{reason}\"}} {n}"
+        ))
+    );
 }
 
-/// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape fails.
+/// The reference accepts each of these, and then Prometheus drops the whole target, or every scrape
+/// fails.
 #[test]
 fn what_would_make_the_exposition_invalid_is_refused() {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
     let histogram = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\nh_sum 1\n";
     let summary = "# TYPE s summary\ns{quantile=\"0.5\"} 1\n";
-    gateway.put("/metrics/job/ok", "a 1\n# TYPE gh gaugehistogram\ngh_count 1\n");
+    gateway.put(
+        "/metrics/job/ok",
+        "a 1\n# TYPE gh gaugehistogram\ngh_count 1\n",
+    );
     for (path, body) in [
         ("/metrics/job/x/le/5", histogram),
         ("/metrics/job/x/quantile/5", summary),
@@ -348,8 +602,14 @@ fn what_would_make_the_exposition_invalid_is_refused() {
         ("/metrics/job/x", "{\"a.b\"} 1\na_b 1\n"),
         ("/metrics/job/x", "m{\"a.b\"=\"1\",a_b=\"2\"} 1\n"),
         ("/metrics/job/x/U__a_2e_b/1/a_b/2", "m 1\n"),
-        ("/metrics/job/x", "# TYPE pushgateway_http_requests_total gauge\npushgateway_http_requests_total 1\n"),
-        ("/metrics/job/x", "pushgateway_http_push_size_bytes_count 1\n"),
+        (
+            "/metrics/job/x",
+            "# TYPE pushgateway_http_requests_total gauge\npushgateway_http_requests_total 1\n",
+        ),
+        (
+            "/metrics/job/x",
+            "pushgateway_http_push_size_bytes_count 1\n",
+        ),
         ("/metrics/job/ok/instance@base64/=", "b 1\n"),
         ("/metrics/job/x", "m{__a=\"1\"} 1\n"),
     ] {
@@ -358,37 +618,76 @@ fn what_would_make_the_exposition_invalid_is_refused() {
         assert!(said.1.starts_with(&prefixed("")), "{}", said.1);
     }
     // Protobuf: no name, an unknown type.
-    for body in [&b"\x0f\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0\x3f"[..], b"\x05\x0a\x01x\x18\x09"] {
-        assert_eq!(gateway.request("PUT", "/metrics/job/x", &[PROTOBUF], body).status, 400);
+    for body in [
+        &b"\x0f\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0\x3f"[..],
+        b"\x05\x0a\x01x\x18\x09",
+    ] {
+        assert_eq!(
+            gateway
+                .request("PUT", "/metrics/job/x", &[PROTOBUF], body)
+                .status,
+            400
+        );
     }
     let scrape = gateway.scrape();
     assert!(!scrape.contains("\nm{") && !scrape.contains("\nb{") && !scrape.contains("\nh_"));
     // The keys that cannot be are not there, the others only with the time of their failure.
-    assert!(!scrape.contains("push_time_seconds{a_b") && !scrape.contains("instance=\"\",instance"));
+    assert!(
+        !scrape.contains("push_time_seconds{a_b") && !scrape.contains("instance=\"\",instance")
+    );
 }
 
-/// A family of the gateway's own and one that is pushed under the same name and type stand under one header.
+/// A family of the gateway's own and one that is pushed under the same name and type stand under
+/// one header.
 #[test]
 fn a_pushed_family_joins_the_gateways_own() {
     let gateway = Gateway::start();
     let body = "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total 7\n";
     assert_eq!(gateway.put("/metrics/job/j", body).status, 200);
     let scrape = gateway.scrape();
-    assert_eq!(scrape.matches("# TYPE process_cpu_seconds_total counter\n").count(), 1);
-    let lines: Vec<&str> = scrape.lines().filter(|line| line.starts_with("process_cpu_seconds_total")).collect();
+    assert_eq!(
+        scrape
+            .matches("# TYPE process_cpu_seconds_total counter\n")
+            .count(),
+        1
+    );
+    let lines: Vec<&str> = scrape
+        .lines()
+        .filter(|line| line.starts_with("process_cpu_seconds_total"))
+        .collect();
     assert_eq!(lines.len(), 2);
-    assert_eq!(lines[1], r#"process_cpu_seconds_total{instance="",job="j"} 7"#);
-    assert_eq!(gateway.put("/metrics/job/j", "process_cpu_seconds_total 7\n").status, 400);
+    assert_eq!(
+        lines[1],
+        r#"process_cpu_seconds_total{instance="",job="j"} 7"#
+    );
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j", "process_cpu_seconds_total 7\n")
+            .status,
+        400
+    );
 }
 
 #[test]
 fn series_of_two_shapes_of_a_job_are_told_apart() {
     let gateway = Gateway::start();
-    assert_eq!(gateway.put("/metrics/job/j/l/v", "m 1\nm{k=\"1\"} 1\n").status, 200);
-    assert_eq!(gateway.put("/metrics/job/j", "m{l=\"w\"} 1\nm 1\n").status, 200);
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j/l/v", "m 1\nm{k=\"1\"} 1\n")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.put("/metrics/job/j", "m{l=\"w\"} 1\nm 1\n").status,
+        200
+    );
     let refused = gateway.put("/metrics/job/j", "m{l=\"v\"} 1\n").said();
     assert_eq!(refused.0, 400);
-    assert!(refused.1.contains(r#"the group {job="j",l="v"} has it"#), "{}", refused.1);
+    assert!(
+        refused.1.contains(r#"the group {job="j",l="v"} has it"#),
+        "{}",
+        refused.1
+    );
     assert_eq!(gateway.delete("/metrics/job/j/l/v").status, 202);
     assert_eq!(gateway.put("/metrics/job/j", "m{l=\"v\"} 1\n").status, 200);
     assert_eq!(gateway.put("/metrics/job/j/l/v", "m 1\n").status, 400);
@@ -397,14 +696,41 @@ fn series_of_two_shapes_of_a_job_are_told_apart() {
 #[test]
 fn series_are_told_apart_where_neither_shape_has_all_names_of_the_other() {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
-    assert_eq!(gateway.put("/metrics/job/j/a/1/c.d/3", "m{b=\"2\"} 1\nn{b=\"3\"} 1\n").status, 200);
-    assert_eq!(gateway.put("/metrics/job/j/b/2", "m 1\nm{a=\"1\"} 1\nm{a=\"1\",c_d=\"4\"} 1\n").status, 200);
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j/a/1/c.d/3", "m{b=\"2\"} 1\nn{b=\"3\"} 1\n")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway
+            .put(
+                "/metrics/job/j/b/2",
+                "m 1\nm{a=\"1\"} 1\nm{a=\"1\",c_d=\"4\"} 1\n"
+            )
+            .status,
+        200
+    );
     // Names are compared as they are escaped.
     for same in ["m{a=\"1\",c_d=\"3\"} 1\n", "m{a=\"1\",\"c.d\"=\"3\"} 1\n"] {
-        assert_eq!(gateway.put("/metrics/job/j/b/2", same).status, 400, "{same}");
+        assert_eq!(
+            gateway.put("/metrics/job/j/b/2", same).status,
+            400,
+            "{same}"
+        );
     }
-    assert_eq!(gateway.put("/metrics/job/j/b/3", "m{a=\"1\",c_d=\"3\"} 1\n").status, 200);
-    assert_eq!(gateway.put("/metrics/job/j/b/3", "n{a=\"1\",c_d=\"3\"} 1\n").status, 400);
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j/b/3", "m{a=\"1\",c_d=\"3\"} 1\n")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway
+            .put("/metrics/job/j/b/3", "n{a=\"1\",c_d=\"3\"} 1\n")
+            .status,
+        400
+    );
 }
 
 #[test]
@@ -421,8 +747,18 @@ fn the_shapes_of_a_job_are_limited() {
 #[test]
 fn without_the_announced_check_every_push_is_accepted_and_scrapes_stay_valid() {
     let gateway = Gateway::with_flags(&["--push.disable-consistency-check"]);
-    assert_eq!(gateway.put("/metrics/job/a", "# TYPE x gauge\nx 1\n").said(), (202, String::new()));
-    assert_eq!(gateway.put("/metrics/job/b", "# TYPE x counter\nx 1\n").said(), (202, String::new()));
+    assert_eq!(
+        gateway
+            .put("/metrics/job/a", "# TYPE x gauge\nx 1\n")
+            .said(),
+        (202, String::new())
+    );
+    assert_eq!(
+        gateway
+            .put("/metrics/job/b", "# TYPE x counter\nx 1\n")
+            .said(),
+        (202, String::new())
+    );
     assert_eq!(gateway.lines("x"), [r#"x{instance="",job="a"} 1"#]);
     assert!(gateway.log().contains("not exposed"));
 }
@@ -431,16 +767,31 @@ fn without_the_announced_check_every_push_is_accepted_and_scrapes_stay_valid() {
 fn a_help_that_differs_is_shown_once_and_logged_once() {
     let gateway = Gateway::start();
     for i in 0..5 {
-        gateway.put(&format!("/metrics/job/j{i}"), &format!("# HELP x help {i}\nx 1\n"));
+        gateway.put(
+            &format!("/metrics/job/j{i}"),
+            &format!("# HELP x help {i}\nx 1\n"),
+        );
     }
     assert_eq!(gateway.scrape().matches("# HELP x help 0\n").count(), 1);
     gateway.put("/metrics/job/j9", "# HELP x help 9\nx 1\n");
     let scrape = gateway.scrape();
-    assert_eq!((scrape.matches("# HELP x ").count(), scrape.matches("# TYPE x ").count()), (1, 1));
-    // The line is written when the round is over, and perhaps after the scrape was answered; another scrape is behind it.
+    assert_eq!(
+        (
+            scrape.matches("# HELP x ").count(),
+            scrape.matches("# TYPE x ").count()
+        ),
+        (1, 1)
+    );
+    // The line is written when the round is over, and perhaps after the scrape was answered;
+    // another scrape is behind it.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !gateway.log().contains("another help") && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert_eq!(gateway.log().matches("another help").count(), 1, "{}", gateway.log());
+    assert_eq!(
+        gateway.log().matches("another help").count(),
+        1,
+        "{}",
+        gateway.log()
+    );
 }

@@ -47,7 +47,8 @@ impl Group {
     }
 }
 
-/// What a push carries beside the number that it is known by: families with their types, and series as they are exposed.
+/// What a push carries beside the number that it is known by: families with their types, and series
+/// as they are exposed.
 #[derive(Clone, Default, Debug)]
 struct Content {
     types: HashMap<usize, &'static str>,
@@ -59,15 +60,22 @@ impl Content {
         let mut content = Self::default();
         for family in 0..3 {
             if random.u8(..3) == 0 {
-                content.types.insert(family, if random.bool() { "gauge" } else { "counter" });
+                content
+                    .types
+                    .insert(family, if random.bool() { "gauge" } else { "counter" });
             }
         }
         match group {
             Group::Mixed if random.bool() => {
-                content.series.insert(format!("shared{{{}}}", Group::MixedWith(random.usize(..2)).labels()));
+                content.series.insert(format!(
+                    "shared{{{}}}",
+                    Group::MixedWith(random.usize(..2)).labels()
+                ));
             }
             Group::MixedWith(_) if random.bool() => {
-                content.series.insert(format!("shared{{{}}}", group.labels()));
+                content
+                    .series
+                    .insert(format!("shared{{{}}}", group.labels()));
             }
             _ => {}
         }
@@ -80,14 +88,21 @@ impl Content {
             body += &format!("# TYPE c{family} {metric_type}\nc{family} 1\n");
         }
         for series in &self.series {
-            let label = series.split("l=").nth(1).expect("a label").trim_end_matches('}');
+            let label = series
+                .split("l=")
+                .nth(1)
+                .expect("a label")
+                .trim_end_matches('}');
             body += &format!("shared{{l={label}}} 1\n");
         }
         body
     }
 
     fn contradicts(&self, other: &Self) -> bool {
-        let types = self.types.iter().any(|(family, metric_type)| other.types.get(family).is_some_and(|t| t != metric_type));
+        let types = self
+            .types
+            .iter()
+            .any(|(family, metric_type)| other.types.get(family).is_some_and(|t| t != metric_type));
         types || !self.series.is_disjoint(&other.series)
     }
 }
@@ -107,7 +122,8 @@ struct Scrape {
     text: String,
 }
 
-/// Contradicting pushes to overlapping groups, several shapes of keys in a job, deletes and scrapes all the while.
+/// Contradicting pushes to overlapping groups, several shapes of keys in a job, deletes and scrapes
+/// all the while.
 #[test]
 fn every_scrape_is_consistent_and_every_refusal_has_a_reason() {
     let gateway = Gateway::start();
@@ -119,7 +135,9 @@ fn every_scrape_is_consistent_and_every_refusal_has_a_reason() {
                 scope.spawn(move || {
                     let mut random = fastrand::Rng::with_seed(seed as u64);
                     let mut client = Client::new(gateway);
-                    (0..300).map(|_| operate(&mut client, &mut random, next_id)).collect::<Vec<_>>()
+                    (0..300)
+                        .map(|_| operate(&mut client, &mut random, next_id))
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -128,82 +146,150 @@ fn every_scrape_is_consistent_and_every_refusal_has_a_reason() {
             let (mut scrapes, mut client) = (Vec::new(), Client::new(gateway));
             while !is_over.load(Relaxed) {
                 let began = Instant::now();
-                scrapes.push(Scrape { began, text: client.request("GET", "/metrics", &[], b"").text() });
+                scrapes.push(Scrape {
+                    began,
+                    text: client.request("GET", "/metrics", &[], b"").text(),
+                });
             }
             let began = Instant::now();
-            scrapes.push(Scrape { began, text: client.request("GET", "/metrics", &[], b"").text() });
+            scrapes.push(Scrape {
+                began,
+                text: client.request("GET", "/metrics", &[], b"").text(),
+            });
             scrapes
         });
-        let history: Vec<Operation> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        let history: Vec<Operation> = clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect();
         is_over.store(true, Relaxed);
         (history, scraper.join().unwrap())
     });
-    scrapes.iter().for_each(|scrape| check_scrape(scrape, &history));
+    scrapes
+        .iter()
+        .for_each(|scrape| check_scrape(scrape, &history));
     check_refusals(&history);
-    let n_refused = history.iter().filter(|operation| !operation.is_accepted).count();
-    println!("{} operations, {n_refused} refused, {} scrapes", history.len(), scrapes.len());
+    let n_refused = history
+        .iter()
+        .filter(|operation| !operation.is_accepted)
+        .count();
+    println!(
+        "{} operations, {n_refused} refused, {} scrapes",
+        history.len(),
+        scrapes.len()
+    );
     assert!(n_refused > 100 && scrapes.len() > 10, "too little happened");
 }
 
 fn operate(client: &mut Client, random: &mut fastrand::Rng, next_id: &AtomicUsize) -> Operation {
     let group = Group::random(random);
-    let push = (random.u8(..5) > 0).then(|| (next_id.fetch_add(1, Relaxed), Content::random(group, random)));
+    let push = (random.u8(..5) > 0).then(|| {
+        (
+            next_id.fetch_add(1, Relaxed),
+            Content::random(group, random),
+        )
+    });
     let began = Instant::now();
     let status = match &push {
-        Some((id, content)) => client.request("PUT", &group.path(), &[], content.body(*id).as_bytes()).status,
+        Some((id, content)) => {
+            client
+                .request("PUT", &group.path(), &[], content.body(*id).as_bytes())
+                .status
+        }
         None => client.request("DELETE", &group.path(), &[], b"").status,
     };
     assert!(matches!(status, 200 | 202 | 400), "{status}");
-    Operation { group, began, ended: Instant::now(), push, is_accepted: status != 400 }
+    Operation {
+        group,
+        began,
+        ended: Instant::now(),
+        push,
+        is_accepted: status != 400,
+    }
 }
 
-/// Valid, and for each group what it shows is not older than something that was answered before the scrape began.
+/// Valid, and for each group what it shows is not older than something that was answered before the
+/// scrape began.
 fn check_scrape(scrape: &Scrape, history: &[Operation]) {
-    let families = pushgateway::exposition::text::parse(scrape.text.as_bytes(), pushgateway::model::NameScheme::Legacy);
+    let families = pushgateway::exposition::text::parse(
+        scrape.text.as_bytes(),
+        pushgateway::model::NameScheme::Legacy,
+    );
     assert!(families.is_ok(), "{:?}", families.err());
     let (mut types, mut series, mut ids) = (HashSet::new(), HashSet::new(), HashMap::new());
     for line in scrape.text.lines() {
         if let Some(header) = line.strip_prefix("# TYPE ") {
-            assert!(types.insert(header.split(' ').next().unwrap()), "a family stands twice: {line}");
+            assert!(
+                types.insert(header.split(' ').next().unwrap()),
+                "a family stands twice: {line}"
+            );
         } else if !line.starts_with('#') {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             assert!(series.insert(name), "a series stands twice: {line}");
             if let Some(labels) = name.strip_prefix("id{") {
-                ids.insert(labels.trim_end_matches('}'), value.parse::<usize>().expect("an id"));
+                ids.insert(
+                    labels.trim_end_matches('}'),
+                    value.parse::<usize>().expect("an id"),
+                );
             }
         }
     }
-    let by_group = |group: Group| history.iter().filter(move |operation| operation.group == group && operation.is_accepted);
+    let by_group = |group: Group| {
+        history
+            .iter()
+            .filter(move |operation| operation.group == group && operation.is_accepted)
+    };
     let groups: HashSet<Group> = history.iter().map(|operation| operation.group).collect();
     for group in groups {
         let shown = ids.get(group.labels().as_str());
-        let of_shown = by_group(group).find(|operation| operation.push.as_ref().map(|(id, _)| id) == shown && shown.is_some());
-        assert_eq!(shown.is_some(), of_shown.is_some(), "{group:?} shows what was not accepted");
+        let of_shown = by_group(group).find(|operation| {
+            operation.push.as_ref().map(|(id, _)| id) == shown && shown.is_some()
+        });
+        assert_eq!(
+            shown.is_some(),
+            of_shown.is_some(),
+            "{group:?} shows what was not accepted"
+        );
         let answered = by_group(group).filter(|operation| operation.ended < scrape.began);
         match of_shown {
             Some(of_shown) => {
                 for later in answered {
-                    assert!(later.began < of_shown.ended, "{group:?} shows {of_shown:?} after {later:?} was answered");
+                    assert!(
+                        later.began < of_shown.ended,
+                        "{group:?} shows {of_shown:?} after {later:?} was answered"
+                    );
                 }
             }
             // No group: either nothing was answered, or a delete could be the last.
             None => {
                 let last = answered.max_by_key(|operation| operation.ended);
-                let is_deleted =
-                    |last: &Operation| by_group(group).any(|operation| operation.push.is_none() && operation.ended > last.began);
-                assert!(last.is_none_or(is_deleted), "{group:?} is missing, though {last:?} was answered");
+                let is_deleted = |last: &Operation| {
+                    by_group(group)
+                        .any(|operation| operation.push.is_none() && operation.ended > last.began)
+                };
+                assert!(
+                    last.is_none_or(is_deleted),
+                    "{group:?} is missing, though {last:?} was answered"
+                );
             }
         }
     }
 }
 
-/// For every refused push there is an accepted one that contradicts it, and that was or could be in effect while it was judged.
+/// For every refused push there is an accepted one that contradicts it, and that was or could be in
+/// effect while it was judged.
 fn check_refusals(history: &[Operation]) {
     for refused in history.iter().filter(|operation| !operation.is_accepted) {
         let (_, content) = refused.push.as_ref().expect("deletes are never refused");
         let is_reason = |other: &&Operation| {
-            let contradicts = other.push.as_ref().is_some_and(|(_, theirs)| theirs.contradicts(content));
-            contradicts && other.is_accepted && other.group != refused.group && other.began < refused.ended
+            let contradicts = other
+                .push
+                .as_ref()
+                .is_some_and(|(_, theirs)| theirs.contradicts(content));
+            contradicts
+                && other.is_accepted
+                && other.group != refused.group
+                && other.began < refused.ended
         };
         let was_over = |reason: &Operation| {
             history.iter().any(|operation| {
@@ -211,12 +297,16 @@ fn check_refusals(history: &[Operation]) {
                 same_group && operation.began > reason.ended && operation.ended < refused.began
             })
         };
-        let has_reason = history.iter().filter(is_reason).any(|reason| !was_over(reason));
+        let has_reason = history
+            .iter()
+            .filter(is_reason)
+            .any(|reason| !was_over(reason));
         assert!(has_reason, "nothing contradicts {refused:?}");
     }
 }
 
-/// A slot without a group is removed once a scrape has shown that; a push that comes at that moment must not vanish with it.
+/// A slot without a group is removed once a scrape has shown that; a push that comes at that moment
+/// must not vanish with it.
 #[test]
 fn groups_that_are_deleted_and_made_again_are_all_there() {
     const N_GROUPS: usize = 10_000;
@@ -244,22 +334,38 @@ fn groups_that_are_deleted_and_made_again_are_all_there() {
                 assert_eq!(client.request("GET", "/metrics", &[], b"").status, 200);
             }
         });
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
         is_over.store(true, Relaxed);
     });
     let scrape = gateway.scrape();
-    let shown = |name: &str| scrape.lines().filter(|line| line.starts_with(name) && line.ends_with(" 2")).count();
+    let shown = |name: &str| {
+        scrape
+            .lines()
+            .filter(|line| line.starts_with(name) && line.ends_with(" 2"))
+            .count()
+    };
     assert_eq!((shown("x{"), shown("y{")), (N_GROUPS, N_GROUPS));
     assert!(scrape.contains(&format!("pushgateway_groups {}\n", "10000")));
 }
 
-/// Two groups that one client pushes to in turn: no scrape shows the second ahead of the first, or the first two ahead.
+/// Two groups that one client pushes to in turn: no scrape shows the second ahead of the first, or
+/// the first two ahead.
 #[test]
 fn every_scrape_is_a_moment_of_all_groups() {
     let gateway = Gateway::start();
     // Families of their own, far apart in the exposition, with others between.
     for n in 0..200 {
-        assert_eq!(gateway.put(&format!("/metrics/job/between{n}"), &format!("m{n:03} {}\n", "1".repeat(300 % 17))).status, 200);
+        assert_eq!(
+            gateway
+                .put(
+                    &format!("/metrics/job/between{n}"),
+                    &format!("m{n:03} {}\n", "1".repeat(300 % 17))
+                )
+                .status,
+            200
+        );
     }
     const N_PUSHES: usize = 3000;
     let is_over = AtomicBool::new(false);
@@ -269,7 +375,17 @@ fn every_scrape_is_a_moment_of_all_groups() {
             for n in 1..=N_PUSHES {
                 for (group, family) in [("first", "a"), ("second", "z")] {
                     let body = format!("{family} {n}\n");
-                    assert_eq!(client.request("PUT", &format!("/metrics/job/{group}"), &[], body.as_bytes()).status, 200);
+                    assert_eq!(
+                        client
+                            .request(
+                                "PUT",
+                                &format!("/metrics/job/{group}"),
+                                &[],
+                                body.as_bytes()
+                            )
+                            .status,
+                        200
+                    );
                 }
             }
             // Relaxed: only ends the others.
@@ -280,15 +396,30 @@ fn every_scrape_is_a_moment_of_all_groups() {
             scope.spawn(move || {
                 let (mut client, mut n_scrapes) = (Client::new(gateway), 0);
                 while !is_over.load(Relaxed) {
-                    let response = client.request("GET", "/metrics", &[("Accept-Encoding", accept)], b"");
-                    let text =
-                        if accept.is_empty() { response.text() } else { String::from_utf8(gunzip(&response.body)).unwrap() };
+                    let response =
+                        client.request("GET", "/metrics", &[("Accept-Encoding", accept)], b"");
+                    let text = if accept.is_empty() {
+                        response.text()
+                    } else {
+                        String::from_utf8(gunzip(&response.body)).unwrap()
+                    };
                     let value = |family: &str| -> usize {
-                        let line = text.lines().find(|line| line.starts_with(&format!("{family}{{")));
-                        line.map_or(0, |line| line.rsplit_once(' ').expect("a value").1.parse().expect("a number"))
+                        let line = text
+                            .lines()
+                            .find(|line| line.starts_with(&format!("{family}{{")));
+                        line.map_or(0, |line| {
+                            line.rsplit_once(' ')
+                                .expect("a value")
+                                .1
+                                .parse()
+                                .expect("a number")
+                        })
                     };
                     let (first, second) = (value("a"), value("z"));
-                    assert!(first == second || first == second + 1, "{first} in the first, {second} in the second");
+                    assert!(
+                        first == second || first == second + 1,
+                        "{first} in the first, {second} in the second"
+                    );
                     n_scrapes += 1;
                 }
                 assert!(n_scrapes > 10, "{n_scrapes}");

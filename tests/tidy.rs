@@ -39,8 +39,21 @@ fn product(text: &str) -> &str {
 #[test]
 fn core_modules_do_no_io_and_read_no_clock() {
     for (path, text) in sources(&["src/model", "src/exposition", "src/store", "src/scrape"]) {
-        for forbidden in ["tokio::", "hyper::", "std::fs", "std::net", "SystemTime", "Instant", "async fn", ".await"] {
-            assert!(!product(&text).contains(forbidden), "{}: {forbidden}", path.display());
+        for forbidden in [
+            "tokio::",
+            "hyper::",
+            "std::fs",
+            "std::net",
+            "SystemTime",
+            "Instant",
+            "async fn",
+            ".await",
+        ] {
+            assert!(
+                !product(&text).contains(forbidden),
+                "{}: {forbidden}",
+                path.display()
+            );
         }
     }
 }
@@ -52,17 +65,40 @@ fn modules_use_only_what_the_map_shows() {
         ("model", &["model"]),
         ("exposition", &["exposition", "model"]),
         ("store", &["store", "model", "sync"]),
-        ("scrape", &["scrape", "store", "exposition", "model", "sync"]),
-        ("telemetry", &["telemetry", "scrape", "store", "model", "sync"]),
+        (
+            "scrape",
+            &["scrape", "store", "exposition", "model", "sync"],
+        ),
+        (
+            "telemetry",
+            &["telemetry", "scrape", "store", "model", "sync"],
+        ),
         ("ui", &["ui"]),
-        ("http", &["http", "ui", "telemetry", "scrape", "store", "exposition", "model"]),
+        (
+            "http",
+            &[
+                "http",
+                "ui",
+                "telemetry",
+                "scrape",
+                "store",
+                "exposition",
+                "model",
+            ],
+        ),
         ("cli.rs", &["telemetry"]),
         ("sync.rs", &[]),
     ];
     for (module, allowed) in arrows {
         for (path, text) in sources(&[&format!("src/{module}")]) {
-            for (_, used) in product(&text).match_indices("crate::").map(|(at, found)| (at, &text[at + found.len()..])) {
-                let used: &str = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            for (_, used) in product(&text)
+                .match_indices("crate::")
+                .map(|(at, found)| (at, &text[at + found.len()..]))
+            {
+                let used: &str = used
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .unwrap_or_default();
                 assert!(allowed.contains(&used), "{}: uses {used}", path.display());
             }
         }
@@ -84,12 +120,20 @@ fn no_test_is_passed_over() {
     }
 }
 
-/// `SeqCst` loads and stores are not what loom takes them for: where it matters, pairs of fences are used.
+/// `SeqCst` loads and stores are not what loom takes them for: where it matters, pairs of fences
+/// are used.
 #[test]
 fn sequential_consistency_stands_in_fences_alone() {
     for (path, text) in sources(&["src"]) {
-        for line in product(&text).lines().filter(|line| line.contains("SeqCst") && !line.trim_start().starts_with("//")) {
-            assert!(line.contains("fence(SeqCst)") || line.starts_with("use "), "{}: {line}", path.display());
+        for line in product(&text)
+            .lines()
+            .filter(|line| line.contains("SeqCst") && !line.trim_start().starts_with("//"))
+        {
+            assert!(
+                line.contains("fence(SeqCst)") || line.starts_with("use "),
+                "{}: {line}",
+                path.display()
+            );
         }
     }
 }
@@ -102,10 +146,18 @@ fn the_store_chooses_no_orderings() {
             // A counter of ids, Relaxed.
             continue;
         }
-        for ordering in ["Relaxed", "AcqRel", "Ordering::Acquire", "Ordering::Release"] {
+        for ordering in [
+            "Relaxed",
+            "AcqRel",
+            "Ordering::Acquire",
+            "Ordering::Release",
+        ] {
             let is_code = |line: &&str| !line.trim_start().starts_with("//");
             assert!(
-                !product(&text).lines().filter(is_code).any(|line| line.contains(ordering)),
+                !product(&text)
+                    .lines()
+                    .filter(is_code)
+                    .any(|line| line.contains(ordering)),
                 "{}: {ordering}",
                 path.display()
             );
@@ -113,18 +165,32 @@ fn the_store_chooses_no_orderings() {
     }
 }
 
-/// Each test file and each bench compiles its own copy of `common` and uses a part of it, so the compiler cannot tell what nobody uses.
+/// Each test file and each bench compiles its own copy of `common` and uses a part of it, so the
+/// compiler cannot tell what nobody uses.
 #[test]
 fn what_tests_and_benches_share_is_used() {
     for dir in ["tests", "benches"] {
         let files = sources(&[dir]);
-        let (_, shared) = files.iter().find(|(path, _)| path.ends_with("common/mod.rs")).expect("they share something");
+        let (_, shared) = files
+            .iter()
+            .find(|(path, _)| path.ends_with("common/mod.rs"))
+            .expect("they share something");
         for line in shared.lines().map(str::trim_start) {
-            let Some(item) = ["pub fn ", "pub struct ", "pub const "].iter().find_map(|kind| line.strip_prefix(kind)) else {
+            let Some(item) = ["pub fn ", "pub struct ", "pub const "]
+                .iter()
+                .find_map(|kind| line.strip_prefix(kind))
+            else {
                 continue;
             };
-            let name = item.split(|c: char| !c.is_alphanumeric() && c != '_').next().expect("a name");
-            let n_in = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| *word == name).count();
+            let name = item
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .expect("a name");
+            let n_in = |text: &str| {
+                text.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .filter(|word| *word == name)
+                    .count()
+            };
             let n_uses: usize = files.iter().map(|(_, text)| n_in(text)).sum();
             assert!(n_uses > 1, "{dir}: nobody uses {name}");
         }

@@ -7,11 +7,17 @@ use pushgateway::store::{Config, Outcome, Push, PushMode, Store};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// A body of 12 lines with their headers, as a job of the fleet pushes it; numbers follow from `seed`.
+/// A body of 12 lines with their headers, as a job of the fleet pushes it; numbers follow from
+/// `seed`.
 pub fn fleet_body(seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut body = String::new();
-    for name in ["duration_seconds", "last_success_timestamp_seconds", "records_processed", "exit_code"] {
+    for name in [
+        "duration_seconds",
+        "last_success_timestamp_seconds",
+        "records_processed",
+        "exit_code",
+    ] {
         let _ = write!(
             body,
             "# HELP batch_{name} Of the last run.\n# TYPE batch_{name} gauge\nbatch_{name} {}\n",
@@ -21,7 +27,11 @@ pub fn fleet_body(seed: u64) -> String {
     body += "# TYPE batch_bytes_total counter\n";
     for step in ["fetch", "decode", "transform", "load"] {
         for direction in ["in", "out"] {
-            let _ = writeln!(body, "batch_bytes_total{{direction=\"{direction}\",step=\"{step}\"}} {}", random.u32(..));
+            let _ = writeln!(
+                body,
+                "batch_bytes_total{{direction=\"{direction}\",step=\"{step}\"}} {}",
+                random.u32(..)
+            );
         }
     }
     body
@@ -29,12 +39,21 @@ pub fn fleet_body(seed: u64) -> String {
 
 /// A body with another family than [`fleet_body`]'s beside them.
 pub fn changed_body(seed: u64) -> String {
-    format!("{}# TYPE batch_extra gauge\nbatch_extra {seed}\n", fleet_body(seed))
+    format!(
+        "{}# TYPE batch_extra gauge\nbatch_extra {seed}\n",
+        fleet_body(seed)
+    )
 }
 
 /// The key of a job of the fleet.
 pub fn key(n: u64) -> Arc<GroupingKey> {
-    Arc::new(GroupingKey::new([("job", "fleet"), ("instance", format!("node-{n:07}").as_str())]).expect("a job"))
+    Arc::new(
+        GroupingKey::new([
+            ("job", "fleet"),
+            ("instance", format!("node-{n:07}").as_str()),
+        ])
+        .expect("a job"),
+    )
 }
 
 /// Parsed families.
@@ -45,12 +64,28 @@ pub fn families(body: &str) -> Families {
 /// The families of a text body as delimited messages.
 pub fn delimited(body: &str) -> Vec<u8> {
     let families = families(body);
-    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Default::default()), Vec::new());
+    let (key, mut out) = (
+        protobuf::KeyFields::new(&LabelSet::default(), Default::default()),
+        Vec::new(),
+    );
     for family in families.skeleton.families() {
         let template = protobuf::FamilyTemplate::new(family, &[], false, Default::default());
         let mut metrics = Vec::new();
-        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
-        protobuf::write_header(family.name(), family.help(), family.metric_type(), Default::default(), metrics.len(), &mut out);
+        template.render(
+            &key,
+            &families.values[family.value_range()],
+            &[],
+            0,
+            &mut metrics,
+        );
+        protobuf::write_header(
+            family.name(),
+            family.help(),
+            family.metric_type(),
+            Default::default(),
+            metrics.len(),
+            &mut out,
+        );
         out.extend_from_slice(&metrics);
     }
     out
@@ -58,7 +93,12 @@ pub fn delimited(body: &str) -> Vec<u8> {
 
 /// One push of these families.
 pub fn put(store: &Store, key: &Arc<GroupingKey>, families: Families) {
-    let mut push = Push::new(Arc::clone(key), families, PushMode::Replace, 1_700_000_000_000_000_000);
+    let mut push = Push::new(
+        Arc::clone(key),
+        families,
+        PushMode::Replace,
+        1_700_000_000_000_000_000,
+    );
     assert_eq!(store.push(&mut push), Outcome::Done);
 }
 

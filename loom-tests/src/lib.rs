@@ -1,10 +1,12 @@
 //! Every interleaving of the gateway's lock-free protocols, explored by loom.
 //!
-//! The protocols are the product's own files, included by path and compiled with `cfg(gateway_loom)`, under which `sync.rs` stands
-//! on loom's atomics. Each model names the outcomes that it can have, counts them, and fails if one of them never occurred: a model
-//! that explores a single interleaving proves nothing.
+//! The protocols are the product's own files, included by path and compiled with
+//! `cfg(gateway_loom)`, under which `sync.rs` stands on loom's atomics. Each model names the
+//! outcomes that it can have, counts them, and fails if one of them never occurred: a model that
+//! explores a single interleaving proves nothing.
 //!
-//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; `README.md` says how each failed with that weakened.
+//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; `README.md`
+//! says how each failed with that weakened.
 
 pub mod exposition;
 #[path = "../../src/model/mod.rs"]
@@ -23,12 +25,17 @@ use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Explores `model` with up to `preemptions` switches away from a thread that could go on, and none but these outcomes.
+/// Explores `model` with up to `preemptions` switches away from a thread that could go on, and none
+/// but these outcomes.
 ///
 /// # Panics
 ///
 /// If an execution panics, has an outcome that is not listed, or if a listed one never occurs.
-pub fn explore(preemptions: usize, outcomes: &[&'static str], model: impl Fn() -> &'static str + Send + Sync + 'static) {
+pub fn explore(
+    preemptions: usize,
+    outcomes: &[&'static str],
+    model: impl Fn() -> &'static str + Send + Sync + 'static,
+) {
     let counts: Arc<Mutex<BTreeMap<&'static str, u64>>> = Arc::default();
     let seen = Arc::clone(&counts);
     let mut builder = loom::model::Builder::new();
@@ -41,7 +48,10 @@ pub fn explore(preemptions: usize, outcomes: &[&'static str], model: impl Fn() -
     let counts = counts.lock().unwrap();
     println!("{counts:?}");
     for outcome in outcomes {
-        assert!(counts.contains_key(outcome), "never seen: {outcome}; seen: {counts:?}");
+        assert!(
+            counts.contains_key(outcome),
+            "never seen: {outcome}; seen: {counts:?}"
+        );
     }
     assert_eq!(counts.len(), outcomes.len(), "not listed: {counts:?}");
 }
@@ -53,11 +63,14 @@ pub fn store() -> Arc<Store> {
 
 /// A key as `job=a,l=v`.
 pub fn key(labels: &str) -> Arc<GroupingKey> {
-    let labels = labels.split(',').map(|label| label.split_once('=').expect("name=value"));
+    let labels = labels
+        .split(',')
+        .map(|label| label.split_once('=').expect("name=value"));
     Arc::new(GroupingKey::new(labels).expect("a job"))
 }
 
-/// Families as `a=gauge b=counter`, each with one metric with the value `value`; `a{l=v}=gauge` has a label.
+/// Families as `a=gauge b=counter`, each with one metric with the value `value`; `a{l=v}=gauge` has
+/// a label.
 pub fn families(families: &str, value: u64) -> Families {
     let mut builder = FamiliesBuilder::new();
     for family in families.split_whitespace() {
@@ -84,12 +97,28 @@ pub fn families(families: &str, value: u64) -> Families {
 
 /// Whether a push is accepted; comes again while others are about to decide.
 pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
-    pushed(store, &mut Push::new(Arc::clone(key), families(content, value), PushMode::Replace, 1))
+    pushed(
+        store,
+        &mut Push::new(
+            Arc::clone(key),
+            families(content, value),
+            PushMode::Replace,
+            1,
+        ),
+    )
 }
 
 /// Like [`put`], leaving families of other names.
 pub fn post(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
-    pushed(store, &mut Push::new(Arc::clone(key), families(content, value), PushMode::Merge, 1))
+    pushed(
+        store,
+        &mut Push::new(
+            Arc::clone(key),
+            families(content, value),
+            PushMode::Merge,
+            1,
+        ),
+    )
 }
 
 fn pushed(store: &Store, push: &mut Push) -> bool {
@@ -104,7 +133,12 @@ fn pushed(store: &Store, push: &mut Push) -> bool {
 
 /// Like [`put`], but does not come again: none if others were about to decide.
 pub fn try_put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> Option<bool> {
-    match store.push(&mut Push::new(Arc::clone(key), families(content, value), PushMode::Replace, 1)) {
+    match store.push(&mut Push::new(
+        Arc::clone(key),
+        families(content, value),
+        PushMode::Replace,
+        1,
+    )) {
         Outcome::Done => Some(true),
         Outcome::Refused(_) => Some(false),
         Outcome::Busy => None,
@@ -118,12 +152,20 @@ pub fn delete(store: &Store, key: &GroupingKey) {
     }
 }
 
-/// Two groups are pushed to at once, and whoever is accepted finds its group as it pushed it; whether the first and the second were.
-pub fn put_both(store: &Arc<Store>, first: (&str, &'static str), second: (&'static str, &'static str)) -> (bool, bool) {
+/// Two groups are pushed to at once, and whoever is accepted finds its group as it pushed it;
+/// whether the first and the second were.
+pub fn put_both(
+    store: &Arc<Store>,
+    first: (&str, &'static str),
+    second: (&'static str, &'static str),
+) -> (bool, bool) {
     let other = Arc::clone(store);
     let put_and_look = |store: &Store, (labels, content): (&str, &str)| {
         let is_accepted = put(store, &key(labels), content, 1);
-        assert!(!is_accepted || shown(store, &key(labels)) == content, "an accepted push is not seen by its pusher");
+        assert!(
+            !is_accepted || shown(store, &key(labels)) == content,
+            "an accepted push is not seen by its pusher"
+        );
         is_accepted
     };
     let other = loom::thread::spawn(move || put_and_look(&other, second));
@@ -134,10 +176,15 @@ pub fn put_both(store: &Arc<Store>, first: (&str, &'static str), second: (&'stat
 ///
 /// # Panics
 ///
-/// If a claim was left behind: a push that contradicts the groups is accepted at once when they are gone.
+/// If a claim was left behind: a push that contradicts the groups is accepted at once when they are
+/// gone.
 pub fn assert_nothing_is_left(store: &Store, groups: &[&str], contradicts: &str) {
     groups.iter().for_each(|labels| delete(store, &key(labels)));
-    assert_eq!(try_put(store, &key("job=next"), contradicts, 1), Some(true), "a claim was left behind");
+    assert_eq!(
+        try_put(store, &key("job=next"), contradicts, 1),
+        Some(true),
+        "a claim was left behind"
+    );
 }
 
 /// A store and what makes expositions of it: the gateway without its server.
@@ -151,8 +198,20 @@ pub struct Gateway {
 impl Gateway {
     /// With an assembler, for the thread that runs the rounds.
     pub fn new() -> (Arc<Self>, Assembler) {
-        let gateway = Self { store: store(), assembly: Assembly::new() };
-        (Arc::new(gateway), Assembler::new([], Sizes { target: 1 << 10, n_threads: 1 }))
+        let gateway = Self {
+            store: store(),
+            assembly: Assembly::new(),
+        };
+        (
+            Arc::new(gateway),
+            Assembler::new(
+                [],
+                Sizes {
+                    target: 1 << 10,
+                    n_threads: 1,
+                },
+            ),
+        )
     }
 
     /// The exposition for a scrape of the plain format, or the round to wait for.
@@ -161,7 +220,8 @@ impl Gateway {
     ///
     /// As [`Assembly::try_current`] has them.
     pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
-        self.assembly.try_current(&self.store, Format::PLAIN, gzip, 1)
+        self.assembly
+            .try_current(&self.store, Format::PLAIN, gzip, 1)
     }
 
     /// Runs a round.
@@ -179,12 +239,20 @@ pub fn document(exposition: Arc<Exposition>, gzip: bool) -> Option<Document> {
 pub fn has_line(exposition: Arc<Exposition>, line: &str) -> bool {
     let mut document = document(exposition, false).expect("the format is kept");
     let text = document.copy_to_bytes(document.remaining());
-    std::str::from_utf8(&text).expect("text").lines().any(|of_text| of_text == line)
+    std::str::from_utf8(&text)
+        .expect("text")
+        .lines()
+        .any(|of_text| of_text == line)
 }
 
 /// What a group exposes, as `a=gauge b=counter`; empty for no group.
 pub fn shown(store: &Store, key: &GroupingKey) -> String {
-    let Some(group) = store.group(key) else { return String::new() };
+    let Some(group) = store.group(key) else {
+        return String::new();
+    };
     let families = group.fixed.layout.families_by_name();
-    families.map(|family| format!("{}={}", family.name(), family.metric_type().as_str())).collect::<Vec<_>>().join(" ")
+    families
+        .map(|family| format!("{}={}", family.name(), family.metric_type().as_str()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -1,9 +1,12 @@
 //! Admission by cells: who may expose which names.
 
-use loom_tests::{assert_nothing_is_left, delete, explore, key, post, put, put_both, shown, store, try_put};
+use loom_tests::{
+    assert_nothing_is_left, delete, explore, key, post, put, put_both, shown, store, try_put,
+};
 use std::sync::Arc;
 
-/// Fails if `Cell::try_take` grants another mode beside a doubt, or if `settle_take` does not make the claim firm.
+/// Fails if `Cell::try_take` grants another mode beside a doubt, or if `settle_take` does not make
+/// the claim firm.
 #[test]
 fn of_two_contradicting_pushes_one_is_accepted() {
     explore(4, &["first", "second"], || {
@@ -17,14 +20,23 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Each has claimed a name of its own when they meet at `c`. Fails if a push that is busy keeps the claims that it was granted.
+/// Each has claimed a name of its own when they meet at `c`. Fails if a push that is busy keeps the
+/// claims that it was granted.
 #[test]
 fn whoever_is_busy_gives_back_what_it_was_granted() {
     explore(3, &["first", "second"], || {
         let store = store();
-        let (first, second) = put_both(&store, ("job=1", "a=gauge c=gauge"), ("job=2", "b=counter c=counter"));
+        let (first, second) = put_both(
+            &store,
+            ("job=1", "a=gauge c=gauge"),
+            ("job=2", "b=counter c=counter"),
+        );
         assert!(first != second, "first {first}, second {second}");
-        let contradicts = if first { "a=counter b=gauge c=counter" } else { "a=counter b=gauge c=gauge" };
+        let contradicts = if first {
+            "a=counter b=gauge c=counter"
+        } else {
+            "a=counter b=gauge c=gauge"
+        };
         assert_nothing_is_left(&store, &["job=1", "job=2"], contradicts);
         if first { "first" } else { "second" }
     });
@@ -36,7 +48,8 @@ fn names_crosswise_let_one_through() {
     explore(4, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
-        let second = loom::thread::spawn(move || put(&other, &key("job=2"), "b=counter a=counter", 1));
+        let second =
+            loom::thread::spawn(move || put(&other, &key("job=2"), "b=counter a=counter", 1));
         let first = put(&store, &key("job=1"), "a=gauge b=gauge", 1);
         let second = second.join().unwrap();
         assert!(first != second);
@@ -44,19 +57,29 @@ fn names_crosswise_let_one_through() {
     });
 }
 
-/// Fails if a doubt refuses: the first push is refused because of `b` and must not take the second one with it.
+/// Fails if a doubt refuses: the first push is refused because of `b` and must not take the second
+/// one with it.
 #[test]
 fn a_doomed_push_refuses_nobody() {
     explore(3, &["accepted at once", "met a doubt"], || {
         let store = store();
         assert!(put(&store, &key("job=0"), "b=counter", 1));
         let other = Arc::clone(&store);
-        let doomed = loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter b=gauge", 1));
+        let doomed =
+            loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter b=gauge", 1));
         let accepted = try_put(&store, &key("job=2"), "a=gauge", 1);
-        assert_ne!(accepted, Some(false), "refused because of a push that was refused");
+        assert_ne!(
+            accepted,
+            Some(false),
+            "refused because of a push that was refused"
+        );
         assert!(!doomed.join().unwrap());
         assert!(put(&store, &key("job=2"), "a=gauge", 1));
-        if accepted.is_some() { "accepted at once" } else { "met a doubt" }
+        if accepted.is_some() {
+            "accepted at once"
+        } else {
+            "met a doubt"
+        }
     });
 }
 
@@ -68,32 +91,43 @@ fn agreeing_pushes_share() {
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || try_put(&other, &key("job=2"), "a=gauge", 1));
         // Neither refused nor told to come again.
-        assert_eq!(try_put(&store, &key("job=1"), "a=gauge b=counter", 1), Some(true));
+        assert_eq!(
+            try_put(&store, &key("job=1"), "a=gauge b=counter", 1),
+            Some(true)
+        );
         assert_eq!(second.join().unwrap(), Some(true));
         assert_eq!(shown(&store, &key("job=1")), "a=gauge b=counter");
         let version = |job: &str| store.group(&key(job)).unwrap().version;
-        if version("job=1") < version("job=2") { "first" } else { "second" }
+        if version("job=1") < version("job=2") {
+            "first"
+        } else {
+            "second"
+        }
     });
 }
 
 /// Fails if `try_drop` leaves the claim firm until it is settled.
 #[test]
 fn whoever_saw_a_delete_is_not_refused_by_what_was_deleted() {
-    explore(4, &["gone, accepted", "there, accepted", "there, refused"], || {
-        let store = store();
-        assert!(put(&store, &key("job=1"), "a=gauge", 1));
-        let other = Arc::clone(&store);
-        let deleter = loom::thread::spawn(move || delete(&other, &key("job=1")));
-        let is_gone = store.group(&key("job=1")).is_none();
-        let is_accepted = put(&store, &key("job=2"), "a=counter", 1);
-        deleter.join().unwrap();
-        assert!(is_accepted || !is_gone);
-        match (is_gone, is_accepted) {
-            (true, _) => "gone, accepted",
-            (false, true) => "there, accepted",
-            (false, false) => "there, refused",
-        }
-    });
+    explore(
+        4,
+        &["gone, accepted", "there, accepted", "there, refused"],
+        || {
+            let store = store();
+            assert!(put(&store, &key("job=1"), "a=gauge", 1));
+            let other = Arc::clone(&store);
+            let deleter = loom::thread::spawn(move || delete(&other, &key("job=1")));
+            let is_gone = store.group(&key("job=1")).is_none();
+            let is_accepted = put(&store, &key("job=2"), "a=counter", 1);
+            deleter.join().unwrap();
+            assert!(is_accepted || !is_gone);
+            match (is_gone, is_accepted) {
+                (true, _) => "gone, accepted",
+                (false, true) => "there, accepted",
+                (false, false) => "there, refused",
+            }
+        },
+    );
 }
 
 /// Fails if a second change is granted while one is under way.
@@ -104,9 +138,16 @@ fn a_group_may_change_the_type_that_only_it_has() {
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || put(&other, &key("job=1"), "a=summary", 1));
-        assert!(put(&store, &key("job=1"), "a=counter", 1), "refused by its own group");
+        assert!(
+            put(&store, &key("job=1"), "a=counter", 1),
+            "refused by its own group"
+        );
         assert!(second.join().unwrap(), "refused by its own group");
-        if shown(&store, &key("job=1")) == "a=counter" { "counter" } else { "summary" }
+        if shown(&store, &key("job=1")) == "a=counter" {
+            "counter"
+        } else {
+            "summary"
+        }
     });
 }
 
@@ -150,9 +191,16 @@ fn two_pushes_of_one_group_never_contradict_each_other() {
         let store = store();
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || put(&other, &key("job=1"), "a=counter", 1));
-        assert!(put(&store, &key("job=1"), "a=gauge", 1), "refused by its own group");
+        assert!(
+            put(&store, &key("job=1"), "a=gauge", 1),
+            "refused by its own group"
+        );
         assert!(second.join().unwrap(), "refused by its own group");
-        if shown(&store, &key("job=1")) == "a=gauge" { "gauge" } else { "counter" }
+        if shown(&store, &key("job=1")) == "a=gauge" {
+            "gauge"
+        } else {
+            "counter"
+        }
     });
 }
 
@@ -162,13 +210,24 @@ fn of_three_groups_those_that_agree_get_in() {
     explore(2, &["the middle one", "the outer ones"], || {
         let store = store();
         let (second, third) = (Arc::clone(&store), Arc::clone(&store));
-        let second = loom::thread::spawn(move || put(&second, &key("job=2"), "a=counter b=counter", 1));
+        let second =
+            loom::thread::spawn(move || put(&second, &key("job=2"), "a=counter b=counter", 1));
         let third = loom::thread::spawn(move || put(&third, &key("job=3"), "b=gauge", 1));
         let first = put(&store, &key("job=1"), "a=gauge", 1);
         let (second, third) = (second.join().unwrap(), third.join().unwrap());
-        assert!(!second || !(first || third), "contradicting pushes were accepted");
-        assert!(second || (first && third), "refused because of a push that was refused");
-        if second { "the middle one" } else { "the outer ones" }
+        assert!(
+            !second || !(first || third),
+            "contradicting pushes were accepted"
+        );
+        assert!(
+            second || (first && third),
+            "refused because of a push that was refused"
+        );
+        if second {
+            "the middle one"
+        } else {
+            "the outer ones"
+        }
     });
 }
 
@@ -183,8 +242,15 @@ fn a_dead_cell_is_looked_up_again() {
         assert!(put(&store, &key("job=2"), "a=gauge", 1));
         deleter.join().unwrap();
         let version = store.group(&key("job=2")).unwrap().version;
-        assert!(!put(&store, &key("job=3"), "a=counter", 1), "the claim of the second group was lost");
-        if version == 2 { "before the deletion" } else { "after it" }
+        assert!(
+            !put(&store, &key("job=3"), "a=counter", 1),
+            "the claim of the second group was lost"
+        );
+        if version == 2 {
+            "before the deletion"
+        } else {
+            "after it"
+        }
     });
 }
 
@@ -193,9 +259,14 @@ fn a_dead_cell_is_looked_up_again() {
 fn a_suffix_and_a_family_of_that_name_exclude_each_other() {
     explore(3, &["the summary", "the family"], || {
         let store = store();
-        let (summary, family) = put_both(&store, ("job=1", "s=summary"), ("job=2", "s_count=gauge"));
+        let (summary, family) =
+            put_both(&store, ("job=1", "s=summary"), ("job=2", "s_count=gauge"));
         assert!(summary != family, "summary {summary}, family {family}");
-        let contradicts = if summary { "s_sum=gauge s_count=counter" } else { "s_count=counter" };
+        let contradicts = if summary {
+            "s_sum=gauge s_count=counter"
+        } else {
+            "s_count=counter"
+        };
         assert_nothing_is_left(&store, &["job=1", "job=2"], contradicts);
         if summary { "the summary" } else { "the family" }
     });
@@ -208,13 +279,21 @@ fn of_two_names_that_are_one_when_escaped_one_is_accepted() {
         let store = store();
         let (dot, underscore) = put_both(&store, ("job=1", "a.b=gauge"), ("job=2", "a_b=gauge"));
         assert!(dot != underscore, "dot {dot}, underscore {underscore}");
-        assert_nothing_is_left(&store, &["job=1", "job=2"], if dot { "a_b=gauge" } else { "a.b=gauge" });
-        if dot { "with a dot" } else { "with an underscore" }
+        assert_nothing_is_left(
+            &store,
+            &["job=1", "job=2"],
+            if dot { "a_b=gauge" } else { "a.b=gauge" },
+        );
+        if dot {
+            "with a dot"
+        } else {
+            "with an underscore"
+        }
     });
 }
 
-/// The group that exposes `a.b` alone exposes `a_b` instead, while another one comes with `a.b`. Fails if `Cell::settle_change` stores the
-/// raw name after the word, or not at all.
+/// The group that exposes `a.b` alone exposes `a_b` instead, while another one comes with `a.b`.
+/// Fails if `Cell::settle_change` stores the raw name after the word, or not at all.
 #[test]
 fn a_change_of_the_raw_name_excludes_the_former_one() {
     explore(3, &["change", "newcomer"], || {
@@ -222,13 +301,17 @@ fn a_change_of_the_raw_name_excludes_the_former_one() {
         assert!(put(&store, &key("job=1"), "a.b=gauge", 1));
         let (change, newcomer) = put_both(&store, ("job=1", "a_b=gauge"), ("job=2", "a.b=gauge"));
         assert!(change != newcomer, "change {change}, newcomer {newcomer}");
-        assert_nothing_is_left(&store, &["job=1", "job=2"], if change { "a.b=gauge" } else { "a_b=gauge" });
+        assert_nothing_is_left(
+            &store,
+            &["job=1", "job=2"],
+            if change { "a.b=gauge" } else { "a_b=gauge" },
+        );
         if change { "change" } else { "newcomer" }
     });
 }
 
-/// The same, and the other one comes with `a_b`: it stands in nobody's way. Fails if a take that is refused because of the raw name keeps
-/// its doubt: the change waits for it for ever.
+/// The same, and the other one comes with `a_b`: it stands in nobody's way. Fails if a take that is
+/// refused because of the raw name keeps its doubt: the change waits for it for ever.
 #[test]
 fn a_change_of_the_raw_name_lets_the_new_one_in() {
     explore(3, &["newcomer refused", "newcomer accepted"], || {
@@ -237,6 +320,10 @@ fn a_change_of_the_raw_name_lets_the_new_one_in() {
         let (change, newcomer) = put_both(&store, ("job=1", "a_b=gauge"), ("job=2", "a_b=gauge"));
         assert!(change, "refused because of a push that was refused");
         assert_nothing_is_left(&store, &["job=1", "job=2"], "a.b=gauge");
-        if newcomer { "newcomer accepted" } else { "newcomer refused" }
+        if newcomer {
+            "newcomer accepted"
+        } else {
+            "newcomer refused"
+        }
     });
 }

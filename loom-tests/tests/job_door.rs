@@ -4,8 +4,8 @@ use loom_tests::store::{Becomes, Entry, JobDoor};
 use loom_tests::{delete, explore, key, put, shown, store, try_put};
 use std::sync::Arc;
 
-/// `a{l="v"}` pushed to the job alone is the series `a` of the group with `l="v"`. Fails if a second shape is let in beside the first,
-/// or if who is inside alone does not look.
+/// `a{l="v"}` pushed to the job alone is the series `a` of the group with `l="v"`. Fails if a
+/// second shape is let in beside the first, or if who is inside alone does not look.
 #[test]
 fn one_series_of_two_shapes_is_admitted_once() {
     explore(4, &["the job's", "the label's"], || {
@@ -19,29 +19,40 @@ fn one_series_of_two_shapes_is_admitted_once() {
     });
 }
 
-/// Fails if a mixing door lets more pushes of the first shape in, or does not wait for those inside.
+/// Fails if a mixing door lets more pushes of the first shape in, or does not wait for those
+/// inside.
 #[test]
 fn two_of_the_first_shape_and_one_of_the_second() {
-    explore(2, &["the second shape", "the first shape", "neither"], || {
-        let store = store();
-        let (second, third) = (Arc::clone(&store), Arc::clone(&store));
-        let second = loom::thread::spawn(move || try_put(&second, &key("job=1,l=v"), "a=gauge", 1));
-        let third = loom::thread::spawn(move || try_put(&third, &key("job=1,l=w"), "a=gauge", 1));
-        // The series of the second.
-        let first = try_put(&store, &key("job=1"), "a{l=v}=gauge", 1);
-        let (second, third) = (second.join().unwrap(), third.join().unwrap());
-        assert_ne!(third, Some(false), "nobody contradicts it");
-        let is_in = |pushed: Option<bool>| pushed == Some(true);
-        assert!(!(is_in(first) && is_in(second)), "{first:?} {second:?} {third:?}");
-        match (is_in(first), is_in(second)) {
-            (true, _) => "the second shape",
-            (false, true) => "the first shape",
-            (false, false) => "neither",
-        }
-    });
+    explore(
+        2,
+        &["the second shape", "the first shape", "neither"],
+        || {
+            let store = store();
+            let (second, third) = (Arc::clone(&store), Arc::clone(&store));
+            let second =
+                loom::thread::spawn(move || try_put(&second, &key("job=1,l=v"), "a=gauge", 1));
+            let third =
+                loom::thread::spawn(move || try_put(&third, &key("job=1,l=w"), "a=gauge", 1));
+            // The series of the second.
+            let first = try_put(&store, &key("job=1"), "a{l=v}=gauge", 1);
+            let (second, third) = (second.join().unwrap(), third.join().unwrap());
+            assert_ne!(third, Some(false), "nobody contradicts it");
+            let is_in = |pushed: Option<bool>| pushed == Some(true);
+            assert!(
+                !(is_in(first) && is_in(second)),
+                "{first:?} {second:?} {third:?}"
+            );
+            match (is_in(first), is_in(second)) {
+                (true, _) => "the second shape",
+                (false, true) => "the first shape",
+                (false, false) => "neither",
+            }
+        },
+    );
 }
 
-/// Fails if `leave` loses what came meanwhile: the door would die with a group in it, or live without.
+/// Fails if `leave` loses what came meanwhile: the door would die with a group in it, or live
+/// without.
 #[test]
 fn a_door_dies_with_its_last_group() {
     explore(4, &["one door", "two doors"], || {
@@ -63,7 +74,8 @@ fn a_door_dies_with_its_last_group() {
     });
 }
 
-/// Fails if a dead door is entered instead of looked up again, or removed although it is another one.
+/// Fails if a dead door is entered instead of looked up again, or removed although it is another
+/// one.
 #[test]
 fn a_dead_door_is_looked_up_again() {
     explore(4, &["both shapes", "one shape"], || {
@@ -76,6 +88,10 @@ fn a_dead_door_is_looked_up_again() {
         assert_eq!(shown(&store, &key("job=1,l=v")) == "a=gauge", is_accepted);
         // Whatever happened to doors: the series is still looked for.
         assert_eq!(put(&store, &key("job=1"), "a{l=v}=gauge", 2), !is_accepted);
-        if is_accepted { "both shapes" } else { "one shape" }
+        if is_accepted {
+            "both shapes"
+        } else {
+            "one shape"
+        }
     });
 }

@@ -15,7 +15,11 @@ struct Slot {
 
 impl Slot {
     fn new() -> Arc<Self> {
-        Arc::new(Self { mark: Mark::new(), queue: Queue::default(), value: AtomicUsize::new(0) })
+        Arc::new(Self {
+            mark: Mark::new(),
+            queue: Queue::default(),
+            value: AtomicUsize::new(0),
+        })
     }
 
     fn push(&self, value: usize) {
@@ -36,7 +40,8 @@ impl Slot {
     }
 }
 
-/// Fails if the exchange of `Mark::mark` sets QUEUED whatever the epoch: the second push would find the slot queued which is not.
+/// Fails if the exchange of `Mark::mark` sets QUEUED whatever the epoch: the second push would find
+/// the slot queued which is not.
 #[test]
 fn a_look_after_a_mark_sees_what_was_marked() {
     explore(4, &["first look", "second look"], || {
@@ -50,11 +55,16 @@ fn a_look_after_a_mark_sees_what_was_marked() {
         pusher.join().unwrap();
         let second = slot.look();
         assert_eq!(second.or(first), Some(2), "an answered push is missing");
-        if second.is_none() { "first look" } else { "second look" }
+        if second.is_none() {
+            "first look"
+        } else {
+            "second look"
+        }
     });
 }
 
-/// Fails if `Mark::mark` loads before it writes, or is Relaxed: a marker that finds the slot queued would not carry its value to the look.
+/// Fails if `Mark::mark` loads before it writes, or is Relaxed: a marker that finds the slot queued
+/// would not carry its value to the look.
 #[test]
 fn three_markers_and_a_consumer_lose_nothing() {
     explore(2, &["seen at once", "seen later"], || {
@@ -70,6 +80,10 @@ fn three_markers_and_a_consumer_lose_nothing() {
         second.join().unwrap();
         let last = slot.look().or(late).or(early);
         assert_eq!(last, Some(7), "an answered push is missing");
-        if early == Some(7) && late.is_none() { "seen at once" } else { "seen later" }
+        if early == Some(7) && late.is_none() {
+            "seen at once"
+        } else {
+            "seen later"
+        }
     });
 }

@@ -1,4 +1,5 @@
-//! Rounds: every exposition is the state of all groups at one moment, and shows what was answered before it was asked for.
+//! Rounds: every exposition is the state of all groups at one moment, and shows what was answered
+//! before it was asked for.
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::model::Escaping;
@@ -10,8 +11,14 @@ use std::sync::Arc;
 /// What two groups show of the family `a` after these looks: by slot the last one counts.
 fn types(known: &mut [String; 2], taken: Vec<Taken>) {
     for Taken { slot, snapshot } in taken {
-        let type_of_a = snapshot.fixed.layout.family_by_name("a").filter(|_| snapshot.is_live());
-        known[slot as usize] = type_of_a.map(|family| family.metric_type().as_str().to_owned()).unwrap_or_default();
+        let type_of_a = snapshot
+            .fixed
+            .layout
+            .family_by_name("a")
+            .filter(|_| snapshot.is_live());
+        known[slot as usize] = type_of_a
+            .map(|family| family.metric_type().as_str().to_owned())
+            .unwrap_or_default();
     }
 }
 
@@ -22,11 +29,14 @@ fn take(store: &Store, known: &mut [String; 2]) {
 }
 
 fn assert_is_cut(known: &[String; 2]) {
-    assert!(known[0].is_empty() || known[1].is_empty() || known[0] == known[1], "exposition with two types: {known:?}");
+    assert!(
+        known[0].is_empty() || known[1].is_empty() || known[0] == known[1],
+        "exposition with two types: {known:?}"
+    );
 }
 
-/// The first group drops `a`, then the second one adds it with another type; a change of the second still waits in the queue. Fails if
-/// `take_cut` is a single pass.
+/// The first group drops `a`, then the second one adds it with another type; a change of the second
+/// still waits in the queue. Fails if `take_cut` is a single pass.
 #[test]
 fn a_round_is_a_cut() {
     explore(4, &["before", "between", "after"], || {
@@ -51,13 +61,17 @@ fn a_round_is_a_cut() {
         };
         pusher.join().unwrap();
         take(&store, &mut known);
-        assert_eq!(known, ["".to_owned(), "counter".to_owned()], "an answered push is missing");
+        assert_eq!(
+            known,
+            ["".to_owned(), "counter".to_owned()],
+            "an answered push is missing"
+        );
         outcome
     });
 }
 
-/// The same by two pushers. Fails if a version is drawn before the last claim is granted, or if claims are settled before the slot is
-/// marked.
+/// The same by two pushers. Fails if a version is drawn before the last claim is granted, or if
+/// claims are settled before the slot is marked.
 #[test]
 fn a_round_beside_two_pushers_is_a_cut() {
     explore(2, &["before", "between", "after"], || {
@@ -69,7 +83,8 @@ fn a_round_beside_two_pushers_is_a_cut() {
         assert!(put(&store, &key("job=2"), "b=gauge", 2));
         let (first, second) = (Arc::clone(&store), Arc::clone(&store));
         let first = loom::thread::spawn(move || delete(&first, &key("job=1")));
-        let second = loom::thread::spawn(move || put(&second, &key("job=2"), "a=counter b=gauge", 3));
+        let second =
+            loom::thread::spawn(move || put(&second, &key("job=2"), "a=counter b=gauge", 3));
         take(&store, &mut known);
         assert_is_cut(&known);
         let outcome = match (known[0].as_str(), known[1].as_str()) {
@@ -82,62 +97,93 @@ fn a_round_beside_two_pushers_is_a_cut() {
         let is_accepted = second.join().unwrap();
         take(&store, &mut known);
         assert!(known[0].is_empty(), "an answered delete is missing");
-        assert_eq!(known[1] == "counter", is_accepted, "an answered push is missing");
+        assert_eq!(
+            known[1] == "counter",
+            is_accepted,
+            "an answered push is missing"
+        );
         outcome
     });
 }
 
-/// A push, a round and a scrape, each by itself: whatever was answered before the scrape began is in what it sends, be that the last
-/// exposition or the one that it waits for. Fails if `try_complete` looks at the count once, or waits for a round that runs already; if a
-/// round takes what is marked before it begins, or publishes after it ends; or if a push is answered before it is marked.
+/// A push, a round and a scrape, each by itself: whatever was answered before the scrape began is
+/// in what it sends, be that the last exposition or the one that it waits for. Fails if
+/// `try_complete` looks at the count once, or waits for a round that runs already; if a round takes
+/// what is marked before it begins, or publishes after it ends; or if a push is answered before it
+/// is marked.
 #[test]
 fn a_scrape_shows_what_was_answered_before_it() {
-    explore(3, &["at once, without", "at once, with", "after a round", "after a round of its own"], || {
-        let (gateway, mut assembler) = Gateway::new();
-        assert!(put(&gateway.store, &key("job=1"), "a=gauge", 1f64.to_bits()));
-        gateway.round(&mut assembler);
-        let is_answered = Arc::new(AtomicUsize::new(0));
-        let (other, answered) = (Arc::clone(&gateway), Arc::clone(&is_answered));
-        let pusher = loom::thread::spawn(move || {
-            assert!(put(&other.store, &key("job=1"), "a=gauge", 2f64.to_bits()));
-            answered.store(1, Release);
-        });
-        let other = Arc::clone(&gateway);
-        let runner = loom::thread::spawn(move || {
-            other.round(&mut assembler);
-            assembler
-        });
-        let is_owed = is_answered.load(Acquire) == 1;
-        let (exposition, outcome) = match gateway.assembly.try_current(&gateway.store, Format::PLAIN, false, 1) {
-            Ok(exposition) => (exposition, "at once"),
-            // Nothing but the count says that the round has run: joining its thread would order more.
-            Err(round) if gateway.assembly.has_come_to(round) => (gateway.assembly.current(false), "after a round"),
-            Err(round) => {
-                let mut assembler = runner.join().unwrap();
-                while !gateway.assembly.has_come_to(round) {
-                    gateway.round(&mut assembler);
-                }
-                pusher.join().unwrap();
-                let is_shown = has_line(gateway.assembly.current(false), "a{instance=\"\",job=\"1\"} 2");
-                assert!(is_shown || !is_owed, "an answered push is missing");
-                return "after a round of its own";
+    explore(
+        3,
+        &[
+            "at once, without",
+            "at once, with",
+            "after a round",
+            "after a round of its own",
+        ],
+        || {
+            let (gateway, mut assembler) = Gateway::new();
+            assert!(put(
+                &gateway.store,
+                &key("job=1"),
+                "a=gauge",
+                1f64.to_bits()
+            ));
+            gateway.round(&mut assembler);
+            let is_answered = Arc::new(AtomicUsize::new(0));
+            let (other, answered) = (Arc::clone(&gateway), Arc::clone(&is_answered));
+            let pusher = loom::thread::spawn(move || {
+                assert!(put(&other.store, &key("job=1"), "a=gauge", 2f64.to_bits()));
+                answered.store(1, Release);
+            });
+            let other = Arc::clone(&gateway);
+            let runner = loom::thread::spawn(move || {
+                other.round(&mut assembler);
+                assembler
+            });
+            let is_owed = is_answered.load(Acquire) == 1;
+            let (exposition, outcome) =
+                match gateway
+                    .assembly
+                    .try_current(&gateway.store, Format::PLAIN, false, 1)
+                {
+                    Ok(exposition) => (exposition, "at once"),
+                    // Nothing but the count says that the round has run: joining its thread would
+                    // order more.
+                    Err(round) if gateway.assembly.has_come_to(round) => {
+                        (gateway.assembly.current(false), "after a round")
+                    }
+                    Err(round) => {
+                        let mut assembler = runner.join().unwrap();
+                        while !gateway.assembly.has_come_to(round) {
+                            gateway.round(&mut assembler);
+                        }
+                        pusher.join().unwrap();
+                        let is_shown = has_line(
+                            gateway.assembly.current(false),
+                            "a{instance=\"\",job=\"1\"} 2",
+                        );
+                        assert!(is_shown || !is_owed, "an answered push is missing");
+                        return "after a round of its own";
+                    }
+                };
+            pusher.join().unwrap();
+            runner.join().unwrap();
+            let is_shown = has_line(exposition, "a{instance=\"\",job=\"1\"} 2");
+            assert!(is_shown || !is_owed, "an answered push is missing");
+            match (outcome, is_shown) {
+                ("at once", false) => "at once, without",
+                ("at once", true) => "at once, with",
+                _ => outcome,
             }
-        };
-        pusher.join().unwrap();
-        runner.join().unwrap();
-        let is_shown = has_line(exposition, "a{instance=\"\",job=\"1\"} 2");
-        assert!(is_shown || !is_owed, "an answered push is missing");
-        match (outcome, is_shown) {
-            ("at once", false) => "at once, without",
-            ("at once", true) => "at once, with",
-            _ => outcome,
-        }
-    });
+        },
+    );
 }
 
-/// The same where both forms are kept, and the round shows plain text before it has compressed it. Fails if scrapes that want the
-/// compressed form take that for complete, too; if the round says that it shows plain text before it has published that, or if that it has
-/// begun is taken for it; and if scrapes for plain text look at what is published last.
+/// The same where both forms are kept, and the round shows plain text before it has compressed it.
+/// Fails if scrapes that want the compressed form take that for complete, too; if the round says
+/// that it shows plain text before it has published that, or if that it has begun is taken for it;
+/// and if scrapes for plain text look at what is published last.
 #[test]
 fn a_scrape_of_plain_text_need_not_wait_for_compression() {
     let outcomes = [
@@ -152,7 +198,12 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
     ];
     explore(3, &outcomes, || {
         let (gateway, mut assembler) = Gateway::new();
-        assert!(put(&gateway.store, &key("job=1"), "a=gauge", 1f64.to_bits()));
+        assert!(put(
+            &gateway.store,
+            &key("job=1"),
+            "a=gauge",
+            1f64.to_bits()
+        ));
         assert!(gateway.try_current(false).is_err() && gateway.try_current(true).is_err());
         gateway.round(&mut assembler);
         let is_answered = Arc::new(AtomicUsize::new(0));
@@ -174,7 +225,10 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
                 }
                 Err(_) => return None,
             };
-            assert!(!gzip || document(Arc::clone(&exposition), true).is_some(), "there is no compressed form");
+            assert!(
+                !gzip || document(Arc::clone(&exposition), true).is_some(),
+                "there is no compressed form"
+            );
             let is_shown = has_line(exposition, "a{instance=\"\",job=\"1\"} 2");
             assert!(is_shown || !is_owed, "an answered push is missing");
             Some(is_shown)
@@ -194,8 +248,9 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
     });
 }
 
-/// A scrape asks for a format that is not kept, and is told which round to wait for: that round has to see what was asked. Fails
-/// without the fence in `Rounds::begin`, and without its twin in `Assembly::try_current`.
+/// A scrape asks for a format that is not kept, and is told which round to wait for: that round has
+/// to see what was asked. Fails without the fence in `Rounds::begin`, and without its twin in
+/// `Assembly::try_current`.
 #[test]
 fn the_round_that_is_waited_for_knows_what_was_asked() {
     explore(4, &["at once", "this round", "the next"], || {
@@ -211,14 +266,22 @@ fn the_round_that_is_waited_for_knows_what_was_asked() {
         let mut assembler = runner.join().unwrap();
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
-            Err(round) if gateway.assembly.has_come_to(round) => (gateway.assembly.current(false), "this round"),
+            Err(round) if gateway.assembly.has_come_to(round) => {
+                (gateway.assembly.current(false), "this round")
+            }
             Err(round) => {
                 gateway.round(&mut assembler);
-                assert!(gateway.assembly.has_come_to(round), "waits for more than one round after the one that ran");
+                assert!(
+                    gateway.assembly.has_come_to(round),
+                    "waits for more than one round after the one that ran"
+                );
                 (gateway.assembly.current(false), "the next")
             }
         };
-        assert!(exposition.len_of(dots).is_some(), "the round that is waited for does not know what was asked");
+        assert!(
+            exposition.len_of(dots).is_some(),
+            "the round that is waited for does not know what was asked"
+        );
         outcome
     });
 }

@@ -4,8 +4,9 @@ use loom_tests::explore;
 use loom_tests::sync::{Keyed, Published, Queue, Registry, Word};
 use std::sync::Arc;
 
-/// Loom remembers one last access of a thread for each atomic: a plain load before a compare-exchange hides another thread's load
-/// that came before. Fails if `Word::load_for_update` is a load.
+/// Loom remembers one last access of a thread for each atomic: a plain load before a
+/// compare-exchange hides another thread's load that came before. Fails if `Word::load_for_update`
+/// is a load.
 #[test]
 fn a_load_is_seen_before_and_after_a_load_then_exchange() {
     explore(3, &["before", "after"], || {
@@ -48,7 +49,8 @@ impl Keyed for Name {
     }
 }
 
-/// Looking whether there is something, before somebody else looks and then takes it. Fails if `Queue::pop` takes no turn.
+/// Looking whether there is something, before somebody else looks and then takes it. Fails if
+/// `Queue::pop` takes no turn.
 #[test]
 fn a_queue_is_seen_before_and_after_a_look_then_pop() {
     explore(3, &["before", "after"], || {

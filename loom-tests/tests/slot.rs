@@ -2,7 +2,10 @@
 
 use loom_tests::model::MetricExtra;
 use loom_tests::store::{Consumer, Outcome, Push, PushMode, Refusal, Store, Taken};
-use loom_tests::{Gateway, assert_nothing_is_left, delete, explore, families, has_line, key, post, put, shown, store, try_put};
+use loom_tests::{
+    Gateway, assert_nothing_is_left, delete, explore, families, has_line, key, post, put, shown,
+    store, try_put,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,35 +20,51 @@ fn assemble(store: &Store) -> Vec<Taken> {
     taken
 }
 
-/// Fails if a push is published into a slot that is retired, if a slot is retired under a push, or if its number is given out although it is
-/// not.
+/// Fails if a push is published into a slot that is retired, if a slot is retired under a push, or
+/// if its number is given out although it is not.
 #[test]
 fn a_push_is_not_lost_in_a_slot_that_goes() {
-    const OUTCOMES: [&str; 4] = ["before the look", "between look and retiring", "met the retiring", "after the retiring"];
+    const OUTCOMES: [&str; 4] = [
+        "before the look",
+        "between look and retiring",
+        "met the retiring",
+        "after the retiring",
+    ];
     explore(4, &OUTCOMES, || {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
         delete(&store, &key("job=1"));
-        // The standard library's, which orders nothing here: when the push was answered, for the outcome alone.
+        // The standard library's, which orders nothing here: when the push was answered, for the
+        // outcome alone.
         let is_answered = Arc::new(AtomicBool::new(false));
         let (other, answered) = (Arc::clone(&store), Arc::clone(&is_answered));
         let assembler = loom::thread::spawn(move || {
             let taken = assemble(&other);
-            (taken.iter().any(|taken| taken.snapshot.is_live()), answered.load(Relaxed))
+            (
+                taken.iter().any(|taken| taken.snapshot.is_live()),
+                answered.load(Relaxed),
+            )
         });
         assert!(put(&store, &key("job=1"), "b=gauge", 1));
         is_answered.store(true, Relaxed);
         let (was_seen, was_answered) = assembler.join().unwrap();
         let last = assemble(&store);
-        assert!(was_seen || last.iter().any(|taken| taken.snapshot.is_live()), "an answered push is missing");
+        assert!(
+            was_seen || last.iter().any(|taken| taken.snapshot.is_live()),
+            "an answered push is missing"
+        );
         assert_eq!(shown(&store, &key("job=1")), "b=gauge");
-        // Two versions before the push, one for it, and one more for an exchange that failed because the slot was dead.
+        // Two versions before the push, one for it, and one more for an exchange that failed
+        // because the slot was dead.
         let has_lost = store.group(&key("job=1")).unwrap().version > 3;
         // The slot's number is its own, also if it was about to go.
         assert!(put(&store, &key("job=1"), "b=gauge", 2));
         assert!(put(&store, &key("job=2"), "b=gauge", 2));
         let numbers: Vec<u32> = assemble(&store).iter().map(|taken| taken.slot).collect();
-        assert!(numbers.len() == 2 && numbers[0] != numbers[1], "two groups have one number: {numbers:?}");
+        assert!(
+            numbers.len() == 2 && numbers[0] != numbers[1],
+            "two groups have one number: {numbers:?}"
+        );
         match (was_seen, has_lost, was_answered) {
             (true, ..) => OUTCOMES[0],
             (false, true, _) => OUTCOMES[2],
@@ -55,44 +74,68 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
     });
 }
 
-/// The deletion has published its tombstone and not marked yet, a round that was marked before retires the slot, and the next group gets
-/// its number: then the mark comes. Fails if `Store::take_cut` takes dead slots.
+/// The deletion has published its tombstone and not marked yet, a round that was marked before
+/// retires the slot, and the next group gets its number: then the mark comes. Fails if
+/// `Store::take_cut` takes dead slots.
 #[test]
 fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
-    explore(4, &["another number", "the number again", "the number again, queued"], || {
-        let (gateway, mut assembler) = Gateway::new();
-        let store = &gateway.store;
-        assert!(put(store, &key("job=1"), "a=gauge", 1f64.to_bits()));
-        let other = Arc::clone(&gateway);
-        let deleter = loom::thread::spawn(move || delete(&other.store, &key("job=1")));
-        gateway.round(&mut assembler);
-        assert!(put(store, &key("job=2"), "b=gauge", 1f64.to_bits()));
-        let n_queued = store.n_marked(Consumer::Assembler);
-        gateway.round(&mut assembler);
-        let is_shown = || has_line(gateway.assembly.current(false), "b{instance=\"\",job=\"2\"} 1");
-        assert!(is_shown(), "an answered push is missing");
-        deleter.join().unwrap();
-        gateway.round(&mut assembler);
-        assert!(is_shown(), "the new group went with the one that had its number");
-        assert!(!has_line(gateway.assembly.current(false), "a{instance=\"\",job=\"1\"} 1"), "an answered delete is missing");
-        assert_eq!(gateway.assembly.current(false).n_groups, 1);
-        // Only to see its number.
-        assert!(put(store, &key("job=2"), "b=gauge", 2));
-        let number = assemble(store).last().unwrap().slot;
-        // The first group's is 0.
-        match (number, n_queued) {
-            (0, 2..) => "the number again, queued",
-            (0, _) => "the number again",
-            _ => "another number",
-        }
-    });
+    explore(
+        4,
+        &[
+            "another number",
+            "the number again",
+            "the number again, queued",
+        ],
+        || {
+            let (gateway, mut assembler) = Gateway::new();
+            let store = &gateway.store;
+            assert!(put(store, &key("job=1"), "a=gauge", 1f64.to_bits()));
+            let other = Arc::clone(&gateway);
+            let deleter = loom::thread::spawn(move || delete(&other.store, &key("job=1")));
+            gateway.round(&mut assembler);
+            assert!(put(store, &key("job=2"), "b=gauge", 1f64.to_bits()));
+            let n_queued = store.n_marked(Consumer::Assembler);
+            gateway.round(&mut assembler);
+            let is_shown = || {
+                has_line(
+                    gateway.assembly.current(false),
+                    "b{instance=\"\",job=\"2\"} 1",
+                )
+            };
+            assert!(is_shown(), "an answered push is missing");
+            deleter.join().unwrap();
+            gateway.round(&mut assembler);
+            assert!(
+                is_shown(),
+                "the new group went with the one that had its number"
+            );
+            assert!(
+                !has_line(
+                    gateway.assembly.current(false),
+                    "a{instance=\"\",job=\"1\"} 1"
+                ),
+                "an answered delete is missing"
+            );
+            assert_eq!(gateway.assembly.current(false).n_groups, 1);
+            // Only to see its number.
+            assert!(put(store, &key("job=2"), "b=gauge", 2));
+            let number = assemble(store).last().unwrap().slot;
+            // The first group's is 0.
+            match (number, n_queued) {
+                (0, 2..) => "the number again, queued",
+                (0, _) => "the number again",
+                _ => "another number",
+            }
+        },
+    );
 }
 
 /// Deletes these groups and retires their slots.
 ///
 /// # Panics
 ///
-/// If a slot was left behind: those that were there, `n_slots` at most at once, leave their numbers to the next.
+/// If a slot was left behind: those that were there, `n_slots` at most at once, leave their numbers
+/// to the next.
 fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
     groups.iter().for_each(|labels| delete(store, &key(labels)));
     assemble(store);
@@ -100,10 +143,14 @@ fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
         assert!(put(store, &key(&format!("job=next{n}")), "", 1));
     }
     let numbers: BTreeSet<u32> = assemble(store).iter().map(|taken| taken.slot).collect();
-    assert!(numbers.iter().eq((0..n_slots).collect::<Vec<_>>().iter()), "a slot was left behind: {numbers:?}");
+    assert!(
+        numbers.iter().eq((0..n_slots).collect::<Vec<_>>().iter()),
+        "a slot was left behind: {numbers:?}"
+    );
 }
 
-/// A push that was told to come again has left a slot without a group, and never comes. Fails if `Store::push` does not mark such a slot.
+/// A push that was told to come again has left a slot without a group, and never comes. Fails if
+/// `Store::push` does not mark such a slot.
 #[test]
 fn a_slot_that_was_left_without_a_group_goes() {
     explore(4, &["accepted", "refused", "busy"], || {
@@ -112,8 +159,14 @@ fn a_slot_that_was_left_without_a_group_goes() {
         let second = loom::thread::spawn(move || try_put(&other, &key("job=2"), "a=counter", 1));
         let first = try_put(&store, &key("job=1"), "a=gauge", 1);
         let second = second.join().unwrap();
-        assert!(first == Some(true) || second == Some(true), "first {first:?}, second {second:?}");
-        assert!(first != Some(true) || second != Some(true), "contradicting pushes were accepted");
+        assert!(
+            first == Some(true) || second == Some(true),
+            "first {first:?}, second {second:?}"
+        );
+        assert!(
+            first != Some(true) || second != Some(true),
+            "contradicting pushes were accepted"
+        );
         assemble(&store);
         assert_no_slot_is_left(&store, &["job=1", "job=2"], 2);
         match first {
@@ -124,32 +177,47 @@ fn a_slot_that_was_left_without_a_group_goes() {
     });
 }
 
-/// The same, and it does come again while the slot is retired. Fails as `a_push_is_not_lost_in_a_slot_that_goes` does.
+/// The same, and it does come again while the slot is retired. Fails as
+/// `a_push_is_not_lost_in_a_slot_that_goes` does.
 #[test]
 fn a_push_comes_again_to_a_slot_that_goes() {
-    explore(3, &["not busy", "busy, never seen", "busy, seen without a group"], || {
-        let store = store();
-        let other = Arc::clone(&store);
-        let second = loom::thread::spawn(move || (put(&other, &key("job=2"), "a=counter", 1), assemble(&other)));
-        let first = try_put(&store, &key("job=1"), "a=gauge", 1);
-        assert!(put(&store, &key("job=1"), "b=gauge", 1));
-        let (second, taken) = second.join().unwrap();
-        assert!(second || first == Some(true), "refused because of a push that was refused");
-        assert_eq!(shown(&store, &key("job=1")), "b=gauge");
-        // Version 0 is that of a slot that never had a group.
-        match (first, taken.iter().any(|taken| taken.snapshot.version == 0)) {
-            (Some(_), _) => "not busy",
-            (None, false) => "busy, never seen",
-            (None, true) => "busy, seen without a group",
-        }
-    });
+    explore(
+        3,
+        &["not busy", "busy, never seen", "busy, seen without a group"],
+        || {
+            let store = store();
+            let other = Arc::clone(&store);
+            let second = loom::thread::spawn(move || {
+                (put(&other, &key("job=2"), "a=counter", 1), assemble(&other))
+            });
+            let first = try_put(&store, &key("job=1"), "a=gauge", 1);
+            assert!(put(&store, &key("job=1"), "b=gauge", 1));
+            let (second, taken) = second.join().unwrap();
+            assert!(
+                second || first == Some(true),
+                "refused because of a push that was refused"
+            );
+            assert_eq!(shown(&store, &key("job=1")), "b=gauge");
+            // Version 0 is that of a slot that never had a group.
+            match (first, taken.iter().any(|taken| taken.snapshot.version == 0)) {
+                (Some(_), _) => "not busy",
+                (None, false) => "busy, never seen",
+                (None, true) => "busy, seen without a group",
+            }
+        },
+    );
 }
 
-/// Fails if the failure time is published over another state than the one it was added to: the deleted families would be back, their names
-/// claimed by nobody.
+/// Fails if the failure time is published over another state than the one it was added to: the
+/// deleted families would be back, their names claimed by nobody.
 #[test]
 fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
-    const OUTCOMES: [&str; 4] = ["deleted last", "deleted last, met", "refused last", "refused last, met"];
+    const OUTCOMES: [&str; 4] = [
+        "deleted last",
+        "deleted last, met",
+        "refused last",
+        "refused last, met",
+    ];
     explore(4, &OUTCOMES, || {
         let store = store();
         assert!(put(&store, &key("job=2"), "a=counter", 1));
@@ -160,12 +228,24 @@ fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
         deleter.join().unwrap();
         let group = store.group(&key("job=1"));
         if let Some(group) = &group {
-            assert_eq!((shown(&store, &key("job=1")).as_str(), group.push_time, group.failure_time), ("", 0, 1));
+            assert_eq!(
+                (
+                    shown(&store, &key("job=1")).as_str(),
+                    group.push_time,
+                    group.failure_time
+                ),
+                ("", 0, 1)
+            );
         }
-        // Two for the groups, one for the deletion, one for the refusal, and one for an exchange that failed.
+        // Two for the groups, one for the deletion, one for the refusal, and one for an exchange
+        // that failed.
         assert!(put(&store, &key("job=3"), "c=gauge", 1));
         let has_met = store.group(&key("job=3")).unwrap().version > 5;
-        assert_nothing_is_left(&store, &["job=1", "job=2", "job=3"], "a=gauge b=counter c=counter");
+        assert_nothing_is_left(
+            &store,
+            &["job=1", "job=2", "job=3"],
+            "a=gauge b=counter c=counter",
+        );
         match (group.is_some(), has_met) {
             (false, false) => OUTCOMES[0],
             (false, true) => OUTCOMES[1],
@@ -188,11 +268,16 @@ fn numbers_of_two_merges_are_both_kept() {
         let group = store.group(&key("job=1")).unwrap();
         assert_eq!(group.values.as_slice(), [2, 3]);
         // One version each, and one for an exchange that failed.
-        if group.version == 3 { "one after the other" } else { "met each other" }
+        if group.version == 3 {
+            "one after the other"
+        } else {
+            "met each other"
+        }
     });
 }
 
-/// Fails if a deletion takes away what was pushed after the state that it saw: the new names would stay claimed.
+/// Fails if a deletion takes away what was pushed after the state that it saw: the new names would
+/// stay claimed.
 #[test]
 fn a_deletion_and_a_push_follow_each_other() {
     explore(4, &["pushed last", "deleted last"], || {
@@ -212,8 +297,8 @@ fn a_deletion_and_a_push_follow_each_other() {
     });
 }
 
-/// A push that contradicts itself lost its families with its first attempt, and emptied the group with the second. Fails if a flaw of
-/// the push alone is judged again after the group has changed.
+/// A push that contradicts itself lost its families with its first attempt, and emptied the group
+/// with the second. Fails if a flaw of the push alone is judged again after the group has changed.
 #[test]
 fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
     explore(4, &["alone", "met the other"], || {
@@ -224,18 +309,33 @@ fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
         assert!(!put(&store, &key("job=1"), "s=summary s_count=gauge", 3));
         assert!(numbers.join().unwrap());
         let group = store.group(&key("job=1")).unwrap();
-        assert_eq!((shown(&store, &key("job=1")).as_str(), &group.values[..], group.failure_time), ("a=gauge", &[2][..], 1));
+        assert_eq!(
+            (
+                shown(&store, &key("job=1")).as_str(),
+                &group.values[..],
+                group.failure_time
+            ),
+            ("a=gauge", &[2][..], 1)
+        );
         // One version each for the three that were published, and one for an exchange that failed.
-        if group.version == 3 { "alone" } else { "met the other" }
+        if group.version == 3 {
+            "alone"
+        } else {
+            "met the other"
+        }
     });
 }
 
-/// A push that came second brought its numbers and lost its exemplars. Fails if a second attempt takes less than the first.
+/// A push that came second brought its numbers and lost its exemplars. Fails if a second attempt
+/// takes less than the first.
 #[test]
 fn a_push_that_comes_again_brings_all_that_it_has() {
     fn put_with_extra(store: &Store, value: u64) {
         let mut families = families("a=gauge", value);
-        families.extras.push(MetricExtra { metric: 0, body: value.to_string().into_bytes().into() });
+        families.extras.push(MetricExtra {
+            metric: 0,
+            body: value.to_string().into_bytes().into(),
+        });
         let mut push = Push::new(key("job=1"), families, PushMode::Replace, 1);
         while store.push(&mut push) != Outcome::Done {
             loom::thread::yield_now();
@@ -248,8 +348,15 @@ fn a_push_that_comes_again_brings_all_that_it_has() {
         put_with_extra(&store, 1);
         second.join().unwrap();
         let group = store.group(&key("job=1")).unwrap();
-        assert_eq!(&*group.extras[0].body, group.values[0].to_string().as_bytes());
-        if group.values[0] == 1 { "first" } else { "second" }
+        assert_eq!(
+            &*group.extras[0].body,
+            group.values[0].to_string().as_bytes()
+        );
+        if group.values[0] == 1 {
+            "first"
+        } else {
+            "second"
+        }
     });
 }
 
@@ -259,7 +366,8 @@ fn of_two_ways_to_write_a_key_one_gets_the_group() {
     explore(3, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
-        let second = loom::thread::spawn(move || put(&other, &key("job=1,instance="), "a=gauge", 2));
+        let second =
+            loom::thread::spawn(move || put(&other, &key("job=1,instance="), "a=gauge", 2));
         let first = put(&store, &key("job=1"), "a=gauge", 1);
         assert!(first != second.join().unwrap());
         if first { "first" } else { "second" }
@@ -269,29 +377,46 @@ fn of_two_ways_to_write_a_key_one_gets_the_group() {
 /// Fails if the group of a refused push refuses a valid one to another way to write its key.
 #[test]
 fn a_refused_push_takes_no_key_from_others() {
-    explore(3, &["accepted first", "accepted first, met", "refused first", "refused first, met"], || {
-        let store = store();
-        let other = Arc::clone(&store);
-        let refused = loom::thread::spawn(move || {
-            let mut push = Push::new(key("job=1,instance="), families("s=summary s_count=gauge", 2), PushMode::Replace, 1);
-            loop {
-                match other.push(&mut push) {
-                    Outcome::Refused(refusal) => return refusal,
-                    outcome => assert_eq!(outcome, Outcome::Busy),
+    explore(
+        3,
+        &[
+            "accepted first",
+            "accepted first, met",
+            "refused first",
+            "refused first, met",
+        ],
+        || {
+            let store = store();
+            let other = Arc::clone(&store);
+            let refused = loom::thread::spawn(move || {
+                let mut push = Push::new(
+                    key("job=1,instance="),
+                    families("s=summary s_count=gauge", 2),
+                    PushMode::Replace,
+                    1,
+                );
+                loop {
+                    match other.push(&mut push) {
+                        Outcome::Refused(refusal) => return refusal,
+                        outcome => assert_eq!(outcome, Outcome::Busy),
+                    }
+                    loom::thread::yield_now();
                 }
-                loom::thread::yield_now();
+            });
+            assert!(put(&store, &key("job=1"), "a=gauge", 1));
+            let refusal = refused.join().unwrap();
+            let group = store.group(&key("job=1")).unwrap();
+            assert_eq!(
+                (shown(&store, &key("job=1")).as_str(), group.failure_time),
+                ("a=gauge", 0)
+            );
+            // One version for each that was published, and one for an exchange that failed.
+            match (refusal, group.version) {
+                (Refusal::OtherKey { .. }, 1) => "accepted first",
+                (Refusal::OtherKey { .. }, _) => "accepted first, met",
+                (_, 2) => "refused first",
+                (..) => "refused first, met",
             }
-        });
-        assert!(put(&store, &key("job=1"), "a=gauge", 1));
-        let refusal = refused.join().unwrap();
-        let group = store.group(&key("job=1")).unwrap();
-        assert_eq!((shown(&store, &key("job=1")).as_str(), group.failure_time), ("a=gauge", 0));
-        // One version for each that was published, and one for an exchange that failed.
-        match (refusal, group.version) {
-            (Refusal::OtherKey { .. }, 1) => "accepted first",
-            (Refusal::OtherKey { .. }, _) => "accepted first, met",
-            (_, 2) => "refused first",
-            (..) => "refused first, met",
-        }
-    });
+        },
+    );
 }

@@ -7,7 +7,8 @@
 //! chunk  = size [ ";" extension ] CRLF bytes CRLF
 //! ```
 //!
-//! Invariant: after an answer, and before the first byte of the next one, the reader is as it was made.
+//! Invariant: after an answer, and before the first byte of the next one, the reader is as it was
+//! made.
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -97,19 +98,27 @@ struct Head {
 }
 
 impl Reader {
-    /// Takes bytes as they came; the answer if they are its last ones. `body` is given the body's bytes.
+    /// Takes bytes as they came; the answer if they are its last ones. `body` is given the body's
+    /// bytes.
     ///
     /// # Errors
     ///
     /// They are no answer. The connection is of no use any more.
-    pub fn read(&mut self, mut bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<Option<Answer>, Broken> {
+    pub fn read(
+        &mut self,
+        mut bytes: &[u8],
+        mut body: impl FnMut(&[u8]),
+    ) -> Result<Option<Answer>, Broken> {
         loop {
             match self.part {
                 Part::Head => {
-                    let Some(head) = self.head(&mut bytes)? else { return Ok(None) };
+                    let Some(head) = self.head(&mut bytes)? else {
+                        return Ok(None);
+                    };
                     // Another head follows one that only informs.
                     if !(100..200).contains(&head.status) {
-                        (self.status, self.closes, self.part) = (head.status, head.closes, head.body);
+                        (self.status, self.closes, self.part) =
+                            (head.status, head.closes, head.body);
                     }
                     if bytes.is_empty() && !self.is_complete() {
                         return Ok(None);
@@ -128,7 +137,9 @@ impl Reader {
                     };
                 }
                 Part::ChunkSize | Part::ChunkEnd | Part::Trailer => {
-                    let Some(line_len) = self.line(&mut bytes)? else { return Ok(None) };
+                    let Some(line_len) = self.line(&mut bytes)? else {
+                        return Ok(None);
+                    };
                     let line = &self.begun[..line_len];
                     self.part = match self.part {
                         Part::ChunkSize => match chunk_size(line).ok_or(Broken::Chunk)? {
@@ -149,7 +160,11 @@ impl Reader {
             }
             if self.is_complete() {
                 let answer = self.finish();
-                return if bytes.is_empty() { Ok(Some(answer)) } else { Err(Broken::Excess) };
+                return if bytes.is_empty() {
+                    Ok(Some(answer))
+                } else {
+                    Err(Broken::Excess)
+                };
             }
             if bytes.is_empty() {
                 return Ok(None);
@@ -182,7 +197,10 @@ impl Reader {
 
     fn finish(&mut self) -> Answer {
         self.part = Part::Head;
-        Answer { status: self.status, closes: self.closes }
+        Answer {
+            status: self.status,
+            closes: self.closes,
+        }
     }
 
     fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<Head>, Broken> {
@@ -209,7 +227,10 @@ impl Reader {
 
     /// Moves a line to `begun`; its length without its end, once that is there.
     fn line(&mut self, bytes: &mut &[u8]) -> Result<Option<usize>, Broken> {
-        let n = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        let n = bytes
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(bytes.len(), |at| at + 1);
         self.begun.extend_from_slice(&bytes[..n]);
         *bytes = &bytes[n..];
         if self.begun.len() > LINE_BYTES_MAX {
@@ -227,7 +248,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Broken> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let len = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields).map_err(Broken::Head)? {
+    let len = match config
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+        .map_err(Broken::Head)?
+    {
         httparse::Status::Complete(len) => len,
         httparse::Status::Partial => return Ok(None),
     };
@@ -242,7 +266,9 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Broken> {
             }
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             is_coded = true;
-            is_chunked = tokens(field.value).last().is_some_and(|token| token.eq_ignore_ascii_case(b"chunked"));
+            is_chunked = tokens(field.value)
+                .last()
+                .is_some_and(|token| token.eq_ignore_ascii_case(b"chunked"));
         } else if name.eq_ignore_ascii_case("connection") {
             for token in tokens(field.value) {
                 closes |= token.eq_ignore_ascii_case(b"close");
@@ -257,7 +283,12 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Broken> {
         Some(length) if !is_coded => Part::Bytes(length),
         _ => Part::UntilClose,
     };
-    Ok(Some(Head { len, status, closes: closes || body == Part::UntilClose, body }))
+    Ok(Some(Head {
+        len,
+        status,
+        closes: closes || body == Part::UntilClose,
+        body,
+    }))
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -266,7 +297,9 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn number(digits: &[u8], radix: u32) -> Option<u64> {
     // A sign is none of HTTP's.
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    let digits = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| !digits.starts_with('+'))?;
     u64::from_str_radix(digits, radix).ok()
 }
 
@@ -298,7 +331,8 @@ mod tests {
         let bytes = bytes.as_bytes();
         assert_eq!(read(&[bytes]), expected, "whole");
         for at in 1..bytes.len() {
-            // What stands behind an answer is only seen with its last byte; cut there, it belongs to the next one.
+            // What stands behind an answer is only seen with its last byte; cut there, it belongs
+            // to the next one.
             if expected != Err(Broken::Excess) {
                 assert_eq!(read(&[&bytes[..at], &bytes[at..]]), expected, "cut at {at}");
             }
@@ -315,18 +349,39 @@ mod tests {
 
     #[test]
     fn bodies_have_their_length() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ok(200, false, ""));
-        check("HTTP/1.1 202 Accepted\r\ncontent-length: 7\r\nConnection: close\r\n\r\nbody ok", ok(202, true, "body ok"));
-        check("HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n", ok(204, false, ""));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", ok(200, false, "ab"));
-        check("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", ok(200, false, "a"));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            ok(200, false, ""),
+        );
+        check(
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 7\r\nConnection: close\r\n\r\nbody ok",
+            ok(202, true, "body ok"),
+        );
+        check(
+            "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n",
+            ok(204, false, ""),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab",
+            ok(200, false, "ab"),
+        );
+        check(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
+            ok(200, false, "a"),
+        );
     }
 
     #[test]
     fn chunks_are_put_together() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        check(&format!("{head}3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"), ok(200, false, "abcde"));
-        check(&format!("{head}A\r\n0\r\n\r\n56789\r\n0\r\nTrailer: x\r\n\r\n"), ok(200, false, "0\r\n\r\n56789"));
+        check(
+            &format!("{head}3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"),
+            ok(200, false, "abcde"),
+        );
+        check(
+            &format!("{head}A\r\n0\r\n\r\n56789\r\n0\r\nTrailer: x\r\n\r\n"),
+            ok(200, false, "0\r\n\r\n56789"),
+        );
         check(&format!("{head}0\r\n\r\n"), ok(200, false, ""));
         check(&format!("{head}x\r\nabc\r\n"), Err(Broken::Chunk));
         check(&format!("{head}2\r\nabc\r\n0\r\n\r\n"), Err(Broken::Chunk));
@@ -336,21 +391,48 @@ mod tests {
     #[test]
     fn a_body_may_end_with_its_connection() {
         check("HTTP/1.1 200 OK\r\n\r\nthe rest", ok(200, true, "the rest"));
-        check("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", ok(200, true, "a"));
-        check("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na", ok(200, false, "a"));
-        check("HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 1\r\n\r\na", ok(200, true, "a"));
+        check(
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na",
+            ok(200, true, "a"),
+        );
+        check(
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na",
+            ok(200, false, "a"),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 1\r\n\r\na",
+            ok(200, true, "a"),
+        );
     }
 
     #[test]
     fn what_is_no_answer_is_told_by_kind() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", Err(Broken::Excess));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", Err(Broken::Truncated));
-        check("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nabcde", Err(Broken::Length));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", Err(Broken::Length));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
+            Err(Broken::Excess),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+            Err(Broken::Truncated),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nabcde",
+            Err(Broken::Length),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+            Err(Broken::Length),
+        );
         check("HTTP/1.1 200 OK\r\nContent-Le", Err(Broken::Truncated));
-        check("nonsense\r\n\r\n", Err(Broken::Head(httparse::Error::Version)));
+        check(
+            "nonsense\r\n\r\n",
+            Err(Broken::Head(httparse::Error::Version)),
+        );
         assert_eq!(read(&[]), Err(Broken::Closed));
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX));
-        assert_eq!(read(&[b"HTTP/1.1 ", &endless.as_bytes()[9..]]), Err(Broken::HeadTooLong));
+        assert_eq!(
+            read(&[b"HTTP/1.1 ", &endless.as_bytes()[9..]]),
+            Err(Broken::HeadTooLong)
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! The least that requests over kept connections cost on this machine: no client that asks the kernel for a `send` and a `recv` a
-//! request can take less.
+//! The least that requests over kept connections cost on this machine: no client that asks the
+//! kernel for a `send` and a `recv` a request can take less.
 //!
-//! It sends the same bytes always, looks at no answer and reads the clock once a batch. Nearly all of it is the kernel's: over
-//! loopback a `send` does the receiver's part of TCP as well.
+//! It sends the same bytes always, looks at no answer and reads the clock once a batch. Nearly all
+//! of it is the kernel's: over loopback a `send` does the receiver's part of TCP as well.
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io::{self, Read, Write};
@@ -14,7 +14,12 @@ use std::time::{Duration, Instant};
 /// # Errors
 ///
 /// The server is not there, or does not answer.
-pub fn run(address: SocketAddr, n_connections: u32, duration: Duration, request: &[u8]) -> io::Result<u64> {
+pub fn run(
+    address: SocketAddr,
+    n_connections: u32,
+    duration: Duration,
+    request: &[u8],
+) -> io::Result<u64> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut connections = Vec::with_capacity(n_connections as usize);
     for n in 0..n_connections {
@@ -22,7 +27,12 @@ pub fn run(address: SocketAddr, n_connections: u32, duration: Duration, request:
         stream.set_nodelay(true)?;
         stream.write_all(request)?;
         stream.set_nonblocking(true)?;
-        epoll::add(&epoll, &stream, EventData::new_u64(n.into()), EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            &stream,
+            EventData::new_u64(n.into()),
+            EventFlags::IN,
+        )?;
         connections.push(stream);
     }
     let (mut buffer, mut events) = ([0; 4096], Vec::with_capacity(256));

@@ -19,7 +19,12 @@ pub struct Connection {
 impl Connection {
     /// To a server.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None, reader: Reader::default(), buffer: vec![0; 256 << 10].into() }
+        Self {
+            address,
+            stream: None,
+            reader: Reader::default(),
+            buffer: vec![0; 256 << 10].into(),
+        }
     }
 
     /// Sends a request and reads the answer; its status.
@@ -44,7 +49,10 @@ impl Connection {
             body.extend_from_slice(bytes);
         })?;
         if answer.status != 200 {
-            return Err(io::Error::other(format!("the scrape was answered {}", answer.status)));
+            return Err(io::Error::other(format!(
+                "the scrape was answered {}",
+                answer.status
+            )));
         }
         Ok((body, first_byte.unwrap_or_else(|| began.elapsed())))
     }
@@ -68,7 +76,11 @@ impl Connection {
             match stream.read(&mut self.buffer)? {
                 0 => return self.reader.close().map_err(io::Error::other),
                 n => {
-                    if let Some(answer) = self.reader.read(&self.buffer[..n], &mut body).map_err(io::Error::other)? {
+                    if let Some(answer) = self
+                        .reader
+                        .read(&self.buffer[..n], &mut body)
+                        .map_err(io::Error::other)?
+                    {
                         return Ok(answer);
                     }
                 }

@@ -1,9 +1,11 @@
 //! Connections of one thread on epoll: sends requests as they are due, and reads their answers.
 //!
-//! Invariant: a connection has at most one request under way, and for each one `Work` hears of it once: `answered` or `lost`.
+//! Invariant: a connection has at most one request under way, and for each one `Work` hears of it
+//! once: `answered` or `lost`.
 //!
-//! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all answers that have come. The clock
-//! is read once an answer: that moment ends one request and begins the next.
+//! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all
+//! answers that have come. The clock is read once an answer: that moment ends one request and
+//! begins the next.
 
 use crate::answer::{Broken, Reader};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -76,7 +78,8 @@ struct Loop<W> {
 ///
 /// The kernel has no epoll.
 pub fn run<W: Work>(address: SocketAddr, keep_alive: bool, n_connections: usize, work: W) -> W {
-    // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report shows it.
+    // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report
+    // shows it.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
     let mut this = Loop {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there"),
@@ -98,10 +101,18 @@ impl<W: Work> Loop<W> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut look_at = Instant::now() + PATIENCE_TICK;
         while self.n_under_way > 0 || !self.waiting.is_empty() {
-            let timeout = if self.waiting.is_empty() { PATIENCE_TICK } else { self.send_what_is_due().min(PATIENCE_TICK) };
+            let timeout = if self.waiting.is_empty() {
+                PATIENCE_TICK
+            } else {
+                self.send_what_is_due().min(PATIENCE_TICK)
+            };
             events.clear();
             let timeout = Timespec::try_from(timeout).expect("it is short");
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&timeout),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => panic!("epoll: {error}"),
             }
@@ -168,15 +179,27 @@ impl<W: Work> Loop<W> {
     fn receive(&mut self, n: usize, buffer: &mut [u8]) {
         let connection = &mut self.connections[n];
         // Closed since the event.
-        let Some(stream) = &mut connection.stream else { return };
+        let Some(stream) = &mut connection.stream else {
+            return;
+        };
         let read = stream.read(buffer);
         let now = Instant::now();
         let answer = match read {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return;
+            }
             Err(error) => Err(error.kind().to_string()),
             // Between requests a server may close.
             Ok(0) if connection.sent_at.is_none() => return connection.close(),
-            Ok(0) => connection.reader.close().map_err(|broken| broken.to_string()),
+            Ok(0) => connection
+                .reader
+                .close()
+                .map_err(|broken| broken.to_string()),
             Ok(_) if connection.sent_at.is_none() => Err(Broken::Excess.to_string()),
             Ok(len) => match connection.reader.read(&buffer[..len], |_| ()) {
                 Ok(None) => return,
@@ -211,7 +234,10 @@ impl<W: Work> Loop<W> {
 
     fn give_up_late(&mut self, now: Instant) {
         for n in 0..self.connections.len() {
-            if self.connections[n].sent_at.is_some_and(|sent_at| now.saturating_duration_since(sent_at) > PATIENCE) {
+            if self.connections[n]
+                .sent_at
+                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > PATIENCE)
+            {
                 self.lose(n, io::ErrorKind::TimedOut.to_string());
             }
         }
@@ -227,7 +253,13 @@ impl Connection {
         self.reader.reset();
     }
 
-    fn send(&mut self, epoll: &OwnedFd, n: usize, address: SocketAddr, request: &[u8]) -> io::Result<()> {
+    fn send(
+        &mut self,
+        epoll: &OwnedFd,
+        n: usize,
+        address: SocketAddr,
+        request: &[u8],
+    ) -> io::Result<()> {
         let is_new = self.stream.is_none();
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -239,7 +271,11 @@ impl Connection {
             Err(error) if is_not_yet(&error) => 0,
             Err(error) => return Err(error),
         };
-        let interest = if taken < request.len() { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let interest = if taken < request.len() {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        };
         let data = EventData::new_u64(n as u64);
         if is_new {
             epoll::add(epoll, &*stream, data, interest)?;
@@ -251,7 +287,9 @@ impl Connection {
     }
 
     fn send_rest(&mut self, epoll: &OwnedFd, n: usize) -> io::Result<()> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
         match stream.write(&self.unsent[self.n_taken..]) {
             Ok(taken) => self.n_taken += taken,
             Err(error) if is_not_yet(&error) => {}
@@ -267,11 +305,18 @@ impl Connection {
 }
 
 fn is_not_yet(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &address) {
@@ -323,25 +368,45 @@ mod tests {
         }
     }
 
-    fn repeat(address: SocketAddr, keep_alive: bool, request: Vec<u8>, n_connections: usize, n: u32, gap: Duration) -> Repeat {
+    fn repeat(
+        address: SocketAddr,
+        keep_alive: bool,
+        request: Vec<u8>,
+        n_connections: usize,
+        n: u32,
+        gap: Duration,
+    ) -> Repeat {
         let due = vec![Instant::now(); n_connections];
         let left = vec![n; n_connections];
-        let work = Repeat { request, left, gap, due, statuses: BTreeMap::new(), lost: BTreeMap::new() };
+        let work = Repeat {
+            request,
+            left,
+            gap,
+            due,
+            statuses: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        };
         run(address, keep_alive, n_connections, work)
     }
 
     fn request(body_len: usize) -> Vec<u8> {
-        let mut request = format!("PUT / HTTP/1.1\r\nContent-Length: {body_len}\r\n\r\n").into_bytes();
+        let mut request =
+            format!("PUT / HTTP/1.1\r\nContent-Length: {body_len}\r\n\r\n").into_bytes();
         request.resize(request.len() + body_len, b'x');
         request
     }
 
-    /// A server that reads requests of so many bytes, and is told the number of each over all connections: it answers with these
-    /// pieces, and closes if there are none more to come. Also how many connections it has seen.
-    fn serve(request_len: usize, answer: fn(u64) -> (Vec<Vec<u8>>, bool)) -> (SocketAddr, Arc<AtomicU64>) {
+    /// A server that reads requests of so many bytes, and is told the number of each over all
+    /// connections: it answers with these pieces, and closes if there are none more to come. Also
+    /// how many connections it has seen.
+    fn serve(
+        request_len: usize,
+        answer: fn(u64) -> (Vec<Vec<u8>>, bool),
+    ) -> (SocketAddr, Arc<AtomicU64>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (n_connections, n_requests) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (n_connections, n_requests) =
+            (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let seen = Arc::clone(&n_connections);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -372,22 +437,46 @@ mod tests {
     }
 
     fn ok(_: u64) -> (Vec<Vec<u8>>, bool) {
-        (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), false)
+        (
+            whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            false,
+        )
     }
 
     #[test]
     fn answers_of_every_shape_are_read() {
         let answer = |n: u64| match n % 5 {
-            0 => (b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok".chunks(1).map(<[u8]>::to_vec).collect(), false),
-            1 => (whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), false),
-            2 => (whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), true),
+            0 => (
+                b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok"
+                    .chunks(1)
+                    .map(<[u8]>::to_vec)
+                    .collect(),
+                false,
+            ),
+            1 => (
+                whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+                false,
+            ),
+            2 => (
+                whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+                true,
+            ),
             3 => (whole("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
             // Larger than what is read at once.
-            _ => (whole(&format!("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}", "x".repeat(300_000))), false),
+            _ => (
+                whole(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}",
+                    "x".repeat(300_000)
+                )),
+                false,
+            ),
         };
         let (address, _) = serve(request(7).len(), answer);
         let done = repeat(address, true, request(7), 4, 25, Duration::ZERO);
-        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new()));
+        assert_eq!(
+            (done.statuses, done.lost),
+            (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new())
+        );
     }
 
     #[test]
@@ -400,7 +489,11 @@ mod tests {
         };
         let (address, _) = serve(request(7).len(), answer);
         let done = repeat(address, true, request(7), 1, 40, Duration::ZERO);
-        let kinds: Vec<(&str, u32)> = done.lost.iter().map(|(why, &n)| (why.as_str(), n)).collect();
+        let kinds: Vec<(&str, u32)> = done
+            .lost
+            .iter()
+            .map(|(why, &n)| (why.as_str(), n))
+            .collect();
         assert_eq!(
             kinds,
             [
@@ -417,9 +510,15 @@ mod tests {
         // Bound, so that nobody else listens there.
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+        let address = rustix::net::getsockname(&socket)
+            .unwrap()
+            .try_into()
+            .unwrap();
         let done = repeat(address, true, request(7), 2, 3, Duration::ZERO);
-        assert_eq!(done.lost, BTreeMap::from([("connection refused".to_owned(), 6)]));
+        assert_eq!(
+            done.lost,
+            BTreeMap::from([("connection refused".to_owned(), 6)])
+        );
     }
 
     #[test]
@@ -427,7 +526,10 @@ mod tests {
         let large = request(20 << 20);
         let (address, _) = serve(large.len(), ok);
         let done = repeat(address, true, large, 2, 2, Duration::ZERO);
-        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 4)]), BTreeMap::new()));
+        assert_eq!(
+            (done.statuses, done.lost),
+            (BTreeMap::from([(200, 4)]), BTreeMap::new())
+        );
     }
 
     #[test]
@@ -435,7 +537,10 @@ mod tests {
         for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
             let (address, n_connections) = serve(request(7).len(), ok);
             let done = repeat(address, keep_alive, request(7), 3, 20, Duration::ZERO);
-            assert_eq!((done.statuses, n_connections.load(Relaxed)), (BTreeMap::from([(200, 60)]), n_expected));
+            assert_eq!(
+                (done.statuses, n_connections.load(Relaxed)),
+                (BTreeMap::from([(200, 60)]), n_expected)
+            );
         }
     }
 
@@ -444,7 +549,10 @@ mod tests {
         let answer = |n: u64| (ok(n).0, true);
         let (address, _) = serve(request(7).len(), answer);
         let done = repeat(address, true, request(7), 2, 5, Duration::from_millis(20));
-        assert_eq!((done.statuses, done.lost), (BTreeMap::from([(200, 10)]), BTreeMap::new()));
+        assert_eq!(
+            (done.statuses, done.lost),
+            (BTreeMap::from([(200, 10)]), BTreeMap::new())
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What connections cost that have pushed once and are kept: memory of the gateway, beside bare hyper.
+//! What connections cost that have pushed once and are kept: memory of the gateway, beside bare
+//! hyper.
 
 use crate::process::{self, Usage};
 use crate::report::{self, figure};
@@ -22,7 +23,8 @@ struct Row {
     idle_bytes: u64,
 }
 
-/// Opens so many connections to the gateway and to bare hyper, pushes once over each, and prints what memory they hold when idle.
+/// Opens so many connections to the gateway and to bare hyper, pushes once over each, and prints
+/// what memory they hold when idle.
 ///
 /// # Errors
 ///
@@ -34,14 +36,27 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
         let target = target::start(name, programs, 1 << 20)?;
         rows.push(measure(&target, connections)?);
     }
-    println!("{:8} {:>14} {:>14} {:>18}", "target", "before MB", "idle MB", "KB a connection");
+    println!(
+        "{:8} {:>14} {:>14} {:>18}",
+        "target", "before MB", "idle MB", "KB a connection"
+    );
     for row in &rows {
         let each = (row.idle_bytes - row.before_bytes) as f64 / 1e3 / f64::from(row.connections);
         let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(figure);
-        println!("{:8} {:>14} {:>14} {:>18}", row.target, cells[0], cells[1], figure(each));
+        println!(
+            "{:8} {:>14} {:>14} {:>18}",
+            row.target,
+            cells[0],
+            cells[1],
+            figure(each)
+        );
     }
     let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
-    println!("{} connections: {} × the floor's memory", connections, figure(ratio));
+    println!(
+        "{} connections: {} × the floor's memory",
+        connections,
+        figure(ratio)
+    );
     let mut json = report::JsonLines::open(json)?;
     rows.iter().try_for_each(|row| json.append(row))
 }
@@ -51,15 +66,26 @@ fn measure(target: &Target, connections: u32) -> Result<Row, String> {
     let memory = || {
         // What was freed has to have been given back.
         std::thread::sleep(Duration::from_secs(3));
-        target.pid.and_then(Usage::of).map_or(0, |usage| usage.resident_bytes)
+        target
+            .pid
+            .and_then(Usage::of)
+            .map_or(0, |usage| usage.resident_bytes)
     };
     let mut requests = Requests::new(&Workload::fleet(1), &target.prefix, true);
     let mut push = |seq| -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(target.address)?;
-        stream.write_all(requests.write(What { action: Action::Push, group: 0, seq }))?;
+        stream.write_all(requests.write(What {
+            action: Action::Push,
+            group: 0,
+            seq,
+        }))?;
         let mut answer = [0; 1024];
         let n = stream.read(&mut answer)?;
-        if answer[..n].starts_with(b"HTTP/1.1 200") { Ok(stream) } else { Err(std::io::Error::other("not answered 200")) }
+        if answer[..n].starts_with(b"HTTP/1.1 200") {
+            Ok(stream)
+        } else {
+            Err(std::io::Error::other("not answered 200"))
+        }
     };
     drop(push(1).map_err(failed)?);
     let before_bytes = memory();
@@ -68,5 +94,11 @@ fn measure(target: &Target, connections: u32) -> Result<Row, String> {
         kept.push(push(u64::from(n) + 2).map_err(failed)?);
     }
     let idle_bytes = memory();
-    Ok(Row { scenario: "idle", target: target.name.clone(), connections, before_bytes, idle_bytes })
+    Ok(Row {
+        scenario: "idle",
+        target: target.name.clone(),
+        connections,
+        before_bytes,
+        idle_bytes,
+    })
 }

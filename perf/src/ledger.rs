@@ -13,7 +13,11 @@ pub enum Lie {
     /// A group whose push was answered is not there.
     Missing { group: u32 },
     /// A group shows an older push than one that was answered before the scrape began.
-    Stale { group: u32, shown: u64, answered: u64 },
+    Stale {
+        group: u32,
+        shown: u64,
+        answered: u64,
+    },
     /// A group shows parts of several pushes.
     Torn { group: u32, seq: u64 },
     /// A group shows what was never pushed, or is there though it was deleted.
@@ -25,9 +29,18 @@ pub enum Lie {
 impl fmt::Display for Lie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { group } => write!(f, "group {group} was pushed and answered, and is missing"),
-            Self::Stale { group, shown, answered } => {
-                write!(f, "group {group} shows push {shown}, though push {answered} had been answered")
+            Self::Missing { group } => {
+                write!(f, "group {group} was pushed and answered, and is missing")
+            }
+            Self::Stale {
+                group,
+                shown,
+                answered,
+            } => {
+                write!(
+                    f,
+                    "group {group} shows push {shown}, though push {answered} had been answered"
+                )
             }
             Self::Torn { group, seq } => write!(f, "group {group} does not show all of push {seq}"),
             Self::Invented { group } => write!(f, "group {group} shows what was not pushed"),
@@ -52,7 +65,8 @@ type Times = (Instant, Option<Instant>);
 pub struct Ledger {
     accounts: Vec<Account>,
     is_shared: bool,
-    /// Where several push to one group at a time: for each group and push when it began and was answered.
+    /// Where several push to one group at a time: for each group and push when it began and was
+    /// answered.
     shared: Mutex<HashMap<(u32, u64), Times>>,
 }
 
@@ -67,14 +81,21 @@ impl Ledger {
     /// Of groups that are written by one connection each, or by several at a time.
     pub fn new(n_groups: u32, is_shared: bool) -> Self {
         let accounts = (0..n_groups).map(|_| Account::default()).collect();
-        Self { accounts, is_shared, shared: Mutex::default() }
+        Self {
+            accounts,
+            is_shared,
+            shared: Mutex::default(),
+        }
     }
 
     /// A push of a group begins; its sequence number.
     pub fn start(&self, group: u32) -> u64 {
         let seq = self.accounts[group as usize].started.fetch_add(1, AcqRel) + 1;
         if self.is_shared {
-            self.shared.lock().expect("no panics").insert((group, seq), (Instant::now(), None));
+            self.shared
+                .lock()
+                .expect("no panics")
+                .insert((group, seq), (Instant::now(), None));
         }
         seq
     }
@@ -82,10 +103,16 @@ impl Ledger {
     /// A push was accepted.
     pub fn answer(&self, group: u32, seq: u64) {
         let account = &self.accounts[group as usize];
-        account.deleted.store(0, std::sync::atomic::Ordering::Release);
+        account
+            .deleted
+            .store(0, std::sync::atomic::Ordering::Release);
         account.answered.fetch_max(seq, AcqRel);
         if self.is_shared
-            && let Some((_, ended)) = self.shared.lock().expect("no panics").get_mut(&(group, seq))
+            && let Some((_, ended)) = self
+                .shared
+                .lock()
+                .expect("no panics")
+                .get_mut(&(group, seq))
         {
             *ended = Some(Instant::now());
         }
@@ -93,14 +120,27 @@ impl Ledger {
 
     /// A group was deleted.
     pub fn delete(&self, group: u32) {
-        self.accounts[group as usize].deleted.store(1, std::sync::atomic::Ordering::Release);
+        self.accounts[group as usize]
+            .deleted
+            .store(1, std::sync::atomic::Ordering::Release);
     }
 
     /// What has been answered by now.
     pub fn before(&self) -> Before {
-        let answered =
-            self.accounts.iter().map(|account| (account.answered.load(Acquire), account.deleted.load(Acquire) == 1)).collect();
-        Before { at: Instant::now(), answered }
+        let answered = self
+            .accounts
+            .iter()
+            .map(|account| {
+                (
+                    account.answered.load(Acquire),
+                    account.deleted.load(Acquire) == 1,
+                )
+            })
+            .collect();
+        Before {
+            at: Instant::now(),
+            answered,
+        }
     }
 
     /// The lies of a scrape that began after `before`. `is_quiet`: nothing was pushed meanwhile.
@@ -110,7 +150,9 @@ impl Ledger {
             Err(what) => return vec![Lie::Broken(what)],
         };
         let mut lies = Vec::new();
-        for (group, (shown, &(answered, is_deleted))) in (0..).zip(shown.iter().zip(&before.answered)) {
+        for (group, (shown, &(answered, is_deleted))) in
+            (0..).zip(shown.iter().zip(&before.answered))
+        {
             let Some(shown) = shown else {
                 // Where groups go again, only a quiet scrape can tell.
                 let may_be_gone = is_deleted || (self.has_deletes() && !is_quiet);
@@ -126,24 +168,34 @@ impl Ledger {
             } else if *shown != expected(group, seq) {
                 lies.push(Lie::Torn { group, seq });
             } else if self.is_stale(group, seq, answered, before.at) {
-                lies.push(Lie::Stale { group, shown: seq, answered });
+                lies.push(Lie::Stale {
+                    group,
+                    shown: seq,
+                    answered,
+                });
             }
         }
         lies
     }
 
     fn has_deletes(&self) -> bool {
-        self.accounts.iter().any(|account| account.deleted.load(Acquire) == 1)
+        self.accounts
+            .iter()
+            .any(|account| account.deleted.load(Acquire) == 1)
     }
 
     fn is_stale(&self, group: u32, seq: u64, answered: u64, at: Instant) -> bool {
         if !self.is_shared {
             return seq < answered;
         }
-        // A push is stale if another one began after it was answered, and was answered before the scrape began.
+        // A push is stale if another one began after it was answered, and was answered before the
+        // scrape began.
         let shared = self.shared.lock().expect("no panics");
-        let Some((_, Some(ended))) = shared.get(&(group, seq)) else { return false };
-        let later = |(began, ended_then): &Times| began > ended && ended_then.is_some_and(|then| then < at);
+        let Some((_, Some(ended))) = shared.get(&(group, seq)) else {
+            return false;
+        };
+        let later =
+            |(began, ended_then): &Times| began > ended && ended_then.is_some_and(|then| then < at);
         (seq + 1..=answered).any(|other| shared.get(&(group, other)).is_some_and(later))
     }
 }
@@ -156,14 +208,26 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
     }
     let mut groups: Vec<Option<Shown>> = vec![None; n_groups];
     for line in text.lines().filter(|line| line.starts_with("batch_")) {
-        let parts = line.split_once('{').and_then(|(name, rest)| Some((name, rest.rsplit_once("} ")?)));
-        let Some((name, (labels, value))) = parts else { return Err(format!("no sample: {line}")) };
+        let parts = line
+            .split_once('{')
+            .and_then(|(name, rest)| Some((name, rest.rsplit_once("} ")?)));
+        let Some((name, (labels, value))) = parts else {
+            return Err(format!("no sample: {line}"));
+        };
         if !labels.contains("job=\"fleet") {
             continue;
         }
-        let instance = labels.split("instance=\"node-").nth(1).and_then(|rest| rest.get(..7)).and_then(|id| id.parse().ok());
-        let Some(group): Option<usize> = instance.filter(|&group| group < n_groups) else { continue };
-        let Some(place) = line_of(name, labels) else { continue };
+        let instance = labels
+            .split("instance=\"node-")
+            .nth(1)
+            .and_then(|rest| rest.get(..7))
+            .and_then(|id| id.parse().ok());
+        let Some(group): Option<usize> = instance.filter(|&group| group < n_groups) else {
+            continue;
+        };
+        let Some(place) = line_of(name, labels) else {
+            continue;
+        };
         let shown = groups[group].get_or_insert([f64::NAN; N_LINES]);
         if !shown[place].is_nan() {
             return Err(format!("a series stands twice: {line}"));
@@ -181,14 +245,23 @@ mod tests {
     /// The lines of a push as a gateway shows them.
     fn exposed(group: u32, seq: u64) -> String {
         let mut requests = Requests::new(&Workload::fleet(9), "", true);
-        requests.write(What { action: Action::Push, group, seq });
+        requests.write(What {
+            action: Action::Push,
+            group,
+            seq,
+        });
         let body = requests.body().to_vec();
         let labels = format!("instance=\"node-{group:07}\",job=\"fleet\"");
         let line = |line: &str| match line.split_once('{') {
             Some((name, rest)) => format!("{name}{{{labels},{rest}\n"),
             None => line.replacen(' ', &format!("{{{labels}}} "), 1) + "\n",
         };
-        String::from_utf8(body).unwrap().lines().filter(|text| !text.starts_with('#')).map(line).collect()
+        String::from_utf8(body)
+            .unwrap()
+            .lines()
+            .filter(|text| !text.starts_with('#'))
+            .map(line)
+            .collect()
     }
 
     fn ledger(pushes: &[(u32, u64)]) -> Ledger {
@@ -217,12 +290,34 @@ mod tests {
         let ledger = ledger(&[(0, 3), (4, 1)]);
         let both = exposed(0, 3) + &exposed(4, 1);
         assert_eq!(lies(&ledger, &exposed(0, 3)), [Lie::Missing { group: 4 }]);
-        assert_eq!(lies(&ledger, &(exposed(0, 2) + &exposed(4, 1))), [Lie::Stale { group: 0, shown: 2, answered: 3 }]);
+        assert_eq!(
+            lies(&ledger, &(exposed(0, 2) + &exposed(4, 1))),
+            [Lie::Stale {
+                group: 0,
+                shown: 2,
+                answered: 3
+            }]
+        );
         let torn = both.replace("batch_workers", "other_workers");
-        assert_eq!(lies(&ledger, &torn), [Lie::Torn { group: 0, seq: 3 }, Lie::Torn { group: 4, seq: 1 }]);
-        assert_eq!(lies(&ledger, &(both.clone() + &exposed(5, 1))), [Lie::Invented { group: 5 }]);
-        assert!(matches!(lies(&ledger, &(both.clone() + &exposed(4, 1)))[..], [Lie::Broken(_)]));
-        assert!(matches!(lies(&ledger, both.trim_end())[..], [Lie::Broken(_)]));
+        assert_eq!(
+            lies(&ledger, &torn),
+            [
+                Lie::Torn { group: 0, seq: 3 },
+                Lie::Torn { group: 4, seq: 1 }
+            ]
+        );
+        assert_eq!(
+            lies(&ledger, &(both.clone() + &exposed(5, 1))),
+            [Lie::Invented { group: 5 }]
+        );
+        assert!(matches!(
+            lies(&ledger, &(both.clone() + &exposed(4, 1)))[..],
+            [Lie::Broken(_)]
+        ));
+        assert!(matches!(
+            lies(&ledger, both.trim_end())[..],
+            [Lie::Broken(_)]
+        ));
     }
 
     #[test]
@@ -230,7 +325,10 @@ mod tests {
         let ledger = ledger(&[(0, 1), (4, 1)]);
         ledger.delete(4);
         assert_eq!(lies(&ledger, &exposed(0, 1)), []);
-        assert_eq!(lies(&ledger, &(exposed(0, 1) + &exposed(4, 1))), [Lie::Invented { group: 4 }]);
+        assert_eq!(
+            lies(&ledger, &(exposed(0, 1) + &exposed(4, 1))),
+            [Lie::Invented { group: 4 }]
+        );
     }
 
     #[test]

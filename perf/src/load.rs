@@ -1,8 +1,9 @@
 //! The generator: threads of connections, each with its groups, and a scraper beside them.
 //!
-//! Closed loop: each connection sends its next push when the last one is answered. Open loop: pushes have a time when they are *due*,
-//! and latency counts from then, also if the connection was not free: a stall of the server shows in full. A generator that cannot
-//! keep its own schedule says so.
+//! Closed loop: each connection sends its next push when the last one is answered. Open loop:
+//! pushes have a time when they are *due*, and latency counts from then, also if the connection was
+//! not free: a stall of the server shows in full. A generator that cannot keep its own schedule
+//! says so.
 
 use crate::client::Connection;
 use crate::event_loop::{self, Next, Work};
@@ -105,7 +106,8 @@ pub struct Measured {
     pub bulk: Option<BulkDone>,
     /// The first of each kind.
     pub lies: Vec<Lie>,
-    /// Nanoseconds that the generator was behind its own schedule with each push (open loop), beyond what answers took.
+    /// Nanoseconds that the generator was behind its own schedule with each push (open loop),
+    /// beyond what answers took.
     pub late: Histogram<u64>,
     /// Pushes that were due (open loop), and for which no connection was free until the end.
     pub n_unsent: u64,
@@ -141,7 +143,14 @@ fn histogram() -> Histogram<u64> {
 
 impl PerThread {
     fn new() -> Self {
-        Self { latency: histogram(), statuses: BTreeMap::new(), lost: BTreeMap::new(), late: histogram(), n_unsent: 0, busy: 0.0 }
+        Self {
+            latency: histogram(),
+            statuses: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            late: histogram(),
+            n_unsent: 0,
+            busy: 0.0,
+        }
     }
 }
 
@@ -162,7 +171,11 @@ struct Run {
 impl Run {
     /// Whether nothing is to be sent any more.
     fn is_over(&self, now: Instant) -> bool {
-        now >= self.ends || self.plan.count.is_some_and(|count| self.n_begun.fetch_add(1, Relaxed) >= count)
+        now >= self.ends
+            || self
+                .plan
+                .count
+                .is_some_and(|count| self.n_begun.fetch_add(1, Relaxed) >= count)
     }
 }
 
@@ -214,17 +227,30 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
     };
     for thread in threads {
         let of_thread = thread.join().expect("a generator panicked");
-        measured.latency.add(&of_thread.latency).expect("the same bounds");
+        measured
+            .latency
+            .add(&of_thread.latency)
+            .expect("the same bounds");
         measured.late.add(&of_thread.late).expect("the same bounds");
-        of_thread.statuses.into_iter().for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
-        of_thread.lost.into_iter().for_each(|(kind, n)| *measured.lost.entry(kind).or_default() += n);
+        of_thread
+            .statuses
+            .into_iter()
+            .for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
+        of_thread
+            .lost
+            .into_iter()
+            .for_each(|(kind, n)| *measured.lost.entry(kind).or_default() += n);
         measured.n_unsent += of_thread.n_unsent;
         measured.busy = measured.busy.max(of_thread.busy);
     }
     for client in bulk {
         let one = client.join().expect("a bulk client panicked");
         let all = measured.bulk.get_or_insert_default();
-        (all.accepted, all.failed, all.bytes) = (all.accepted + one.accepted, all.failed + one.failed, all.bytes + one.bytes);
+        (all.accepted, all.failed, all.bytes) = (
+            all.accepted + one.accepted,
+            all.failed + one.failed,
+            all.bytes + one.bytes,
+        );
         all.bytes_per_second += one.bytes_per_second;
     }
     if let Some(scraper) = scraper {
@@ -239,10 +265,20 @@ fn generate(run: &Arc<Run>, thread: u32) -> PerThread {
     let pushers: Vec<Pusher> = mine.filter_map(|n| Pusher::new(plan, n)).collect();
     let n_pushers = pushers.len();
     let requests = Requests::new(&plan.workload, &plan.prefix, plan.keep_alive);
-    let fleet = Fleet { run: Arc::clone(run), requests, pushers, seen: PerThread::new(), n_200: 0 };
+    let fleet = Fleet {
+        run: Arc::clone(run),
+        requests,
+        pushers,
+        seen: PerThread::new(),
+        n_200: 0,
+    };
     let (began, busy_before) = (Instant::now(), process::busy_time());
     let mut seen = event_loop::run(plan.address, plan.keep_alive, n_pushers, fleet).finish();
-    let busy = busy_before.zip(process::busy_time()).map_or(Duration::ZERO, |(before, after)| after.saturating_sub(before));
+    let busy = busy_before
+        .zip(process::busy_time())
+        .map_or(Duration::ZERO, |(before, after)| {
+            after.saturating_sub(before)
+        });
     seen.busy = busy.as_secs_f64() / began.elapsed().as_secs_f64();
     seen
 }
@@ -265,8 +301,16 @@ impl Schedule {
             next: 0.0,
         };
         // Connections begin one after the other, not all at once.
-        if let Arrivals::Open { per_second, poisson } = plan.arrivals {
-            this.next = if poisson { this.gap() } else { f64::from(n) / per_second };
+        if let Arrivals::Open {
+            per_second,
+            poisson,
+        } = plan.arrivals
+        {
+            this.next = if poisson {
+                this.gap()
+            } else {
+                f64::from(n) / per_second
+            };
         }
         this
     }
@@ -274,8 +318,14 @@ impl Schedule {
     fn gap(&mut self) -> f64 {
         match self.arrivals {
             Arrivals::Closed => 0.0,
-            Arrivals::Open { per_second, poisson: false } => self.connections / per_second,
-            Arrivals::Open { per_second, poisson: true } => -(1.0 - self.random.f64()).ln() * self.connections / per_second,
+            Arrivals::Open {
+                per_second,
+                poisson: false,
+            } => self.connections / per_second,
+            Arrivals::Open {
+                per_second,
+                poisson: true,
+            } => -(1.0 - self.random.f64()).ln() * self.connections / per_second,
         }
     }
 
@@ -310,7 +360,11 @@ impl Pusher {
             n: 0,
             waits: None,
             last: 0,
-            what: What { action: Action::Push, group: 0, seq: 0 },
+            what: What {
+                action: Action::Push,
+                group: 0,
+                seq: 0,
+            },
             due: Instant::now(),
         })
     }
@@ -334,7 +388,9 @@ impl Fleet {
         let plan = &self.run.plan;
         if plan.arrivals != Arrivals::Closed && plan.count.is_none() {
             for pusher in &mut self.pushers {
-                let mut due = pusher.waits.map_or_else(|| pusher.schedule.take(self.run.began), |(due, _)| due);
+                let mut due = pusher
+                    .waits
+                    .map_or_else(|| pusher.schedule.take(self.run.began), |(due, _)| due);
                 while due < self.run.ends {
                     self.seen.n_unsent += 1;
                     due = pusher.schedule.take(self.run.began);
@@ -350,15 +406,20 @@ impl Work for Fleet {
         let (run, pusher) = (&self.run, &mut self.pushers[connection]);
         pusher.due = now;
         if run.plan.arrivals != Arrivals::Closed {
-            let (due, free_at) = *pusher.waits.get_or_insert_with(|| (pusher.schedule.take(run.began), now));
+            let (due, free_at) = *pusher
+                .waits
+                .get_or_insert_with(|| (pusher.schedule.take(run.began), now));
             if due >= run.ends || now >= run.ends {
                 return Next::Nothing;
             }
             if due > now {
                 return Next::At(due);
             }
-            // Only what the generator's own timers and cores cost; what the server's answers cost is latency.
-            self.seen.late.saturating_record(nanoseconds(now - due.max(free_at)));
+            // Only what the generator's own timers and cores cost; what the server's answers cost
+            // is latency.
+            self.seen
+                .late
+                .saturating_record(nanoseconds(now - due.max(free_at)));
             pusher.due = due;
         }
         if run.is_over(now) {
@@ -366,8 +427,16 @@ impl Work for Fleet {
         }
         pusher.waits = None;
         let action = run.plan.workload.action(pusher.n);
-        let group = if action == Action::Delete { pusher.last } else { pusher.groups.next() };
-        let seq = if action == Action::Push { run.ledger.start(group) } else { pusher.n };
+        let group = if action == Action::Delete {
+            pusher.last
+        } else {
+            pusher.groups.next()
+        };
+        let seq = if action == Action::Push {
+            run.ledger.start(group)
+        } else {
+            pusher.n
+        };
         if action == Action::Delete {
             // From here on it may be gone.
             run.ledger.delete(group);
@@ -380,7 +449,9 @@ impl Work for Fleet {
     fn answered(&mut self, connection: usize, status: u16, now: Instant) {
         let pusher = &mut self.pushers[connection];
         let What { action, group, seq } = pusher.what;
-        self.seen.latency.saturating_record(nanoseconds(now - pusher.due));
+        self.seen
+            .latency
+            .saturating_record(nanoseconds(now - pusher.due));
         match status {
             200 => self.n_200 += 1,
             _ => *self.seen.statuses.entry(status).or_default() += 1,
@@ -396,7 +467,8 @@ impl Work for Fleet {
     }
 }
 
-/// The groups of a connection, in turn: a group is written by one connection only, unless all write to all.
+/// The groups of a connection, in turn: a group is written by one connection only, unless all write
+/// to all.
 struct Groups {
     first: u32,
     step: u32,
@@ -410,10 +482,22 @@ impl Groups {
         let n_groups = plan.workload.n_groups();
         if plan.workload.is_shared() {
             let random = fastrand::Rng::with_seed(plan.seed ^ u64::from(n));
-            return Some(Self { first: 0, step: 1, n: n_groups, at: 0, random: Some(random) });
+            return Some(Self {
+                first: 0,
+                step: 1,
+                n: n_groups,
+                at: 0,
+                random: Some(random),
+            });
         }
         // More connections than groups: the others have nothing to do.
-        (n < n_groups).then_some(Self { first: n, step: plan.connections, n: n_groups, at: n, random: None })
+        (n < n_groups).then_some(Self {
+            first: n,
+            step: plan.connections,
+            n: n_groups,
+            at: n,
+            random: None,
+        })
     }
 
     fn next(&mut self) -> u32 {
@@ -435,8 +519,8 @@ const NICE: i32 = 10;
 /// Pushes two bodies in turn, made beforehand, until the run is over.
 fn push_bulk(run: &Run, client: u32) -> BulkDone {
     let bulk = run.plan.bulk.expect("there are bulk clients");
-    // It stands for another machine, and must not take the core from those whose latency is measured. Of this thread alone: the harness
-    // runs on Linux.
+    // It stands for another machine, and must not take the core from those whose latency is
+    // measured. Of this thread alone: the harness runs on Linux.
     let _ = rustix::process::nice(NICE);
     let requests = [1, 2].map(|seq| {
         let body = workload::bulk_body(bulk.series, seq);
@@ -456,7 +540,9 @@ fn push_bulk(run: &Run, client: u32) -> BulkDone {
             break;
         }
         match connection.exchange(request) {
-            Ok(200..=299) => (done.accepted, done.bytes) = (done.accepted + 1, done.bytes + *len as u64),
+            Ok(200..=299) => {
+                (done.accepted, done.bytes) = (done.accepted + 1, done.bytes + *len as u64)
+            }
             _ => done.failed += 1,
         }
     }
@@ -478,7 +564,13 @@ fn scrape_beside(run: &Arc<Run>, scrapes: &Scrapes) -> (Vec<Scraped>, Vec<Lie>) 
             continue;
         }
         next += scrapes.interval;
-        match scrape(&mut connection, scrapes, &run.ledger, run.plan.is_checked, false) {
+        match scrape(
+            &mut connection,
+            scrapes,
+            &run.ledger,
+            run.plan.is_checked,
+            false,
+        ) {
             Ok((scraped, found)) => {
                 all.push(scraped);
                 lies.extend(found.into_iter().take(LIES_MAX - lies.len().min(LIES_MAX)));
@@ -497,7 +589,14 @@ fn scrape(
     is_quiet: bool,
 ) -> std::io::Result<(Scraped, Vec<Lie>)> {
     let before = ledger.before();
-    let headers = format!("{ACCEPT}{}", if scrapes.gzip { "Accept-Encoding: gzip\r\n" } else { "" });
+    let headers = format!(
+        "{ACCEPT}{}",
+        if scrapes.gzip {
+            "Accept-Encoding: gzip\r\n"
+        } else {
+            ""
+        }
+    );
     let began = Instant::now();
     let (body, first_byte) = connection.get(&scrapes.path, &headers)?;
     let scraped = Scraped {
@@ -510,7 +609,10 @@ fn scrape(
     }
     let plain = if body.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
-        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body.as_slice()), &mut plain)?;
+        std::io::Read::read_to_end(
+            &mut flate2::read::GzDecoder::new(body.as_slice()),
+            &mut plain,
+        )?;
         plain
     } else {
         body
@@ -523,13 +625,27 @@ fn scrape(
 /// # Errors
 ///
 /// It is not answered.
-pub fn final_scrape(address: SocketAddr, path: &str, gzip: bool, ledger: &Ledger) -> std::io::Result<(Scraped, Vec<Lie>)> {
-    let scrapes = Scrapes { path: path.to_owned(), interval: Duration::ZERO, gzip };
+pub fn final_scrape(
+    address: SocketAddr,
+    path: &str,
+    gzip: bool,
+    ledger: &Ledger,
+) -> std::io::Result<(Scraped, Vec<Lie>)> {
+    let scrapes = Scrapes {
+        path: path.to_owned(),
+        interval: Duration::ZERO,
+        gzip,
+    };
     scrape(&mut Connection::new(address), &scrapes, ledger, true, true)
 }
 
 /// Pushes every group once, until `patience` is over; how many were made.
-pub fn preload(plan: &Plan, ledger: &Arc<Ledger>, patience: Duration, progress: impl Fn(u64)) -> u32 {
+pub fn preload(
+    plan: &Plan,
+    ledger: &Arc<Ledger>,
+    patience: Duration,
+    progress: impl Fn(u64),
+) -> u32 {
     let groups: Arc<[u32]> = (0..plan.workload.n_groups()).collect();
     for_each_group(plan, ledger, Action::Push, groups, patience, progress)
 }
@@ -537,7 +653,8 @@ pub fn preload(plan: &Plan, ledger: &Arc<Ledger>, patience: Duration, progress: 
 /// Connections a thread of [`for_each_group`].
 const N_EACH: usize = 16;
 
-/// Pushes or deletes each of these groups once over 16 connections a thread, until `patience` is over; how many were begun.
+/// Pushes or deletes each of these groups once over 16 connections a thread, until `patience` is
+/// over; how many were begun.
 pub fn for_each_group(
     plan: &Plan,
     ledger: &Arc<Ledger>,
@@ -568,7 +685,9 @@ pub fn for_each_group(
         std::thread::sleep(Duration::from_millis(2));
         progress(n_begun());
     }
-    threads.into_iter().for_each(|thread| thread.join().expect("a generator panicked"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("a generator panicked"));
     u32::try_from(n_begun()).expect("groups have 32 bits")
 }
 
@@ -590,8 +709,11 @@ impl Work for Each {
         if now >= self.deadline {
             return Next::Nothing;
         }
-        let index = usize::try_from(self.next.fetch_add(1, Relaxed)).expect("counted by the groups");
-        let Some(&group) = self.groups.get(index) else { return Next::Nothing };
+        let index =
+            usize::try_from(self.next.fetch_add(1, Relaxed)).expect("counted by the groups");
+        let Some(&group) = self.groups.get(index) else {
+            return Next::Nothing;
+        };
         let seq = match self.action {
             Action::Delete => {
                 self.ledger.delete(group);
@@ -600,7 +722,11 @@ impl Work for Each {
             Action::Push | Action::Clash => self.ledger.start(group),
         };
         self.under_way[connection] = (group, seq);
-        Next::Send(self.requests.write(What { action: self.action, group, seq }))
+        Next::Send(self.requests.write(What {
+            action: self.action,
+            group,
+            seq,
+        }))
     }
 
     fn answered(&mut self, connection: usize, status: u16, _now: Instant) {
@@ -657,7 +783,11 @@ mod tests {
             match fault {
                 Fault::Forgets => return,
                 Fault::Drops(every) if self.n_pushes.is_multiple_of(every) => return,
-                Fault::Stale if instance == "node-0000003" && self.groups.contains_key(instance) => return,
+                Fault::Stale
+                    if instance == "node-0000003" && self.groups.contains_key(instance) =>
+                {
+                    return;
+                }
                 Fault::Tears if instance == "node-0000003" => {
                     let old = self.groups.get(instance).cloned().unwrap_or_default();
                     let half = lines.len() / 2;
@@ -671,7 +801,10 @@ mod tests {
     }
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
     }
 
     /// A gateway of a few lines, with a fault.
@@ -689,7 +822,9 @@ mod tests {
                     tokio::spawn(async move {
                         let mut buffer = Vec::new();
                         loop {
-                            let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+                            let Some(head) =
+                                buffer.windows(4).position(|window| window == b"\r\n\r\n")
+                            else {
                                 if !matches!(stream.read_buf(&mut buffer).await, Ok(n) if n > 0) {
                                     return;
                                 }
@@ -703,7 +838,8 @@ mod tests {
                             while buffer.len() < head + 4 + len {
                                 stream.read_buf(&mut buffer).await.unwrap();
                             }
-                            let body = String::from_utf8(buffer[head + 4..head + 4 + len].to_vec()).unwrap();
+                            let body = String::from_utf8(buffer[head + 4..head + 4 + len].to_vec())
+                                .unwrap();
                             buffer.drain(..head + 4 + len);
                             if let Fault::Stalls(time) = fault
                                 && began.elapsed() > Duration::from_millis(500)
@@ -718,9 +854,19 @@ mod tests {
                                     stored.lock().unwrap().push(instance, &body, fault);
                                     String::new()
                                 }
-                                _ => stored.lock().unwrap().groups.values().flatten().map(|line| format!("{line}\n")).collect(),
+                                _ => stored
+                                    .lock()
+                                    .unwrap()
+                                    .groups
+                                    .values()
+                                    .flatten()
+                                    .map(|line| format!("{line}\n"))
+                                    .collect(),
                             };
-                            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+                            let answer = format!(
+                                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                                answer.len()
+                            );
                             if stream.write_all(answer.as_bytes()).await.is_err() {
                                 return;
                             }
@@ -745,7 +891,11 @@ mod tests {
             count: None,
             bulk: None,
             seed: 1,
-            scrapes: Some(Scrapes { path: "/metrics".to_owned(), interval: Duration::from_millis(100), gzip: false }),
+            scrapes: Some(Scrapes {
+                path: "/metrics".to_owned(),
+                interval: Duration::from_millis(100),
+                gzip: false,
+            }),
             is_checked: true,
         }
     }
@@ -754,7 +904,11 @@ mod tests {
     fn lies(fault: Fault) -> Vec<Lie> {
         let (address, ledger) = (serve(fault), Arc::new(Ledger::new(40, false)));
         let measured = run(plan(address, Arrivals::Closed), &ledger);
-        assert!(measured.n_answered() > 100 && measured.lost.is_empty(), "{:?}", measured.lost);
+        assert!(
+            measured.n_answered() > 100 && measured.lost.is_empty(),
+            "{:?}",
+            measured.lost
+        );
         let (_, last) = final_scrape(address, "/metrics", false, &ledger).unwrap();
         measured.lies.into_iter().chain(last).collect()
     }
@@ -766,9 +920,24 @@ mod tests {
 
     #[test]
     fn lost_stale_and_torn_pushes_are_found() {
-        assert!(lies(Fault::Stale).iter().any(|lie| matches!(lie, Lie::Stale { group: 3, shown: 1, .. })));
-        assert!(lies(Fault::Tears).iter().any(|lie| matches!(lie, Lie::Torn { group: 3, .. })));
-        assert!(lies(Fault::Forgets).iter().any(|lie| matches!(lie, Lie::Missing { .. })));
+        assert!(lies(Fault::Stale).iter().any(|lie| matches!(
+            lie,
+            Lie::Stale {
+                group: 3,
+                shown: 1,
+                ..
+            }
+        )));
+        assert!(
+            lies(Fault::Tears)
+                .iter()
+                .any(|lie| matches!(lie, Lie::Torn { group: 3, .. }))
+        );
+        assert!(
+            lies(Fault::Forgets)
+                .iter()
+                .any(|lie| matches!(lie, Lie::Missing { .. }))
+        );
     }
 
     #[test]
@@ -783,33 +952,52 @@ mod tests {
     /// One push in ten thousand: found by the scrapes beside the pushes, or by the last one.
     #[test]
     fn one_lost_push_in_ten_thousand_is_found() {
-        let (address, ledger) = (serve(Fault::Drops(10_000)), Arc::new(Ledger::new(40, false)));
+        let (address, ledger) = (
+            serve(Fault::Drops(10_000)),
+            Arc::new(Ledger::new(40, false)),
+        );
         let mut found = Vec::new();
-        // Whether a lost push shows depends on whether a scrape comes before the next push of its group: so until it does.
+        // Whether a lost push shows depends on whether a scrape comes before the next push of its
+        // group: so until it does.
         for _ in 0..40 {
             let mut plan = plan(address, Arrivals::Closed);
             plan.duration = Duration::from_millis(500);
-            plan.scrapes = plan.scrapes.map(|scrapes| Scrapes { interval: Duration::from_millis(1), ..scrapes });
+            plan.scrapes = plan.scrapes.map(|scrapes| Scrapes {
+                interval: Duration::from_millis(1),
+                ..scrapes
+            });
             found.extend(run(plan, &ledger).lies);
             if !found.is_empty() {
                 break;
             }
         }
-        assert!(found.iter().any(|lie| matches!(lie, Lie::Stale { .. })), "{found:?}");
+        assert!(
+            found.iter().any(|lie| matches!(lie, Lie::Stale { .. })),
+            "{found:?}"
+        );
     }
 
-    /// In a closed loop a server that stands still for a second costs eight slow pushes; in an open one all that were due meanwhile.
+    /// In a closed loop a server that stands still for a second costs eight slow pushes; in an open
+    /// one all that were due meanwhile.
     #[test]
     fn a_stall_shows_in_full_in_an_open_loop() {
         let stall = Duration::from_secs(1);
-        let arrivals = Arrivals::Open { per_second: 500.0, poisson: false };
+        let arrivals = Arrivals::Open {
+            per_second: 500.0,
+            poisson: false,
+        };
         let mut plan = plan(serve(Fault::Stalls(stall)), arrivals);
         plan.duration = Duration::from_secs(3);
         plan.scrapes = None;
         let measured = run(plan, &Arc::new(Ledger::new(40, false)));
         let milliseconds = |rank: f64| measured.latency.value_at_quantile(rank) / 1_000_000;
-        // A third of the time of the run is the stall: pushes that were due in it waited half of it in the middle.
-        assert!(milliseconds(0.999) > 900, "p99.9 {} ms", milliseconds(0.999));
+        // A third of the time of the run is the stall: pushes that were due in it waited half of it
+        // in the middle.
+        assert!(
+            milliseconds(0.999) > 900,
+            "p99.9 {} ms",
+            milliseconds(0.999)
+        );
         assert!(milliseconds(0.9) > 500, "p90 {} ms", milliseconds(0.9));
         // All of them were sent in the end, but for what the end cuts off.
         assert!(measured.n_unsent <= 8, "{} unsent", measured.n_unsent);

@@ -1,5 +1,5 @@
-//! The load harness of the gateway: drives a fleet of pushers against one or several servers, checks that they tell the truth, and
-//! says what it cost.
+//! The load harness of the gateway: drives a fleet of pushers against one or several servers,
+//! checks that they tell the truth, and says what it cost.
 
 mod answer;
 mod bare_loop;
@@ -33,8 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Load-tests Pushgateways, and says honestly what it saw.
 ///
-/// Every run ends with a scrape that is compared, group by group and value by value, with what was pushed and answered; a server that
-/// loses, tears or invents a push has failed, whatever its speed. CPU is read from /proc for the targets that the harness starts.
+/// Every run ends with a scrape that is compared, group by group and value by value, with what was
+/// pushed and answered; a server that loses, tears or invents a push has failed, whatever its
+/// speed. CPU is read from /proc for the targets that the harness starts.
 #[derive(Parser)]
 #[command(name = "pushgateway-bench", version, max_term_width = 100)]
 struct Cli {
@@ -46,7 +47,8 @@ struct Cli {
 enum Task {
     /// Measure one target.
     Run {
-        /// A built-in target (self, floor, sink, reference, reference-unchecked, victoria-metrics) or an URL.
+        /// A built-in target (self, floor, sink, reference, reference-unchecked, victoria-metrics)
+        /// or an URL.
         #[arg(default_value = "self")]
         target: String,
         #[command(flatten)]
@@ -69,8 +71,9 @@ enum Task {
     },
     /// Compare along an axis, and plot it.
     ///
-    /// What was measured is in the files after each point. A target that cannot be preloaded with so many groups in the time of
-    /// --give-up-after is left out at this point, and where there are more groups.
+    /// What was measured is in the files after each point. A target that cannot be preloaded with
+    /// so many groups in the time of --give-up-after is left out at this point, and where there are
+    /// more groups.
     Sweep {
         /// Targets, separated by commas.
         #[arg(long, value_delimiter = ',', default_value = "self,floor")]
@@ -89,7 +92,8 @@ enum Task {
         #[command(flatten)]
         output: Output,
     },
-    /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes, after pushes, and the memory they take.
+    /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes,
+    /// after pushes, and the memory they take.
     Scrape {
         /// Groups of the fleet.
         #[arg(long, default_value_t = 100_000)]
@@ -125,7 +129,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Measure what the generator itself costs, beside wrk with the same load, against a server that costs next to nothing.
+    /// Measure what the generator itself costs, beside wrk with the same load, against a server
+    /// that costs next to nothing.
     SelfCost {
         /// Seconds for each of the two.
         #[arg(long, default_value_t = 5)]
@@ -137,7 +142,8 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         rounds: u32,
     },
-    /// Tell what the gateway aims at and where it is, by the figures that `perf/record` left in a folder: a table in Markdown.
+    /// Tell what the gateway aims at and where it is, by the figures that `perf/record` left in a
+    /// folder: a table in Markdown.
     Targets {
         /// The folder.
         folder: PathBuf,
@@ -189,12 +195,15 @@ impl Axis {
 
     fn set(self, value: f64, settings: &mut Settings) -> Result<(), String> {
         let whole = |least: u32| {
-            let is_one = value.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&value);
+            let is_one =
+                value.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&value);
             let name = self.name();
             if is_one {
                 Ok(value as u32)
             } else {
-                Err(format!("--values: {name} are whole numbers from {least} on, not {value}"))
+                Err(format!(
+                    "--values: {name} are whole numbers from {least} on, not {value}"
+                ))
             }
         };
         match self {
@@ -208,12 +217,17 @@ impl Axis {
 }
 
 fn interval(name: &str, seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{name}: {seconds} is no number of seconds"))
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| format!("{name}: {seconds} is no number of seconds"))
 }
 
 /// Seconds, such as 60 or 60s.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    let number = text
+        .strip_suffix('s')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of seconds"))?;
     interval("seconds", number)
 }
 
@@ -246,17 +260,28 @@ struct Load {
     /// A new connection for every push, as most batch jobs do.
     #[arg(long, help_heading = "Load")]
     reconnect: bool,
-    /// Open loop: so many pushes a second, whether the server keeps up or not. Latency counts from when a push was due.
+    /// Open loop: so many pushes a second, whether the server keeps up or not. Latency counts from
+    /// when a push was due.
     #[arg(long, value_name = "PER_SECOND", help_heading = "Load")]
     rate: Option<f64>,
     /// Open loop: at random moments instead of even ones.
     #[arg(long, requires = "rate", help_heading = "Load")]
     poisson: bool,
     /// Clients beside the others that push large bodies back to back.
-    #[arg(long, value_name = "CLIENTS", default_value_t = 0, help_heading = "Load")]
+    #[arg(
+        long,
+        value_name = "CLIENTS",
+        default_value_t = 0,
+        help_heading = "Load"
+    )]
     bulk: u32,
     /// Series in such a body, some 80 bytes each.
-    #[arg(long, value_name = "N", default_value_t = 100_000, help_heading = "Load")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        help_heading = "Load"
+    )]
     bulk_series: u32,
     /// Scrape every so many seconds beside the pushes, with Prometheus' headers; 0 for never.
     #[arg(long, default_value_t = 5.0, help_heading = "Load")]
@@ -273,8 +298,8 @@ struct Load {
     /// Seconds of load before the first one.
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
-    /// Seconds after which preloading stops, for targets that cannot take so many groups; they are measured with those they have,
-    /// and left out of a sweep.
+    /// Seconds after which preloading stops, for targets that cannot take so many groups; they are
+    /// measured with those they have, and left out of a sweep.
     #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
     #[arg(help_heading = "Measurement")]
     give_up_after: Duration,
@@ -293,9 +318,14 @@ struct Load {
     /// Folder of prometheus-pushgateway and victoria-metrics, if they are not on the PATH.
     #[arg(long, value_name = "DIR", help_heading = "Targets")]
     programs: Option<PathBuf>,
-    /// Processes of the targets that are given by URL, in their order, separated by commas: their CPU, memory and context switches
-    /// are read from /proc, as those of built-in targets are.
-    #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = "Targets")]
+    /// Processes of the targets that are given by URL, in their order, separated by commas: their
+    /// CPU, memory and context switches are read from /proc, as those of built-in targets are.
+    #[arg(
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        help_heading = "Targets"
+    )]
     pid: Vec<u32>,
     /// Size of the body that `floor` serves to scrapes; by default what the groups take.
     #[arg(long, value_name = "BYTES", help_heading = "Targets")]
@@ -316,17 +346,28 @@ impl Load {
     fn workload(&self) -> Result<Workload, String> {
         if let Some(path) = &self.workload_file {
             let with_path = |error: String| format!("{}: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| with_path(error.to_string()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| with_path(error.to_string()))?;
             return toml::from_str(&text).map_err(|error| with_path(error.to_string()));
         }
         let (kind, groups, add_percent) = (self.workload, self.groups, self.add_percent);
-        Ok(Workload { kind, groups, add_percent, format: self.format, encoding: self.encoding, lines: self.lines })
+        Ok(Workload {
+            kind,
+            groups,
+            add_percent,
+            format: self.format,
+            encoding: self.encoding,
+            lines: self.lines,
+        })
     }
 
     fn settings(&self) -> Result<Settings, String> {
         let workload = self.workload()?;
-        if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0 {
-            return Err("groups, connections, threads and seconds have to be above zero".to_owned());
+        if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0
+        {
+            return Err(
+                "groups, connections, threads and seconds have to be above zero".to_owned(),
+            );
         }
         if (workload.lines as usize) < N_LINES {
             return Err(format!("a push has at least {N_LINES} lines"));
@@ -340,13 +381,19 @@ impl Load {
             scrape_gzip: !self.scrape_identity,
             duration: Duration::from_secs_f64(self.seconds),
             count: self.count,
-            bulk: (self.bulk > 0).then_some(Bulk { clients: self.bulk, series: self.bulk_series }),
+            bulk: (self.bulk > 0).then_some(Bulk {
+                clients: self.bulk,
+                series: self.bulk_series,
+            }),
             warm_up: Duration::from_secs_f64(self.warm_up),
             give_up_after: self.give_up_after,
             leaves_out: false,
             threads: self.threads,
             seed: self.seed,
-            programs: Programs { gateway: self.gateway.clone(), folder: self.programs.clone() },
+            programs: Programs {
+                gateway: self.gateway.clone(),
+                folder: self.programs.clone(),
+            },
             floor_bytes: self.floor_bytes(&workload),
             workload,
         })
@@ -355,7 +402,8 @@ impl Load {
     /// What scrapes of `floor` get.
     fn floor_bytes(&self, workload: &Workload) -> usize {
         // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
-        self.floor_bytes.unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_LINES)
+        self.floor_bytes
+            .unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_LINES)
     }
 
     /// Keeps this process, and what it starts, to the cores that were asked for.
@@ -383,31 +431,88 @@ fn main() -> ExitCode {
 /// Whether every server told the truth.
 fn run(task: Task) -> Result<bool, String> {
     match task {
-        Task::Run { target, load, output } => compare(&[target], 1, &load, &output),
-        Task::Compare { targets, rounds, load, output } => compare(&targets, rounds, &load, &output),
-        Task::Sweep { targets, axis, values, rounds, load, output } => sweep(&targets, axis, &values, rounds, &load, &output),
-        Task::Scrape { groups, rounds, only_delete, threads, seed, gateway, json } => {
-            let programs = Programs { gateway, folder: None };
-            scrape_cost::run(scrape_cost::Settings { groups, rounds, threads, seed, programs, json, only_delete })
+        Task::Run {
+            target,
+            load,
+            output,
+        } => compare(&[target], 1, &load, &output),
+        Task::Compare {
+            targets,
+            rounds,
+            load,
+            output,
+        } => compare(&targets, rounds, &load, &output),
+        Task::Sweep {
+            targets,
+            axis,
+            values,
+            rounds,
+            load,
+            output,
+        } => sweep(&targets, axis, &values, rounds, &load, &output),
+        Task::Scrape {
+            groups,
+            rounds,
+            only_delete,
+            threads,
+            seed,
+            gateway,
+            json,
+        } => {
+            let programs = Programs {
+                gateway,
+                folder: None,
+            };
+            scrape_cost::run(scrape_cost::Settings {
+                groups,
+                rounds,
+                threads,
+                seed,
+                programs,
+                json,
+                only_delete,
+            })
         }
-        Task::Idle { connections, gateway, json } => {
-            idle::run(connections, &Programs { gateway, folder: None }, json.as_deref()).map(|()| true)
-        }
-        Task::SelfCost { seconds, connections, rounds } => {
-            self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true)
-        }
+        Task::Idle {
+            connections,
+            gateway,
+            json,
+        } => idle::run(
+            connections,
+            &Programs {
+                gateway,
+                folder: None,
+            },
+            json.as_deref(),
+        )
+        .map(|()| true),
+        Task::SelfCost {
+            seconds,
+            connections,
+            rounds,
+        } => self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true),
         Task::Targets { folder } => {
             print!("{}", targets::table(&folder)?);
             Ok(true)
         }
-        Task::Serve { server, listen, metrics_bytes } => {
+        Task::Serve {
+            server,
+            listen,
+            metrics_bytes,
+        } => {
             process::raise_open_files();
             let failed = |error: std::io::Error| format!("{listen}: {error}");
             if server == "sink" {
                 return servers::sink(&listen).map(|()| true).map_err(failed);
             }
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-            runtime.block_on(servers::floor(&listen, metrics_bytes)).map(|()| true).map_err(failed)
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| error.to_string())?;
+            runtime
+                .block_on(servers::floor(&listen, metrics_bytes))
+                .map(|()| true)
+                .map_err(failed)
         }
     }
 }
@@ -433,16 +538,31 @@ fn compare(targets: &[String], rounds: u32, load: &Load, output: &Output) -> Res
 }
 
 /// Whether every server told the truth at every point.
-fn sweep(targets: &[String], axis: Axis, values: &[f64], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
+fn sweep(
+    targets: &[String],
+    axis: Axis,
+    values: &[f64],
+    rounds: u32,
+    load: &Load,
+    output: &Output,
+) -> Result<bool, String> {
     load.pin()?;
-    let values = if values.is_empty() { axis.default_values() } else { values };
+    let values = if values.is_empty() {
+        axis.default_values()
+    } else {
+        values
+    };
     let at = |&value: &f64| -> Result<Settings, String> {
-        let mut settings = Settings { leaves_out: true, ..load.settings()? };
+        let mut settings = Settings {
+            leaves_out: true,
+            ..load.settings()?
+        };
         axis.set(value, &mut settings)?;
         settings.floor_bytes = load.floor_bytes(&settings.workload);
         Ok(settings)
     };
-    // All of them before the first is measured: a mistake in the last one should not show after an hour.
+    // All of them before the first is measured: a mistake in the last one should not show after an
+    // hour.
     let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
     let targets = target::with_pids(targets, &load.pid)?;
     look_at_generator(load)?;
@@ -452,12 +572,18 @@ fn sweep(targets: &[String], axis: Axis, values: &[f64], rounds: u32, load: &Loa
     let mut gave_up: Vec<(String, f64)> = Vec::new();
     for (&value, settings) in values.iter().zip(all) {
         println!("\n{} = {value}", axis.name());
-        let too_many = |name: &str| gave_up.iter().find(|(other, at)| axis == Axis::Groups && other == name && *at <= value);
+        let too_many = |name: &str| {
+            gave_up
+                .iter()
+                .find(|(other, at)| axis == Axis::Groups && other == name && *at <= value)
+        };
         let mut notes = Vec::new();
         let mut here = targets.clone();
         here.retain(|(name, _)| match too_many(name) {
             Some((_, at)) => {
-                notes.push(format!("{name}: left out here, as {at} groups were too many for it"));
+                notes.push(format!(
+                    "{name}: left out here, as {at} groups were too many for it"
+                ));
                 false
             }
             None => true,
@@ -467,7 +593,11 @@ fn sweep(targets: &[String], axis: Axis, values: &[f64], rounds: u32, load: &Loa
         report::table(&compared.rows);
         gave_up.extend(compared.left_out.into_iter().map(|name| (name, value)));
         notes.extend(compared.notes);
-        let point = report::Point { value, rows: compared.rows, notes };
+        let point = report::Point {
+            value,
+            rows: compared.rows,
+            notes,
+        };
         if !point.notes.is_empty() {
             json.append(&point.left_out(axis.name()))?;
         }
@@ -476,7 +606,9 @@ fn sweep(targets: &[String], axis: Axis, values: &[f64], rounds: u32, load: &Loa
             report::write_sweep(path, &points, axis.name())?;
         }
     }
-    Ok(points.iter().all(|point| point.rows.iter().all(measure::Row::is_true)))
+    Ok(points
+        .iter()
+        .all(|point| point.rows.iter().all(measure::Row::is_true)))
 }
 
 #[cfg(test)]
@@ -485,9 +617,11 @@ mod tests {
     use clap::CommandFactory;
 
     fn load(arguments: &[&str]) -> Result<Load, String> {
-        let command =
-            Cli::try_parse_from(["pushgateway-bench", "run"].iter().chain(arguments)).map_err(|error| error.to_string())?;
-        let Task::Run { load, .. } = command.command else { panic!("it is a run") };
+        let command = Cli::try_parse_from(["pushgateway-bench", "run"].iter().chain(arguments))
+            .map_err(|error| error.to_string())?;
+        let Task::Run { load, .. } = command.command else {
+            panic!("it is a run")
+        };
         Ok(load)
     }
 
@@ -505,7 +639,10 @@ mod tests {
         assert_eq!(set(Axis::Groups, 1e6).unwrap().workload.groups, 1_000_000);
         assert_eq!(set(Axis::Connections, 8.0).unwrap().connections, 8);
         assert_eq!(set(Axis::Lines, 100.0).unwrap().workload.lines, 100);
-        assert_eq!(set(Axis::ScrapeInterval, 0.5).unwrap().scrape_interval, Duration::from_millis(500));
+        assert_eq!(
+            set(Axis::ScrapeInterval, 0.5).unwrap().scrape_interval,
+            Duration::from_millis(500)
+        );
         for (axis, value) in [
             (Axis::Groups, 0.0),
             (Axis::Groups, 1.5),
@@ -517,7 +654,13 @@ mod tests {
             assert!(set(axis, value).is_err(), "{} {value}", axis.name());
         }
         for axis in Axis::value_variants() {
-            assert!(axis.default_values().iter().all(|&value| set(*axis, value).is_ok()), "{}", axis.name());
+            assert!(
+                axis.default_values()
+                    .iter()
+                    .all(|&value| set(*axis, value).is_ok()),
+                "{}",
+                axis.name()
+            );
             // What is printed is what is asked for.
             assert_eq!(axis.to_possible_value().unwrap().get_name(), axis.name());
         }
@@ -526,9 +669,19 @@ mod tests {
     #[test]
     fn seconds_may_have_their_unit() {
         for text in ["90", "90s", "90.0"] {
-            assert_eq!(load(&["--give-up-after", text]).unwrap().give_up_after, Duration::from_secs(90), "{text}");
+            assert_eq!(
+                load(&["--give-up-after", text]).unwrap().give_up_after,
+                Duration::from_secs(90),
+                "{text}"
+            );
         }
-        assert_eq!(load(&["--preload-max", "40"]).unwrap().give_up_after, Duration::from_secs(40));
-        assert!(load(&["--give-up-after", "soon"]).is_err() && load(&["--give-up-after", "-1"]).is_err());
+        assert_eq!(
+            load(&["--preload-max", "40"]).unwrap().give_up_after,
+            Duration::from_secs(40)
+        );
+        assert!(
+            load(&["--give-up-after", "soon"]).is_err()
+                && load(&["--give-up-after", "-1"]).is_err()
+        );
     }
 }

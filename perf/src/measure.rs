@@ -1,4 +1,5 @@
-//! Measurements: targets in turn, round after round, each with its own groups and its own account of what it was told.
+//! Measurements: targets in turn, round after round, each with its own groups and its own account
+//! of what it was told.
 
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Bulk, BulkDone, Measured, Plan, Scraped, Scrapes};
@@ -27,7 +28,8 @@ pub struct Settings {
     pub warm_up: Duration,
     /// After so long preloading stops.
     pub give_up_after: Duration,
-    /// Whether a target that could not be preloaded is left out; otherwise it is measured with what it has.
+    /// Whether a target that could not be preloaded is left out; otherwise it is measured with what
+    /// it has.
     pub leaves_out: bool,
     pub threads: usize,
     pub seed: u64,
@@ -57,7 +59,8 @@ pub struct Row {
     /// Microseconds by percentile.
     pub latency_us: Vec<(f64, f64)>,
     pub latency_max_us: f64,
-    /// How far the generator was behind its own schedule (open loop): of a hundred pushes 99 less, and at worst.
+    /// How far the generator was behind its own schedule (open loop): of a hundred pushes 99 less,
+    /// and at worst.
     pub generator_late_p99_us: f64,
     pub generator_late_us: f64,
     /// Pushes that were due (open loop), and for which no connection was free until the end.
@@ -83,15 +86,17 @@ impl Row {
         self.lies.is_empty() && self.lost.is_empty()
     }
 
-    /// Whether the generator could not keep its schedule (open loop): it sent one push in a hundred more than a millisecond late, or
-    /// had no time to spare, so that answers waited for it.
+    /// Whether the generator could not keep its schedule (open loop): it sent one push in a hundred
+    /// more than a millisecond late, or had no time to spare, so that answers waited for it.
     pub fn is_generator_behind(&self) -> bool {
         self.rate.is_some() && (self.generator_late_p99_us > 1000.0 || self.generator_busy > 0.95)
     }
 }
 
 /// Percentiles that are kept, up to what a plot needs.
-const PERCENTILES: [f64; 12] = [1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0];
+const PERCENTILES: [f64; 12] = [
+    1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0,
+];
 
 struct Contender {
     target: Target,
@@ -109,7 +114,8 @@ pub struct Compared {
     pub left_out: Vec<String>,
 }
 
-/// Measures each target, which may come with its process, once a round. `each` is given a row as soon as it is there.
+/// Measures each target, which may come with its process, once a round. `each` is given a row as
+/// soon as it is there.
 ///
 /// # Errors
 ///
@@ -125,7 +131,11 @@ pub fn compare(
         let (contender, note) = prepare(name, *pid, settings)?;
         let is_left_out = note.is_some() && settings.leaves_out;
         if let Some(note) = note {
-            let what = if is_left_out { "left out here".to_owned() } else { format!("measured with {}", contender.groups) };
+            let what = if is_left_out {
+                "left out here".to_owned()
+            } else {
+                format!("measured with {}", contender.groups)
+            };
             let note = format!("{note}; {what}");
             println!("{note}");
             compared.notes.push(note);
@@ -143,7 +153,9 @@ pub fn compare(
             bar.set_message(contender.target.name.clone());
             let row = measure(contender, round, settings);
             if bar.is_hidden() {
-                let cpu = row.cpu_us.map_or(String::new(), |cpu| format!(", {cpu:.2} µs CPU"));
+                let cpu = row
+                    .cpu_us
+                    .map_or(String::new(), |cpu| format!(", {cpu:.2} µs CPU"));
                 println!("round {round} {}: {:.0}/s{cpu}", row.target, row.per_second);
             }
             each(&row)?;
@@ -156,12 +168,18 @@ pub fn compare(
 }
 
 fn progress_bar(len: u64, unit: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {unit}s {{per_sec}} ETA {{eta}} {{msg}}"));
+    let style = ProgressStyle::with_template(&format!(
+        "{{bar:30}} {{pos}}/{{len}} {unit}s {{per_sec}} ETA {{eta}} {{msg}}"
+    ));
     ProgressBar::new(len).with_style(style.expect("a valid template"))
 }
 
 /// A target with its groups; a note if they are not all there.
-fn prepare(name: &str, pid: Option<u32>, settings: &Settings) -> Result<(Contender, Option<String>), String> {
+fn prepare(
+    name: &str,
+    pid: Option<u32>,
+    settings: &Settings,
+) -> Result<(Contender, Option<String>), String> {
     let mut target = target::start(name, &settings.programs, settings.floor_bytes)?;
     target.pid = target.pid.or(pid);
     let wanted = settings.workload.n_groups();
@@ -171,16 +189,28 @@ fn prepare(name: &str, pid: Option<u32>, settings: &Settings) -> Result<(Contend
         let bar = progress_bar(u64::from(wanted), "group");
         bar.set_message(format!("preloading {name}"));
         let to_preload = plan(&target, settings, settings.warm_up, wanted);
-        groups = load::preload(&to_preload, &ledger, settings.give_up_after, |n| bar.set_position(n));
+        groups = load::preload(&to_preload, &ledger, settings.give_up_after, |n| {
+            bar.set_position(n)
+        });
         bar.finish_and_clear();
         let seconds = settings.give_up_after.as_secs_f64();
-        note = (groups < wanted)
-            .then(|| format!("{name}: gave up preloading {wanted} groups after {seconds} s, with {groups} there"));
+        note = (groups < wanted).then(|| {
+            format!(
+                "{name}: gave up preloading {wanted} groups after {seconds} s, with {groups} there"
+            )
+        });
     }
     if note.is_none() || !settings.leaves_out {
         warm_up(&target, settings, &ledger, groups);
     }
-    Ok((Contender { target, ledger, groups }, note))
+    Ok((
+        Contender {
+            target,
+            ledger,
+            groups,
+        },
+        note,
+    ))
 }
 
 fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u32) {
@@ -190,15 +220,28 @@ fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u
             let _ = load::final_scrape(target.address, path, settings.scrape_gzip, ledger);
         }
     }
-    load::run(Plan { count: None, bulk: None, ..plan(target, settings, settings.warm_up, groups) }, ledger);
+    load::run(
+        Plan {
+            count: None,
+            bulk: None,
+            ..plan(target, settings, settings.warm_up, groups)
+        },
+        ledger,
+    );
 }
 
 fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -> Plan {
     let arrivals = match settings.rate {
-        Some(per_second) => Arrivals::Open { per_second, poisson: settings.poisson },
+        Some(per_second) => Arrivals::Open {
+            per_second,
+            poisson: settings.poisson,
+        },
         None => Arrivals::Closed,
     };
-    let scrapes = target.scrape_path.clone().filter(|_| !settings.scrape_interval.is_zero());
+    let scrapes = target
+        .scrape_path
+        .clone()
+        .filter(|_| !settings.scrape_interval.is_zero());
     let mut workload = settings.workload.clone();
     if !workload.is_churning() {
         workload.groups = groups.max(1);
@@ -215,13 +258,21 @@ fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -
         count: settings.count,
         bulk: settings.bulk,
         seed: settings.seed,
-        scrapes: scrapes.map(|path| Scrapes { path, interval: settings.scrape_interval, gzip: settings.scrape_gzip }),
+        scrapes: scrapes.map(|path| Scrapes {
+            path,
+            interval: settings.scrape_interval,
+            gzip: settings.scrape_gzip,
+        }),
         is_checked: target.is_checked,
     }
 }
 
 fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
-    let Contender { target, ledger, groups } = contender;
+    let Contender {
+        target,
+        ledger,
+        groups,
+    } = contender;
     let plan = plan(target, settings, settings.duration, *groups);
     let usage = || target.pid.and_then(Usage::of);
     let (before, own_before) = (usage(), Usage::of(std::process::id()));
@@ -233,13 +284,20 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         match load::final_scrape(target.address, path, settings.scrape_gzip, ledger) {
             Ok((scraped, found)) => {
                 scrapes.push(scraped);
-                lies.extend(found.iter().take(10).map(|lie| format!("at the end: {lie}")));
+                lies.extend(
+                    found
+                        .iter()
+                        .take(10)
+                        .map(|lie| format!("at the end: {lie}")),
+                );
             }
             Err(error) => lies.push(format!("the last scrape failed: {error}")),
         }
     }
     let used = before.zip(after).map(|(before, after)| after.since(before));
-    let own = own_before.zip(own_after).map_or(0.0, |(before, after)| after.since(before).cpu_seconds());
+    let own = own_before
+        .zip(own_after)
+        .map_or(0.0, |(before, after)| after.since(before).cpu_seconds());
     let n = measured.n_answered().max(1) as f64;
     Row {
         target: target.name.clone(),
@@ -273,5 +331,12 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
 }
 
 fn percentiles(measured: &Measured) -> Vec<(f64, f64)> {
-    PERCENTILES.map(|rank| (rank, measured.latency.value_at_quantile(rank / 100.0) as f64 / 1e3)).to_vec()
+    PERCENTILES
+        .map(|rank| {
+            (
+                rank,
+                measured.latency.value_at_quantile(rank / 100.0) as f64 / 1e3,
+            )
+        })
+        .to_vec()
 }

@@ -26,9 +26,14 @@ impl Usage {
         let (stat, status) = (process.stat().ok()?, process.status().ok()?);
         let ticks = procfs::ticks_per_second() as f64;
         let switches = |status: &procfs::process::Status| {
-            status.voluntary_ctxt_switches.unwrap_or(0) + status.nonvoluntary_ctxt_switches.unwrap_or(0)
+            status.voluntary_ctxt_switches.unwrap_or(0)
+                + status.nonvoluntary_ctxt_switches.unwrap_or(0)
         };
-        let tasks = process.tasks().ok()?.flatten().filter_map(|task| task.status().ok());
+        let tasks = process
+            .tasks()
+            .ok()?
+            .flatten()
+            .filter_map(|task| task.status().ok());
         Some(Self {
             user_seconds: stat.utime as f64 / ticks,
             system_seconds: stat.stime as f64 / ticks,
@@ -38,7 +43,8 @@ impl Usage {
         })
     }
 
-    /// Forgets the most memory that a process ever had; true if that can be done (proc(5), `clear_refs`).
+    /// Forgets the most memory that a process ever had; true if that can be done (proc(5),
+    /// `clear_refs`).
     pub fn reset_peak(pid: u32) -> bool {
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
     }
@@ -48,7 +54,9 @@ impl Usage {
         Self {
             user_seconds: self.user_seconds - earlier.user_seconds,
             system_seconds: self.system_seconds - earlier.system_seconds,
-            context_switches: self.context_switches.saturating_sub(earlier.context_switches),
+            context_switches: self
+                .context_switches
+                .saturating_sub(earlier.context_switches),
             ..self
         }
     }
@@ -59,11 +67,15 @@ impl Usage {
     }
 }
 
-/// How long this thread has been running or waiting for a core; none where the kernel does not keep that.
+/// How long this thread has been running or waiting for a core; none where the kernel does not keep
+/// that.
 pub fn busy_time() -> Option<Duration> {
-    // Nanoseconds on a core, nanoseconds in the queue for one, and how often (Documentation/scheduler/sched-stats).
+    // Nanoseconds on a core, nanoseconds in the queue for one, and how often
+    // (Documentation/scheduler/sched-stats).
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    let mut numbers = text
+        .split_whitespace()
+        .map_while(|number| number.parse().ok());
     Some(Duration::from_nanos(numbers.next()?) + Duration::from_nanos(numbers.next()?))
 }
 
@@ -72,5 +84,11 @@ pub fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised, connecting tells.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }

@@ -21,14 +21,22 @@ impl<'a> Summary<'a> {
         for row in rows {
             match all.iter_mut().find(|summary| summary.name == row.target) {
                 Some(summary) => summary.rows.push(row),
-                None => all.push(Self { name: &row.target, rows: vec![row] }),
+                None => all.push(Self {
+                    name: &row.target,
+                    rows: vec![row],
+                }),
             }
         }
         all
     }
 
     fn sorted(&self, value: impl Fn(&Row) -> f64) -> Vec<f64> {
-        let mut values: Vec<f64> = self.rows.iter().map(|row| value(row)).filter(|value| value.is_finite()).collect();
+        let mut values: Vec<f64> = self
+            .rows
+            .iter()
+            .map(|row| value(row))
+            .filter(|value| value.is_finite())
+            .collect();
         values.sort_by(f64::total_cmp);
         values
     }
@@ -50,7 +58,10 @@ impl<'a> Summary<'a> {
 }
 
 fn percentile(row: &Row, rank: f64) -> f64 {
-    row.latency_us.iter().find(|(known, _)| *known == rank).map_or(f64::NAN, |&(_, value)| value)
+    row.latency_us
+        .iter()
+        .find(|(known, _)| *known == rank)
+        .map_or(f64::NAN, |&(_, value)| value)
 }
 
 fn cpu(row: &Row) -> f64 {
@@ -58,13 +69,18 @@ fn cpu(row: &Row) -> f64 {
 }
 
 fn last_byte_ms(row: &Row) -> f64 {
-    let mut times: Vec<f64> = row.scrapes.iter().map(|scrape| scrape.last_byte_seconds * 1e3).collect();
+    let mut times: Vec<f64> = row
+        .scrapes
+        .iter()
+        .map(|scrape| scrape.last_byte_seconds * 1e3)
+        .collect();
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn resident_mb(row: &Row) -> f64 {
-    row.usage.map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
+    row.usage
+        .map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
 }
 
 type Column = (&'static str, fn(&Summary<'_>) -> String);
@@ -94,12 +110,20 @@ const COLUMNS: [Column; 11] = [
     ("±%", |s| figure(s.spread_percent(cpu))),
     ("p50 µs", |s| figure(s.median(|row| percentile(row, 50.0)))),
     ("p99 µs", |s| figure(s.median(|row| percentile(row, 99.0)))),
-    ("p99.9 µs", |s| figure(s.median(|row| percentile(row, 99.9)))),
+    ("p99.9 µs", |s| {
+        figure(s.median(|row| percentile(row, 99.9)))
+    }),
     ("scrape ms", |s| figure(s.median(last_byte_ms))),
     ("RSS MB", |s| figure(s.median(resident_mb))),
-    ("generator µs", |s| figure(s.median(|row| row.generator_cpu_us))),
+    ("generator µs", |s| {
+        figure(s.median(|row| row.generator_cpu_us))
+    }),
     ("truth", |s| {
-        let n_lies: usize = s.rows.iter().map(|row| row.lies.len() + row.lost.len()).sum();
+        let n_lies: usize = s
+            .rows
+            .iter()
+            .map(|row| row.lies.len() + row.lost.len())
+            .sum();
         match (n_lies, s.rows.iter().all(|row| row.is_checked)) {
             (0, true) => "kept".to_owned(),
             (0, false) => "not checked".to_owned(),
@@ -114,10 +138,25 @@ pub fn table(rows: &[Row]) {
         return;
     }
     let summaries = Summary::all(rows);
-    let width = summaries.iter().map(|summary| summary.name.len()).max().unwrap_or(0).max(6);
-    println!("\n{:width$}  {}", "target", COLUMNS.map(|(name, _)| format!("{name:>12}")).concat());
+    let width = summaries
+        .iter()
+        .map(|summary| summary.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(6);
+    println!(
+        "\n{:width$}  {}",
+        "target",
+        COLUMNS.map(|(name, _)| format!("{name:>12}")).concat()
+    );
     for summary in &summaries {
-        println!("{:width$}  {}", summary.name, COLUMNS.map(|(_, cell)| format!("{:>12}", cell(summary))).concat());
+        println!(
+            "{:width$}  {}",
+            summary.name,
+            COLUMNS
+                .map(|(_, cell)| format!("{:>12}", cell(summary)))
+                .concat()
+        );
     }
     for (name, ratios) in ratios(&summaries) {
         println!("{name}: {ratios}");
@@ -130,7 +169,10 @@ pub fn table(rows: &[Row]) {
             println!("FAILED: {} round {}: {lie}", row.target, row.round);
         }
         for (kind, n) in &row.lost {
-            println!("FAILED: {} round {}: {n} pushes not answered: {kind}", row.target, row.round);
+            println!(
+                "FAILED: {} round {}: {n} pushes not answered: {kind}",
+                row.target, row.round
+            );
         }
         if row.is_generator_behind() {
             let busy = row.generator_busy * 100.0;
@@ -142,7 +184,10 @@ pub fn table(rows: &[Row]) {
         }
         // One a connection is what the end of a run cuts off.
         if row.unsent > u64::from(row.connections) {
-            println!("{} round {}: {} pushes were due, and no connection was free for them", row.target, row.round, row.unsent);
+            println!(
+                "{} round {}: {} pushes were due, and no connection was free for them",
+                row.target, row.round, row.unsent
+            );
         }
     }
 }
@@ -150,27 +195,50 @@ pub fn table(rows: &[Row]) {
 /// How late pushes were sent, where they were due at a time.
 fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
     let in_words = |summary: &Summary<'_>| {
-        let worst = summary.rows.iter().map(|row| row.generator_late_us).fold(0.0, f64::max);
+        let worst = summary
+            .rows
+            .iter()
+            .map(|row| row.generator_late_us)
+            .fold(0.0, f64::max);
         let of_99 = summary.median(|row| row.generator_late_p99_us);
         let (of_99, worst) = (figure(of_99), figure(worst));
-        format!("{}: the generator sent 99 % within {of_99} µs of when they were due, the worst after {worst} µs", summary.name)
+        format!(
+            "{}: the generator sent 99 % within {of_99} µs of when they were due, the worst after {worst} µs",
+            summary.name
+        )
     };
-    summaries.iter().filter(|summary| summary.rows[0].rate.is_some()).map(in_words).collect()
+    summaries
+        .iter()
+        .filter(|summary| summary.rows[0].rate.is_some())
+        .map(in_words)
+        .collect()
 }
 
 /// Two digits at least, however small.
 fn ratio(value: f64) -> String {
-    if value < 0.1 { format!("{value:.1e}") } else { format!("{value:.2}") }
+    if value < 0.1 {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
-    let Some(base) = summaries.iter().find(|summary| summary.name == "floor").or(summaries.last()) else { return Vec::new() };
+    let Some(base) = summaries
+        .iter()
+        .find(|summary| summary.name == "floor")
+        .or(summaries.last())
+    else {
+        return Vec::new();
+    };
     let others = summaries.iter().filter(|summary| summary.name != base.name);
     others
         .map(|summary| {
-            let throughput = summary.median(|row| row.per_second) / base.median(|row| row.per_second);
+            let throughput =
+                summary.median(|row| row.per_second) / base.median(|row| row.per_second);
             let cpu = summary.median(cpu) / base.median(cpu);
-            let p99 = summary.median(|row| percentile(row, 99.0)) / base.median(|row| percentile(row, 99.0));
+            let p99 = summary.median(|row| percentile(row, 99.0))
+                / base.median(|row| percentile(row, 99.0));
             let [throughput, cpu, p99] = [throughput, cpu, p99].map(ratio);
             let text = format!("{throughput} × the throughput, {cpu} × the CPU, {p99} × the p99");
             (format!("{} / {}", summary.name, base.name), text)
@@ -195,9 +263,19 @@ struct Conditions {
 
 /// What the generator costs, in words.
 pub fn generator_line() -> String {
-    let Some(cost) = GENERATOR.get() else { return String::new() };
-    let in_words = |cpu: Cpu| format!("{} µs ({} of them in the kernel)", figure(cpu.total_us()), figure(cpu.system_us));
-    let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| format!("wrk with the same load {}", in_words(wrk)));
+    let Some(cost) = GENERATOR.get() else {
+        return String::new();
+    };
+    let in_words = |cpu: Cpu| {
+        format!(
+            "{} µs ({} of them in the kernel)",
+            figure(cpu.total_us()),
+            figure(cpu.system_us)
+        )
+    };
+    let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| {
+        format!("wrk with the same load {}", in_words(wrk))
+    });
     format!(
         "The generator takes {} of CPU for a request to a server that costs next to nothing; {wrk}; a bare loop of send and recv {}.",
         in_words(cost.generator),
@@ -208,8 +286,13 @@ pub fn generator_line() -> String {
 fn conditions() -> Conditions {
     let first = |path: &str, start: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
-        line.split_once(':').map_or(line.clone(), |(_, value)| value.trim().to_owned())
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_default()
+            .to_owned();
+        line.split_once(':')
+            .map_or(line.clone(), |(_, value)| value.trim().to_owned())
     };
     let command: Vec<String> = std::env::args().skip(1).collect();
     Conditions {
@@ -222,8 +305,8 @@ fn conditions() -> Conditions {
     }
 }
 
-/// Raw figures, a line of JSON each, behind one that says what they were taken on and with. A line is in the file as soon as it is
-/// written, so that an interrupted run keeps what it had.
+/// Raw figures, a line of JSON each, behind one that says what they were taken on and with. A line
+/// is in the file as soon as it is written, so that an interrupted run keeps what it had.
 pub struct JsonLines<'a>(Option<(&'a Path, std::fs::File)>);
 
 impl<'a> JsonLines<'a> {
@@ -233,9 +316,17 @@ impl<'a> JsonLines<'a> {
     ///
     /// It cannot be written.
     pub fn open(path: Option<&'a Path>) -> Result<Self, String> {
-        let Some(path) = path else { return Ok(Self(None)) };
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let mut this = Self(Some((path, file.map_err(|error| format!("{}: {error}", path.display()))?)));
+        let Some(path) = path else {
+            return Ok(Self(None));
+        };
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        let mut this = Self(Some((
+            path,
+            file.map_err(|error| format!("{}: {error}", path.display()))?,
+        )));
         this.append(&conditions())?;
         Ok(this)
     }
@@ -246,7 +337,9 @@ impl<'a> JsonLines<'a> {
     ///
     /// The file cannot be written.
     pub fn append<R: Serialize>(&mut self, row: &R) -> Result<(), String> {
-        let Some((path, file)) = &mut self.0 else { return Ok(()) };
+        let Some((path, file)) = &mut self.0 else {
+            return Ok(());
+        };
         let line = serde_json::to_string(row).map_err(|error| error.to_string())?;
         writeln!(file, "{line}").map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -273,7 +366,11 @@ pub struct LeftOut<'a> {
 impl Point {
     /// Its notes, as a line of JSON.
     pub fn left_out<'a>(&'a self, axis: &'a str) -> LeftOut<'a> {
-        LeftOut { axis, value: self.value, left_out: &self.notes }
+        LeftOut {
+            axis,
+            value: self.value,
+            left_out: &self.notes,
+        }
     }
 }
 
@@ -295,29 +392,59 @@ pub fn write(path: &Path, rows: &[Row], notes: &[String]) -> Result<(), String> 
 /// The file cannot be written.
 pub fn write_sweep(path: &Path, points: &[Point], axis: &str) -> Result<(), String> {
     let plots = [
-        sweep_plot(points, axis, "pushes/s", |summary| summary.median(|row| row.per_second))?,
-        sweep_plot(points, axis, "CPU µs a push", |summary| summary.median(cpu))?,
-        sweep_plot(points, axis, "p99 µs", |summary| summary.median(|row| percentile(row, 99.0)))?,
-        sweep_plot(points, axis, "scrape ms", |summary| summary.median(last_byte_ms))?,
-        sweep_plot(points, axis, "RSS MB", |summary| summary.median(resident_mb))?,
+        sweep_plot(points, axis, "pushes/s", |summary| {
+            summary.median(|row| row.per_second)
+        })?,
+        sweep_plot(points, axis, "CPU µs a push", |summary| {
+            summary.median(cpu)
+        })?,
+        sweep_plot(points, axis, "p99 µs", |summary| {
+            summary.median(|row| percentile(row, 99.0))
+        })?,
+        sweep_plot(points, axis, "scrape ms", |summary| {
+            summary.median(last_byte_ms)
+        })?,
+        sweep_plot(points, axis, "RSS MB", |summary| {
+            summary.median(resident_mb)
+        })?,
     ];
-    let sections: Vec<_> =
-        points.iter().map(|point| (format!("{axis} = {}", point.value), &point.rows[..], &point.notes[..])).collect();
+    let sections: Vec<_> = points
+        .iter()
+        .map(|point| {
+            (
+                format!("{axis} = {}", point.value),
+                &point.rows[..],
+                &point.notes[..],
+            )
+        })
+        .collect();
     write_page(path, &sections, &plots.concat())
 }
 
-fn write_page(path: &Path, sections: &[(String, &[Row], &[String])], plots: &str) -> Result<(), String> {
+fn write_page(
+    path: &Path,
+    sections: &[(String, &[Row], &[String])],
+    plots: &str,
+) -> Result<(), String> {
     let conditions = conditions();
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
     let mut tables = String::new();
     for (title, rows, notes) in sections {
         // Writing to a String cannot fail.
-        let _ = write!(tables, "<h2>{}</h2><div class=wide><table><tr><th>target", escape(title));
-        COLUMNS.iter().for_each(|(name, _)| tables.push_str(&format!("<th>{name}")));
+        let _ = write!(
+            tables,
+            "<h2>{}</h2><div class=wide><table><tr><th>target",
+            escape(title)
+        );
+        COLUMNS
+            .iter()
+            .for_each(|(name, _)| tables.push_str(&format!("<th>{name}")));
         let summaries = Summary::all(rows);
         for summary in &summaries {
             let _ = write!(tables, "<tr><th>{}", escape(summary.name));
-            COLUMNS.iter().for_each(|(_, cell)| tables.push_str(&format!("<td>{}", cell(summary))));
+            COLUMNS
+                .iter()
+                .for_each(|(_, cell)| tables.push_str(&format!("<td>{}", cell(summary))));
         }
         tables.push_str("</table></div><ul>");
         for line in lateness(&summaries) {
@@ -371,9 +498,18 @@ fn line_plot(
     lines: &[(String, Vec<(f64, f64)>)],
     x_label: impl Fn(&f64) -> String,
 ) -> Result<String, String> {
-    let points = || lines.iter().flat_map(|(_, points)| points).filter(|(_, y)| y.is_finite() && *y > 0.0);
+    let points = || {
+        lines
+            .iter()
+            .flat_map(|(_, points)| points)
+            .filter(|(_, y)| y.is_finite() && *y > 0.0)
+    };
     let range = |value: fn(&(f64, f64)) -> f64| {
-        let (low, high) = points().map(value).fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) = points()
+            .map(value)
+            .fold((f64::MAX, f64::MIN), |(low, high), v| {
+                (low.min(v), high.max(v))
+            });
         (low, high)
     };
     if points().next().is_none() {
@@ -391,7 +527,10 @@ fn line_plot(
             .margin_right(48)
             .x_label_area_size(44)
             .y_label_area_size(80)
-            .build_cartesian_2d((x_low..x_high.max(x_low * 1.01)).log_scale(), (y_low * 0.8..y_high * LEGEND_ROOM).log_scale())
+            .build_cartesian_2d(
+                (x_low..x_high.max(x_low * 1.01)).log_scale(),
+                (y_low * 0.8..y_high * LEGEND_ROOM).log_scale(),
+            )
             .map_err(|error| failed(&error))?;
         chart
             .configure_mesh()
@@ -405,7 +544,10 @@ fn line_plot(
             .map_err(|error| failed(&error))?;
         for (index, (name, points)) in lines.iter().enumerate() {
             let style = color(index).stroke_width(3);
-            let points = points.iter().copied().filter(|(_, y)| y.is_finite() && *y > 0.0);
+            let points = points
+                .iter()
+                .copied()
+                .filter(|(_, y)| y.is_finite() && *y > 0.0);
             chart
                 .draw_series(LineSeries::new(points, style).point_size(3))
                 .map_err(|error| failed(&error))?
@@ -431,27 +573,53 @@ fn latency_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
         .iter()
         .map(|summary| {
-            let ranks: Vec<f64> = summary.rows[0].latency_us.iter().map(|&(rank, _)| rank).collect();
-            let points = ranks.into_iter().map(|rank| (rarity(rank), summary.median(|row| percentile(row, rank)))).collect();
+            let ranks: Vec<f64> = summary.rows[0]
+                .latency_us
+                .iter()
+                .map(|&(rank, _)| rank)
+                .collect();
+            let points = ranks
+                .into_iter()
+                .map(|rank| (rarity(rank), summary.median(|row| percentile(row, rank))))
+                .collect();
             (summary.name.to_owned(), points)
         })
         .collect();
     let label = |x: &f64| format!("{}%", ((100.0 - 100.0 / x) * 1e4).round() / 1e4);
-    line_plot("Latency of pushes by percentile", ("percentile", "µs"), &lines, label)
+    line_plot(
+        "Latency of pushes by percentile",
+        ("percentile", "µs"),
+        &lines,
+        label,
+    )
 }
 
 fn rounds_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
         .iter()
         .map(|summary| {
-            let points = summary.rows.iter().map(|row| (f64::from(row.round), row.per_second)).collect();
+            let points = summary
+                .rows
+                .iter()
+                .map(|row| (f64::from(row.round), row.per_second))
+                .collect();
             (summary.name.to_owned(), points)
         })
         .collect();
-    line_plot("Pushes a second, round by round", ("round", "pushes/s"), &lines, |x| format!("{x:.0}"))
+    line_plot(
+        "Pushes a second, round by round",
+        ("round", "pushes/s"),
+        &lines,
+        |x| format!("{x:.0}"),
+    )
 }
 
-fn sweep_plot(points: &[Point], axis: &str, title: &str, value: impl Fn(&Summary<'_>) -> f64) -> Result<String, String> {
+fn sweep_plot(
+    points: &[Point],
+    axis: &str,
+    title: &str,
+    value: impl Fn(&Summary<'_>) -> f64,
+) -> Result<String, String> {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     // Zero has no place on a logarithmic axis.
     for point in points.iter().filter(|point| point.value > 0.0) {
@@ -463,5 +631,7 @@ fn sweep_plot(points: &[Point], axis: &str, title: &str, value: impl Fn(&Summary
             }
         }
     }
-    line_plot(&format!("{title} by {axis}"), (axis, title), &lines, |x| format!("{x}"))
+    line_plot(&format!("{title} by {axis}"), (axis, title), &lines, |x| {
+        format!("{x}")
+    })
 }

@@ -1,5 +1,5 @@
-//! What scrapes cost: of a store that is at rest, of one that has changed, beside nginx sending the same bytes; and what memory that
-//! takes.
+//! What scrapes cost: of a store that is at rest, of one that has changed, beside nginx sending the
+//! same bytes; and what memory that takes.
 
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
@@ -38,9 +38,11 @@ const REST: Duration = Duration::from_secs(3);
 /// How long after the last deletion memory is looked at.
 const AFTER_DELETE: Duration = Duration::from_secs(30);
 
-/// How many times as many rounds scrapes at rest have: they are short, and the kernel places the two ends now so, now so.
+/// How many times as many rounds scrapes at rest have: they are short, and the kernel places the
+/// two ends now so, now so.
 const AT_REST: u32 = 3;
-/// Scrapes at even intervals before one counts as expected: a gateway may have learned other ways before.
+/// Scrapes at even intervals before one counts as expected: a gateway may have learned other ways
+/// before.
 const N_USUAL: u32 = 5;
 
 /// One figure, measured once a round.
@@ -56,23 +58,47 @@ struct Figures(Vec<(String, Series)>);
 
 impl Figures {
     fn add(&mut self, name: &str, unit: &'static str, value: f64) {
-        let place = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            self.0.push((name.to_owned(), Series { unit, values: Vec::new() }));
-            self.0.len() - 1
-        });
+        let place = self
+            .0
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap_or_else(|| {
+                self.0.push((
+                    name.to_owned(),
+                    Series {
+                        unit,
+                        values: Vec::new(),
+                    },
+                ));
+                self.0.len() - 1
+            });
         self.0[place].1.values.push(value);
     }
 
     fn median(&self, name: &str) -> f64 {
-        self.0.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, series)| median(&series.values))
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or(f64::NAN, |(_, series)| median(&series.values))
     }
 
     fn print(&self) {
-        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        println!("{:width$}  {:>10} {:>10} {:>10}  unit", "figure", "median", "min", "max");
+        let width = self
+            .0
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        println!(
+            "{:width$}  {:>10} {:>10} {:>10}  unit",
+            "figure", "median", "min", "max"
+        );
         for (name, series) in &self.0 {
-            let of = |f: fn(f64, f64) -> f64| series.values.iter().copied().reduce(f).unwrap_or(f64::NAN);
-            let cells = [median(&series.values), of(f64::min), of(f64::max)].map(|value| format!("{:>10}", figure(value)));
+            let of = |f: fn(f64, f64) -> f64| {
+                series.values.iter().copied().reduce(f).unwrap_or(f64::NAN)
+            };
+            let cells = [median(&series.values), of(f64::min), of(f64::max)]
+                .map(|value| format!("{:>10}", figure(value)));
             println!("{name:width$}  {}  {}", cells.join(" "), series.unit);
         }
     }
@@ -94,19 +120,37 @@ struct Scraper {
 impl Scraper {
     fn new(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
-        stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(PATIENCE))).map_err(|error| error.to_string())?;
-        Ok(Self { stream, buffer: vec![0; 1 << 20].into() })
+        stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            stream,
+            buffer: vec![0; 1 << 20].into(),
+        })
     }
 
     fn get(&mut self, path: &str, gzip: bool) -> Result<Got, String> {
         self.get_into(path, gzip, |_| ())
     }
 
-    fn get_into(&mut self, path: &str, gzip: bool, mut take: impl FnMut(&[u8])) -> Result<Got, String> {
+    fn get_into(
+        &mut self,
+        path: &str,
+        gzip: bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Got, String> {
         let failed = |error: std::io::Error| format!("{path}: {error}");
-        let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+        let encoding = if gzip {
+            "Accept-Encoding: gzip\r\n"
+        } else {
+            ""
+        };
         let began = Instant::now();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{}{encoding}\r\n", load::ACCEPT);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: bench\r\n{}{encoding}\r\n",
+            load::ACCEPT
+        );
         self.stream.write_all(request.as_bytes()).map_err(failed)?;
         let (mut n, mut first_byte) = (0, None);
         let head = loop {
@@ -115,13 +159,20 @@ impl Scraper {
                 n => n,
             };
             first_byte.get_or_insert_with(|| began.elapsed());
-            if let Some(head) = self.buffer[..n].windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(head) = self.buffer[..n]
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 break head;
             }
         };
         let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
-        let len: Option<u64> = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
-        let len = len.filter(|_| text.starts_with("http/1.1 200")).ok_or_else(|| format!("{path}: {text}"))?;
+        let len: Option<u64> = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+        let len = len
+            .filter(|_| text.starts_with("http/1.1 200"))
+            .ok_or_else(|| format!("{path}: {text}"))?;
         take(&self.buffer[head + 4..n]);
         let mut got = (n - head - 4) as u64;
         while got < len {
@@ -132,7 +183,11 @@ impl Scraper {
             take(&self.buffer[..n]);
             got += n as u64;
         }
-        Ok(Got { first_byte: first_byte.expect("a head was read"), last_byte: began.elapsed(), bytes: len })
+        Ok(Got {
+            first_byte: first_byte.expect("a head was read"),
+            last_byte: began.elapsed(),
+            bytes: len,
+        })
     }
 }
 
@@ -179,8 +234,19 @@ pub fn run(settings: Settings) -> Result<bool, String> {
     };
     let ledger = Arc::new(Ledger::new(settings.groups, false));
     let random = fastrand::Rng::with_seed(settings.seed);
-    let mut scenario = Scenario { settings, gateway, ledger, plan, figures: Figures::default(), random };
-    let is_true = if scenario.settings.only_delete { scenario.delete()? } else { scenario.scrape()? };
+    let mut scenario = Scenario {
+        settings,
+        gateway,
+        ledger,
+        plan,
+        figures: Figures::default(),
+        random,
+    };
+    let is_true = if scenario.settings.only_delete {
+        scenario.delete()?
+    } else {
+        scenario.scrape()?
+    };
     println!();
     scenario.figures.print();
     scenario.write_json()?;
@@ -192,7 +258,8 @@ const METRICS: &str = "/metrics";
 impl Scenario {
     fn memory(&mut self, name: &str) {
         if let Some(usage) = self.gateway.pid.and_then(Usage::of) {
-            self.figures.add(name, "MB", usage.resident_bytes as f64 / 1e6);
+            self.figures
+                .add(name, "MB", usage.resident_bytes as f64 / 1e6);
         }
     }
 
@@ -214,7 +281,11 @@ impl Scenario {
         self.say("pushing all");
         let began = Instant::now();
         self.act(Action::Push, self.all());
-        self.figures.add("pushes a second, new groups", "1/s", f64::from(self.settings.groups) / began.elapsed().as_secs_f64());
+        self.figures.add(
+            "pushes a second, new groups",
+            "1/s",
+            f64::from(self.settings.groups) / began.elapsed().as_secs_f64(),
+        );
         self.memory("resident, pushed and never scraped");
         Scraper::new(self.gateway.address).expect("it was pushed to")
     }
@@ -222,7 +293,8 @@ impl Scenario {
     fn delete(&mut self) -> Result<bool, String> {
         let mut scraper = self.start();
         let got = scraper.get(METRICS, true)?;
-        self.figures.add("first scrape, gzip: last byte", "ms", ms(got.last_byte));
+        self.figures
+            .add("first scrape, gzip: last byte", "ms", ms(got.last_byte));
         self.memory("resident, scraped once");
         self.say("deleting all");
         self.act(Action::Delete, self.all());
@@ -230,50 +302,94 @@ impl Scenario {
         std::thread::sleep(AFTER_DELETE);
         self.memory("resident, 30 s later");
         let got = scraper.get(METRICS, false)?;
-        self.figures.add("bytes of a scrape after that", "MB", got.bytes as f64 / 1e6);
+        self.figures
+            .add("bytes of a scrape after that", "MB", got.bytes as f64 / 1e6);
         Ok(got.bytes < 100_000)
     }
 
     fn scrape(&mut self) -> Result<bool, String> {
         let mut scraper = self.start();
-        let folder = Folder(std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())));
+        let folder = Folder(
+            std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())),
+        );
         std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
         for (name, gzip) in [("plain", false), ("gzip", true)] {
             let mut bytes = Vec::new();
             let got = scraper.get_into(METRICS, gzip, |part| bytes.extend_from_slice(part))?;
-            self.figures.add(&format!("first scrape, {name}: last byte"), "ms", ms(got.last_byte));
-            self.figures.add(&format!("size, {name}"), "MB", got.bytes as f64 / 1e6);
+            self.figures.add(
+                &format!("first scrape, {name}: last byte"),
+                "ms",
+                ms(got.last_byte),
+            );
+            self.figures
+                .add(&format!("size, {name}"), "MB", got.bytes as f64 / 1e6);
             std::fs::write(folder.0.join(name), bytes).map_err(|error| error.to_string())?;
         }
-        self.figures.add("size, gzip -1", "MB", size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6);
+        self.figures.add(
+            "size, gzip -1",
+            "MB",
+            size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6,
+        );
         // What was compressed in a hurry may be compressed better by now.
         std::thread::sleep(REST);
         let mut bytes = Vec::new();
         scraper.get_into(METRICS, true, |part| bytes.extend_from_slice(part))?;
-        self.figures.add("size, gzip, at rest", "MB", bytes.len() as f64 / 1e6);
+        self.figures
+            .add("size, gzip, at rest", "MB", bytes.len() as f64 / 1e6);
         std::fs::write(folder.0.join("gzip"), bytes).map_err(|error| error.to_string())?;
         let nginx = target::start_nginx(&self.settings.programs, &folder.0)?;
         let mut of_nginx = Scraper::new(nginx.address)?;
-        // What a program can do that has its bytes in its own memory, in one piece, and does nothing but send them.
+        // What a program can do that has its bytes in its own memory, in one piece, and does
+        // nothing but send them.
         let floors = [false, true].map(|gzip| {
-            let bytes = self.figures.median(if gzip { "size, gzip, at rest" } else { "size, plain" }) * 1e6;
+            let bytes = self.figures.median(if gzip {
+                "size, gzip, at rest"
+            } else {
+                "size, plain"
+            }) * 1e6;
             target::start("floor", &self.settings.programs, bytes as usize)
         });
-        let floors = floors.into_iter().collect::<Result<Vec<Target>, String>>()?;
-        let mut of_floors = floors.iter().map(|floor| Scraper::new(floor.address)).collect::<Result<Vec<Scraper>, String>>()?;
+        let floors = floors
+            .into_iter()
+            .collect::<Result<Vec<Target>, String>>()?;
+        let mut of_floors = floors
+            .iter()
+            .map(|floor| Scraper::new(floor.address))
+            .collect::<Result<Vec<Scraper>, String>>()?;
         self.say("scrapes of a store at rest; nginx sending the same bytes, and bare hyper as many, in turn");
         for round in 0..=self.settings.rounds * AT_REST {
             for (name, gzip) in [("plain", false), ("gzip", true)] {
-                let (ours, theirs) = (scraper.get(METRICS, gzip)?, of_nginx.get(&format!("/{name}"), false)?);
+                let (ours, theirs) = (
+                    scraper.get(METRICS, gzip)?,
+                    of_nginx.get(&format!("/{name}"), false)?,
+                );
                 let of_floor = of_floors[usize::from(gzip)].get(METRICS, gzip)?;
                 // The first one warms up.
                 if round > 0 {
-                    self.figures.add(&format!("at rest, {name}: last byte"), "ms", ms(ours.last_byte));
-                    self.figures.add(&format!("nginx, {name}: last byte"), "ms", ms(theirs.last_byte));
-                    self.figures.add(&format!("bare hyper, as many bytes as {name}: last byte"), "ms", ms(of_floor.last_byte));
-                    let ratio_to = |other: &Got| ours.last_byte.as_secs_f64() / other.last_byte.as_secs_f64();
-                    self.figures.add(&format!("at rest / nginx, {name}"), "×", ratio_to(&theirs));
-                    self.figures.add(&format!("at rest / bare hyper, {name}"), "×", ratio_to(&of_floor));
+                    self.figures.add(
+                        &format!("at rest, {name}: last byte"),
+                        "ms",
+                        ms(ours.last_byte),
+                    );
+                    self.figures.add(
+                        &format!("nginx, {name}: last byte"),
+                        "ms",
+                        ms(theirs.last_byte),
+                    );
+                    self.figures.add(
+                        &format!("bare hyper, as many bytes as {name}: last byte"),
+                        "ms",
+                        ms(of_floor.last_byte),
+                    );
+                    let ratio_to =
+                        |other: &Got| ours.last_byte.as_secs_f64() / other.last_byte.as_secs_f64();
+                    self.figures
+                        .add(&format!("at rest / nginx, {name}"), "×", ratio_to(&theirs));
+                    self.figures.add(
+                        &format!("at rest / bare hyper, {name}"),
+                        "×",
+                        ratio_to(&of_floor),
+                    );
                 }
             }
         }
@@ -287,7 +403,11 @@ impl Scenario {
                 std::thread::sleep(PAUSE);
                 self.act(Action::Push, groups.into());
                 let got = scraper.get(METRICS, gzip)?;
-                self.figures.add(&format!("1 % pushed, {name}: last byte"), "ms", ms(got.last_byte));
+                self.figures.add(
+                    &format!("1 % pushed, {name}: last byte"),
+                    "ms",
+                    ms(got.last_byte),
+                );
             }
         }
         self.say("all groups pushed again, then a scrape at once");
@@ -298,8 +418,10 @@ impl Scenario {
             self.act(Action::Push, self.all());
             push_all = began.elapsed();
             let got = scraper.get(METRICS, true)?;
-            self.figures.add("all pushed, gzip: last byte", "ms", ms(got.last_byte));
-            self.figures.add("all pushed, gzip: first byte", "ms", ms(got.first_byte));
+            self.figures
+                .add("all pushed, gzip: last byte", "ms", ms(got.last_byte));
+            self.figures
+                .add("all pushed, gzip: first byte", "ms", ms(got.first_byte));
         }
         self.say("the same where a scrape is expected");
         let interval = push_all * 2 + Duration::from_secs(2);
@@ -308,14 +430,22 @@ impl Scenario {
             std::thread::sleep((interval * n).saturating_sub(began.elapsed()));
             let got = scraper.get(METRICS, true)?;
             if n > N_USUAL {
-                self.figures.add("all pushed, expected, gzip: last byte", "ms", ms(got.last_byte));
+                self.figures.add(
+                    "all pushed, expected, gzip: last byte",
+                    "ms",
+                    ms(got.last_byte),
+                );
             }
             if n >= N_USUAL {
                 self.act(Action::Push, self.all());
             }
         }
         let got = scraper.get(METRICS, true)?;
-        self.figures.add("size, gzip, all pushed before", "MB", got.bytes as f64 / 1e6);
+        self.figures.add(
+            "size, gzip, all pushed before",
+            "MB",
+            got.bytes as f64 / 1e6,
+        );
         self.memory("resident, right after that");
         std::thread::sleep(REST);
         self.memory("resident, at rest after all that");
@@ -332,12 +462,16 @@ impl Scenario {
             });
             self.act(Action::Push, self.all());
             scraping.join().expect("a scraper panicked")?;
-            let peak = Usage::of(pid).map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6);
-            self.figures.add("resident, highest beside pushes and scrapes", "MB", peak);
+            let peak =
+                Usage::of(pid).map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6);
+            self.figures
+                .add("resident, highest beside pushes and scrapes", "MB", peak);
         }
-        let (_, lies) =
-            load::final_scrape(self.gateway.address, METRICS, true, &self.ledger).map_err(|error| error.to_string())?;
-        lies.iter().take(5).for_each(|lie| println!("FAILED: {lie}"));
+        let (_, lies) = load::final_scrape(self.gateway.address, METRICS, true, &self.ledger)
+            .map_err(|error| error.to_string())?;
+        lies.iter()
+            .take(5)
+            .for_each(|lie| println!("FAILED: {lie}"));
         let plain = self.figures.median("size, plain");
         for name in [
             "resident, pushed and never scraped",
@@ -346,7 +480,8 @@ impl Scenario {
             "resident, highest beside pushes and scrapes",
         ] {
             let ratio = self.figures.median(name) / plain;
-            self.figures.add(&format!("{name} / size, plain"), "×", ratio);
+            self.figures
+                .add(&format!("{name} / size, plain"), "×", ratio);
         }
         for name in ["size, gzip", "size, gzip, at rest"] {
             let ratio = self.figures.median(name) / self.figures.median("size, gzip -1");
@@ -362,9 +497,22 @@ impl Scenario {
             groups: u32,
             figures: BTreeMap<&'a str, &'a Series>,
         }
-        let figures = self.figures.0.iter().map(|(name, series)| (name.as_str(), series)).collect();
-        let scenario = if self.settings.only_delete { "delete" } else { "scrape" };
-        report::JsonLines::open(self.settings.json.as_deref())?.append(&Line { scenario, groups: self.settings.groups, figures })
+        let figures = self
+            .figures
+            .0
+            .iter()
+            .map(|(name, series)| (name.as_str(), series))
+            .collect();
+        let scenario = if self.settings.only_delete {
+            "delete"
+        } else {
+            "scrape"
+        };
+        report::JsonLines::open(self.settings.json.as_deref())?.append(&Line {
+            scenario,
+            groups: self.settings.groups,
+            figures,
+        })
     }
 }
 
@@ -380,7 +528,10 @@ fn size_of_gzip(path: &Path) -> Result<u64, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("gzip: {error}"))?;
-    let size = std::io::copy(&mut child.stdout.take().expect("it is piped"), &mut std::io::sink());
+    let size = std::io::copy(
+        &mut child.stdout.take().expect("it is piped"),
+        &mut std::io::sink(),
+    );
     child.wait().map_err(|error| error.to_string())?;
     size.map_err(|error| error.to_string())
 }

@@ -1,5 +1,5 @@
-//! What the generator costs itself, beside wrk and the least that it could cost: all push the same kind of load to a server that costs
-//! next to nothing.
+//! What the generator costs itself, beside wrk and the least that it could cost: all push the same
+//! kind of load to a server that costs next to nothing.
 
 use crate::bare_loop;
 use crate::ledger::Ledger;
@@ -27,7 +27,10 @@ pub struct Cpu {
 impl Cpu {
     fn of(used: Usage, n_requests: u64) -> Self {
         let each = |seconds: f64| seconds * 1e6 / n_requests.max(1) as f64;
-        Self { user_us: each(used.user_seconds), system_us: each(used.system_seconds) }
+        Self {
+            user_us: each(used.user_seconds),
+            system_us: each(used.system_seconds),
+        }
     }
 
     /// Both kinds.
@@ -36,8 +39,9 @@ impl Cpu {
     }
 }
 
-/// What the generator costs, beside wrk where that is installed and the least that a client could cost here: of each request to a
-/// server that costs next to nothing. Part of every report, so that a reader sees what the generator itself takes.
+/// What the generator costs, beside wrk where that is installed and the least that a client could
+/// cost here: of each request to a server that costs next to nothing. Part of every report, so that
+/// a reader sees what the generator itself takes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {
     pub bare_loop: Cpu,
@@ -66,7 +70,8 @@ struct Script(PathBuf);
 
 impl Script {
     fn write() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("pushgateway-bench-{}.lua", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("pushgateway-bench-{}.lua", std::process::id()));
         std::fs::write(&path, lua()).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
@@ -87,10 +92,19 @@ impl Drop for Script {
 pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
     let script = Script::write()?;
-    let mut all: [(&str, Vec<Cpu>); 3] = ["bare loop", "generator", "wrk"].map(|name| (name, Vec::new()));
-    println!("µs of CPU for a request:\n{:8} {:10} {:>8} {:>8} {:>8}", "round", "client", "user", "system", "both");
+    let mut all: [(&str, Vec<Cpu>); 3] =
+        ["bare loop", "generator", "wrk"].map(|name| (name, Vec::new()));
+    println!(
+        "µs of CPU for a request:\n{:8} {:10} {:>8} {:>8} {:>8}",
+        "round", "client", "user", "system", "both"
+    );
     let print = |round: &str, name: &str, cpu: Cpu| {
-        println!("{round:8} {name:10} {:>8.2} {:>8.2} {:>8.2}", cpu.user_us, cpu.system_us, cpu.total_us());
+        println!(
+            "{round:8} {name:10} {:>8.2} {:>8.2} {:>8.2}",
+            cpu.user_us,
+            cpu.system_us,
+            cpu.total_us()
+        );
     };
     for round in 1..=rounds {
         let measured = [
@@ -108,7 +122,11 @@ pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), Stri
         print("median", name, cpu);
         cpu.total_us()
     });
-    println!("generator / wrk: {:.2}; above the bare loop: {:.2} µs", own / wrk, own - bare);
+    println!(
+        "generator / wrk: {:.2}; above the bare loop: {:.2} µs",
+        own / wrk,
+        own - bare
+    );
     Ok(())
 }
 
@@ -121,8 +139,14 @@ fn median(mut values: Vec<Cpu>) -> Cpu {
 fn of_bare_loop(address: SocketAddr, duration: Duration, connections: u32) -> Result<Cpu, String> {
     let before = Usage::of(std::process::id()).unwrap_or_default();
     let (mut requests, what) = (requests(), WHAT);
-    let n = bare_loop::run(address, connections, duration, requests.write(what)).map_err(|error| format!("the sink: {error}"))?;
-    Ok(Cpu::of(Usage::of(std::process::id()).unwrap_or_default().since(before), n))
+    let n = bare_loop::run(address, connections, duration, requests.write(what))
+        .map_err(|error| format!("the sink: {error}"))?;
+    Ok(Cpu::of(
+        Usage::of(std::process::id())
+            .unwrap_or_default()
+            .since(before),
+        n,
+    ))
 }
 
 fn of_generator(address: SocketAddr, duration: Duration, connections: u32) -> Cpu {
@@ -143,11 +167,20 @@ fn of_generator(address: SocketAddr, duration: Duration, connections: u32) -> Cp
     };
     let before = Usage::of(std::process::id()).unwrap_or_default();
     let measured = load::run(plan, &Arc::new(Ledger::new(N_GROUPS, false)));
-    Cpu::of(Usage::of(std::process::id()).unwrap_or_default().since(before), measured.n_answered())
+    Cpu::of(
+        Usage::of(std::process::id())
+            .unwrap_or_default()
+            .since(before),
+        measured.n_answered(),
+    )
 }
 
 /// A push like all others.
-const WHAT: What = What { action: Action::Push, group: 1, seq: 1000 };
+const WHAT: What = What {
+    action: Action::Push,
+    group: 1,
+    seq: 1000,
+};
 
 fn requests() -> Requests {
     Requests::new(&Workload::fleet(N_GROUPS), "/metrics", true)
@@ -157,7 +190,10 @@ fn requests() -> Requests {
 fn lua() -> String {
     let mut requests = requests();
     requests.write(WHAT);
-    let body = std::str::from_utf8(requests.body()).expect("text").replace('\n', "\\n").replace('"', "\\\"");
+    let body = std::str::from_utf8(requests.body())
+        .expect("text")
+        .replace('\n', "\\n")
+        .replace('"', "\\\"");
     format!(
         "local n = 0\nlocal body = \"{body}\"\n\
          request = function()\n  n = n + 1\n  \
@@ -165,18 +201,33 @@ fn lua() -> String {
     )
 }
 
-fn of_wrk(address: SocketAddr, script: &Path, duration: Duration, connections: u32) -> Result<Cpu, String> {
+fn of_wrk(
+    address: SocketAddr,
+    script: &Path,
+    duration: Duration,
+    connections: u32,
+) -> Result<Cpu, String> {
     let before = children_usage();
     let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{connections}"), &format!("-d{}s", duration.as_secs().max(1)), "-s"])
+        .args([
+            "-t1",
+            &format!("-c{connections}"),
+            &format!("-d{}s", duration.as_secs().max(1)),
+            "-s",
+        ])
         .arg(script)
         .arg(format!("http://{address}/"))
         .output()
         .map_err(|error| format!("wrk: {error} (apt-get install wrk)"))?;
     let used = children_usage().since(before);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let n: Option<u64> = said.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok());
-    Ok(Cpu::of(used, n.ok_or_else(|| format!("wrk did not say how many requests it made: {said}"))?))
+    let n: Option<u64> = said
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok());
+    Ok(Cpu::of(
+        used,
+        n.ok_or_else(|| format!("wrk did not say how many requests it made: {said}"))?,
+    ))
 }
 
 /// CPU of the children that have ended.
@@ -185,6 +236,10 @@ fn children_usage() -> Usage {
     let stat = procfs::process::Process::myself().and_then(|process| process.stat());
     stat.map_or_else(
         |_| Usage::default(),
-        |stat| Usage { user_seconds: stat.cutime as f64 / ticks, system_seconds: stat.cstime as f64 / ticks, ..Usage::default() },
+        |stat| Usage {
+            user_seconds: stat.cutime as f64 / ticks,
+            system_seconds: stat.cstime as f64 / ticks,
+            ..Usage::default()
+        },
     )
 }

@@ -1,4 +1,5 @@
-//! Servers inside the harness: what a gateway could cost at least, and what the generator costs itself.
+//! Servers inside the harness: what a gateway could cost at least, and what the generator costs
+//! itself.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,8 +21,8 @@ fn announce(address: SocketAddr) -> io::Result<()> {
     io::stdout().flush()
 }
 
-/// Bare hyper, set up as the gateway is: reads bodies, answers 200, and serves a fixed body of `metrics_bytes` to scrapes. The
-/// limit of any gateway on hyper.
+/// Bare hyper, set up as the gateway is: reads bodies, answers 200, and serves a fixed body of
+/// `metrics_bytes` to scrapes. The limit of any gateway on hyper.
 ///
 /// # Errors
 ///
@@ -30,7 +31,13 @@ pub async fn floor(listen: &str, metrics_bytes: usize) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     announce(listener.local_addr()?)?;
     let line = b"floor{instance=\"node-0000000\",job=\"fleet\"} 1234567890.1234567\n";
-    let metrics = Bytes::from(line.iter().copied().cycle().take(metrics_bytes).collect::<Vec<u8>>());
+    let metrics = Bytes::from(
+        line.iter()
+            .copied()
+            .cycle()
+            .take(metrics_bytes)
+            .collect::<Vec<u8>>(),
+    );
     loop {
         let (stream, _) = listener.accept().await?;
         let metrics = metrics.clone();
@@ -63,7 +70,8 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// What the listener is known by to epoll; connections count from zero.
 const LISTENER: u64 = u64::MAX;
 
-/// Answers every request with the same bytes as soon as its body is there, on one thread: costs as little as can be.
+/// Answers every request with the same bytes as soon as its body is there, on one thread: costs as
+/// little as can be.
 ///
 /// # Errors
 ///
@@ -73,7 +81,12 @@ pub fn sink(listen: &str) -> io::Result<()> {
     announce(listener.local_addr()?)?;
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    epoll::add(
+        &epoll,
+        &listener,
+        EventData::new_u64(LISTENER),
+        EventFlags::IN,
+    )?;
     let (mut connections, mut free): (Vec<Option<Sunk>>, Vec<usize>) = (Vec::new(), Vec::new());
     let (mut buffer, mut events) = (vec![0; 64 << 10], Vec::with_capacity(256));
     loop {
@@ -82,22 +95,38 @@ pub fn sink(listen: &str) -> io::Result<()> {
         for &epoll::Event { data, .. } in &events {
             if data.u64() != LISTENER {
                 let n = usize::try_from(data.u64()).expect("it was one");
-                if connections[n].as_mut().is_some_and(|sunk| sunk.turn(&mut buffer).is_none()) {
+                if connections[n]
+                    .as_mut()
+                    .is_some_and(|sunk| sunk.turn(&mut buffer).is_none())
+                {
                     connections[n] = None;
                     free.push(n);
                 }
                 continue;
             }
             while let Ok((stream, _)) = listener.accept() {
-                if stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).is_err() {
+                if stream
+                    .set_nodelay(true)
+                    .and_then(|()| stream.set_nonblocking(true))
+                    .is_err()
+                {
                     continue;
                 }
                 let n = free.pop().unwrap_or_else(|| {
                     connections.push(None);
                     connections.len() - 1
                 });
-                epoll::add(&epoll, &stream, EventData::new_u64(n as u64), EventFlags::IN)?;
-                connections[n] = Some(Sunk { stream, head: Vec::new(), body_left: 0 });
+                epoll::add(
+                    &epoll,
+                    &stream,
+                    EventData::new_u64(n as u64),
+                    EventFlags::IN,
+                )?;
+                connections[n] = Some(Sunk {
+                    stream,
+                    head: Vec::new(),
+                    body_left: 0,
+                });
             }
         }
     }
@@ -162,9 +191,16 @@ impl Sunk {
 fn head(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut fields);
-    let httparse::Status::Complete(len) = request.parse(bytes).ok()? else { return Some(None) };
-    let length = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let body_len = length.map_or(Some(0), |field| std::str::from_utf8(field.value).ok()?.parse().ok())?;
+    let httparse::Status::Complete(len) = request.parse(bytes).ok()? else {
+        return Some(None);
+    };
+    let length = request
+        .headers
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let body_len = length.map_or(Some(0), |field| {
+        std::str::from_utf8(field.value).ok()?.parse().ok()
+    })?;
     Some(Some((len, body_len)))
 }
 
@@ -178,8 +214,15 @@ mod tests {
         let bytes = b"PUT /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /a HTTP/1.1\r\n\r\nPUT /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nxyz";
         for size in 1..=bytes.len() {
             let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let mut sunk = Sunk { stream, head: Vec::new(), body_left: 0 };
-            let n: usize = bytes.chunks(size).map(|piece| sunk.take(piece).unwrap()).sum();
+            let mut sunk = Sunk {
+                stream,
+                head: Vec::new(),
+                body_left: 0,
+            };
+            let n: usize = bytes
+                .chunks(size)
+                .map(|piece| sunk.take(piece).unwrap())
+                .sum();
             assert_eq!(n, 3, "pieces of {size}");
             assert_eq!(sunk.take(b"no request\r\n\r\n"), None);
         }

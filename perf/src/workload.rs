@@ -1,8 +1,9 @@
 //! What is pushed: the fleets that gateways are run for.
 //!
-//! Every number of a push follows from its group and its sequence number, which is one of the numbers. So whoever reads a scrape can
-//! say which push of a group it shows, and whether it shows all of it. Values differ between groups and from push to push: text whose
-//! values are all alike compresses far better than any real one.
+//! Every number of a push follows from its group and its sequence number, which is one of the
+//! numbers. So whoever reads a scrape can say which push of a group it shows, and whether it shows
+//! all of it. Values differ between groups and from push to push: text whose values are all alike
+//! compresses far better than any real one.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,11 @@ impl Workload {
 
     /// How many groups are written to.
     pub fn n_groups(&self) -> u32 {
-        if self.kind == Kind::Hot { self.groups.min(N_HOT) } else { self.groups }
+        if self.kind == Kind::Hot {
+            self.groups.min(N_HOT)
+        } else {
+            self.groups
+        }
     }
 
     /// Whether several connections push to one group at the same time.
@@ -177,7 +182,11 @@ pub struct Requests {
 impl Requests {
     /// Of a workload. `prefix` is the path in front of `/job/…`.
     pub fn new(workload: &Workload, prefix: &str, keep_alive: bool) -> Self {
-        let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+        let connection = if keep_alive {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
         let format = match workload.format {
             Format::Text => "",
             Format::Protobuf => {
@@ -190,7 +199,11 @@ impl Requests {
             Encoding::Snappy => "Content-Encoding: snappy\r\n",
         };
         let start = format!(" HTTP/1.1\r\nHost: bench\r\n{connection}");
-        let job = if workload.kind == Kind::Mixed { "fleet-" } else { "fleet" };
+        let job = if workload.kind == Kind::Mixed {
+            "fleet-"
+        } else {
+            "fleet"
+        };
         let head_room = prefix.len() + 512;
         Self {
             workload: workload.clone(),
@@ -235,11 +248,19 @@ impl Requests {
         out.clear();
         out.extend_from_slice(match action {
             Action::Delete => b"DELETE",
-            _ if self.workload.add_percent > 0 && (seq % 100) < u64::from(self.workload.add_percent) => b"POST",
+            _ if self.workload.add_percent > 0
+                && (seq % 100) < u64::from(self.workload.add_percent) =>
+            {
+                b"POST"
+            }
             _ => b"PUT",
         });
         let is_mixed = self.workload.kind == Kind::Mixed;
-        out.extend_from_slice(if action == Action::Clash { &self.clash_path } else { &self.path });
+        out.extend_from_slice(if action == Action::Clash {
+            &self.clash_path
+        } else {
+            &self.path
+        });
         if is_mixed {
             write_number(u64::from(group % N_MIXED_JOBS), None, out);
         }
@@ -248,7 +269,11 @@ impl Requests {
         if is_mixed && (group / N_MIXED_JOBS) % 2 == 1 {
             out.extend_from_slice(b"/zone/a");
         }
-        out.extend_from_slice(if action == Action::Delete { &self.delete_fields } else { &self.fields });
+        out.extend_from_slice(if action == Action::Delete {
+            &self.delete_fields
+        } else {
+            &self.fields
+        });
         write_number((self.out.len() - self.head_room) as u64, None, out);
         out.extend_from_slice(b"\r\n\r\n");
     }
@@ -258,7 +283,9 @@ impl Workload {
     fn write_text(&self, What { action, group, seq }: What, out: &mut Vec<u8>) {
         match action {
             Action::Delete => {}
-            Action::Clash => out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n"),
+            Action::Clash => {
+                out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n")
+            }
             Action::Push => {
                 write_fleet(group, seq, out);
                 if self.lines as usize > N_LINES {
@@ -277,11 +304,17 @@ fn encode(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
         Encoding::Identity => out.extend_from_slice(plain),
         Encoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-            encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a vector takes everything");
+            encoder
+                .write_all(plain)
+                .and_then(|()| encoder.finish())
+                .expect("a vector takes everything");
         }
         Encoding::Snappy => {
             let mut encoder = snap::write::FrameEncoder::new(out);
-            encoder.write_all(plain).and_then(|()| encoder.flush()).expect("a vector takes everything");
+            encoder
+                .write_all(plain)
+                .and_then(|()| encoder.flush())
+                .expect("a vector takes everything");
         }
     }
 }
@@ -290,19 +323,35 @@ fn as_protobuf(text: &[u8]) -> Vec<u8> {
     use pushgateway::exposition::{protobuf, text};
     use pushgateway::model::{Escaping, LabelSet, NameScheme};
     let families = text::parse(text, NameScheme::Legacy).expect("we wrote it");
-    let (key, mut out) = (protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8), Vec::new());
+    let (key, mut out) = (
+        protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
+        Vec::new(),
+    );
     for family in families.skeleton.families() {
         let template = protobuf::FamilyTemplate::new(family, &[], false, Escaping::AllowUtf8);
         let mut metrics = Vec::new();
-        template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
-        protobuf::write_header(family.name(), family.help(), family.metric_type(), Escaping::AllowUtf8, metrics.len(), &mut out);
+        template.render(
+            &key,
+            &families.values[family.value_range()],
+            &[],
+            0,
+            &mut metrics,
+        );
+        protobuf::write_header(
+            family.name(),
+            family.help(),
+            family.metric_type(),
+            Escaping::AllowUtf8,
+            metrics.len(),
+            &mut out,
+        );
         out.extend_from_slice(&metrics);
     }
     out
 }
 
-/// A body of this many series of one family, all of whose numbers follow from `seq`: what a client pushes that keeps its whole state
-/// in one group. Some 80 bytes a line.
+/// A body of this many series of one family, all of whose numbers follow from `seq`: what a client
+/// pushes that keeps its whole state in one group. Some 80 bytes a line.
 pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
     let mut body = b"# TYPE bulk_requests_total counter\n".to_vec();
     for series in 0..n_series {
@@ -325,23 +374,64 @@ fn mix(group: u32, seq: u64, line: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The lines of a push: text in front of the number, and the number as integer and seven digits behind the point, if it has any.
+/// The lines of a push: text in front of the number, and the number as integer and seven digits
+/// behind the point, if it has any.
 fn lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_LINES] {
     let chance = |line| mix(group, seq, line);
     let seconds = |line| (1_795_000_000 + seq, Some(chance(line) % 10_000_000));
     let (fast, slow) = (seq * 3 + chance(8) % 3, chance(9) % 50);
     [
-        ("# HELP batch_runs_total Runs of the job.\n# TYPE batch_runs_total counter\nbatch_runs_total ", seq, None),
-        ("# TYPE batch_records_total counter\nbatch_records_total{step=\"read\"} ", seq * 731 + chance(1) % 700, None),
-        ("batch_records_total{step=\"write\"} ", seq * 613 + chance(2) % 600, None),
-        ("# TYPE batch_workers gauge\nbatch_workers ", 100 + chance(3) % 900, None),
-        ("# TYPE batch_queue_length gauge\nbatch_queue_length ", 100 + chance(4) % 900, None),
-        ("# TYPE batch_memory_mebibytes gauge\nbatch_memory_mebibytes ", 100 + chance(5) % 900, None),
-        ("# TYPE batch_last_start_seconds gauge\nbatch_last_start_seconds ", seconds(6).0, seconds(6).1),
-        ("# TYPE batch_last_end_seconds gauge\nbatch_last_end_seconds ", seconds(7).0, seconds(7).1),
-        ("# TYPE batch_step_seconds histogram\nbatch_step_seconds_bucket{le=\"0.5\"} ", fast, None),
+        (
+            "# HELP batch_runs_total Runs of the job.\n# TYPE batch_runs_total counter\nbatch_runs_total ",
+            seq,
+            None,
+        ),
+        (
+            "# TYPE batch_records_total counter\nbatch_records_total{step=\"read\"} ",
+            seq * 731 + chance(1) % 700,
+            None,
+        ),
+        (
+            "batch_records_total{step=\"write\"} ",
+            seq * 613 + chance(2) % 600,
+            None,
+        ),
+        (
+            "# TYPE batch_workers gauge\nbatch_workers ",
+            100 + chance(3) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_queue_length gauge\nbatch_queue_length ",
+            100 + chance(4) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_memory_mebibytes gauge\nbatch_memory_mebibytes ",
+            100 + chance(5) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_last_start_seconds gauge\nbatch_last_start_seconds ",
+            seconds(6).0,
+            seconds(6).1,
+        ),
+        (
+            "# TYPE batch_last_end_seconds gauge\nbatch_last_end_seconds ",
+            seconds(7).0,
+            seconds(7).1,
+        ),
+        (
+            "# TYPE batch_step_seconds histogram\nbatch_step_seconds_bucket{le=\"0.5\"} ",
+            fast,
+            None,
+        ),
         ("batch_step_seconds_bucket{le=\"+Inf\"} ", fast + slow, None),
-        ("batch_step_seconds_sum ", seq * 2, Some(chance(10) % 10_000_000)),
+        (
+            "batch_step_seconds_sum ",
+            seq * 2,
+            Some(chance(10) % 10_000_000),
+        ),
         ("batch_step_seconds_count ", fast + slow, None),
     ]
 }
@@ -406,11 +496,15 @@ pub fn expected(group: u32, seq: u64) -> Shown {
     lines(group, seq).map(|(_, integer, fraction)| {
         text.clear();
         write_number(integer, fraction, &mut text);
-        std::str::from_utf8(&text).expect("digits").parse().expect("a number")
+        std::str::from_utf8(&text)
+            .expect("digits")
+            .parse()
+            .expect("a number")
     })
 }
 
-/// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name apart.
+/// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name
+/// apart.
 pub fn line_of(name: &str, labels: &str) -> Option<usize> {
     Some(match name {
         "batch_runs_total" => 0,
@@ -449,25 +543,65 @@ mod tests {
 
     #[test]
     fn requests_are_whole() {
-        let mixed = Workload { kind: Kind::Mixed, ..Workload::fleet(20) };
-        for (group, path) in [(3, "fleet-3/instance/node-0000003"), (11, "fleet-3/instance/node-0000011/zone/a")] {
+        let mixed = Workload {
+            kind: Kind::Mixed,
+            ..Workload::fleet(20)
+        };
+        for (group, path) in [
+            (3, "fleet-3/instance/node-0000003"),
+            (11, "fleet-3/instance/node-0000011/zone/a"),
+        ] {
             let mut requests = Requests::new(&mixed, "/metrics", true);
-            let request = requests.write(What { action: Action::Delete, group, seq: 1 });
-            assert!(request.starts_with(format!("DELETE /metrics/job/{path} HTTP/1.1\r\n").as_bytes()));
+            let request = requests.write(What {
+                action: Action::Delete,
+                group,
+                seq: 1,
+            });
+            assert!(
+                request.starts_with(format!("DELETE /metrics/job/{path} HTTP/1.1\r\n").as_bytes())
+            );
             assert!(request.ends_with(b"\r\nContent-Length: 0\r\n\r\n"));
         }
-        for (format, encoding) in
-            [(Format::Text, Encoding::Identity), (Format::Protobuf, Encoding::Gzip), (Format::Text, Encoding::Snappy)]
-        {
-            let mut requests =
-                Requests::new(&Workload { kind: Kind::Big, format, encoding, ..Workload::fleet(2) }, "/metrics", true);
+        for (format, encoding) in [
+            (Format::Text, Encoding::Identity),
+            (Format::Protobuf, Encoding::Gzip),
+            (Format::Text, Encoding::Snappy),
+        ] {
+            let mut requests = Requests::new(
+                &Workload {
+                    kind: Kind::Big,
+                    format,
+                    encoding,
+                    ..Workload::fleet(2)
+                },
+                "/metrics",
+                true,
+            );
             // The second one is written over the first.
             for group in [0, 1] {
-                let request = requests.write(What { action: Action::Push, group, seq: 2 }).to_vec();
-                let head = String::from_utf8_lossy(&request).split("\r\n\r\n").next().unwrap().to_owned();
-                assert!(head.starts_with(&format!("PUT /metrics/job/fleet/instance/node-000000{group} HTTP/1.1\r\n")), "{head}");
+                let request = requests
+                    .write(What {
+                        action: Action::Push,
+                        group,
+                        seq: 2,
+                    })
+                    .to_vec();
+                let head = String::from_utf8_lossy(&request)
+                    .split("\r\n\r\n")
+                    .next()
+                    .unwrap()
+                    .to_owned();
+                assert!(
+                    head.starts_with(&format!(
+                        "PUT /metrics/job/fleet/instance/node-000000{group} HTTP/1.1\r\n"
+                    )),
+                    "{head}"
+                );
                 let body = requests.body();
-                assert!(head.contains(&format!("Content-Length: {}", body.len())) && request.ends_with(body));
+                assert!(
+                    head.contains(&format!("Content-Length: {}", body.len()))
+                        && request.ends_with(body)
+                );
             }
         }
     }
@@ -475,11 +609,21 @@ mod tests {
     #[test]
     fn bodies_have_as_many_lines_as_asked_for() {
         for lines in [12, 13, 1000] {
-            let workload = Workload { lines, ..Workload::fleet(1) };
+            let workload = Workload {
+                lines,
+                ..Workload::fleet(1)
+            };
             let mut requests = Requests::new(&workload, "", true);
-            requests.write(What { action: Action::Push, group: 0, seq: 1 });
+            requests.write(What {
+                action: Action::Push,
+                group: 0,
+                seq: 1,
+            });
             let body = std::str::from_utf8(requests.body()).unwrap();
-            assert_eq!(body.lines().filter(|line| !line.starts_with('#')).count(), lines as usize);
+            assert_eq!(
+                body.lines().filter(|line| !line.starts_with('#')).count(),
+                lines as usize
+            );
         }
     }
 }

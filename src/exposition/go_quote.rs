@@ -5,18 +5,23 @@ use std::fmt::Write as _;
 /// What is quoted of a text: an error's text is for people.
 const QUOTED_BYTES_MAX: usize = 1 << 10;
 
-/// `bytes` in double quotes; what is not UTF-8 as `\xff`, what cannot be printed as `\u00a0`. Of a long text the beginning, with an
-/// ellipsis behind it.
+/// `bytes` in double quotes; what is not UTF-8 as `\xff`, what cannot be printed as `\u00a0`. Of a
+/// long text the beginning, with an ellipsis behind it.
 pub fn quote(bytes: &[u8]) -> String {
     if bytes.len() > QUOTED_BYTES_MAX {
         // Not within a character.
-        let end = (QUOTED_BYTES_MAX - 3..=QUOTED_BYTES_MAX).rev().find(|&end| bytes[end] & 0xc0 != 0x80);
+        let end = (QUOTED_BYTES_MAX - 3..=QUOTED_BYTES_MAX)
+            .rev()
+            .find(|&end| bytes[end] & 0xc0 != 0x80);
         return quote(&bytes[..end.unwrap_or(QUOTED_BYTES_MAX)]) + "…";
     }
     let mut out = String::with_capacity(bytes.len() + 2);
     out.push('"');
     for chunk in bytes.utf8_chunks() {
-        chunk.valid().chars().for_each(|c| push_char(c, '"', &mut out));
+        chunk
+            .valid()
+            .chars()
+            .for_each(|c| push_char(c, '"', &mut out));
         for byte in chunk.invalid() {
             // Writing to a String cannot fail.
             let _ = write!(out, "\\x{byte:02x}");
@@ -58,8 +63,8 @@ fn push_char(c: char, quote: char, out: &mut String) {
 }
 
 fn is_printable(c: char) -> bool {
-    // The standard library escapes what cannot be printed, and quotes too; behind another character it leaves marks that combine with
-    // it as they are, as Go does.
+    // The standard library escapes what cannot be printed, and quotes too; behind another character
+    // it leaves marks that combine with it as they are, as Go does.
     matches!(c, ' '..='~') || !c.is_ascii() && format!("a{c}").escape_debug().count() == 2
 }
 
@@ -79,8 +84,14 @@ mod tests {
             assert_eq!(quote(bytes), quoted);
         }
         let long = "ü".repeat(QUOTED_BYTES_MAX);
-        assert_eq!(quote(long.as_bytes()), format!("\"{}\"…", "ü".repeat(QUOTED_BYTES_MAX / 2)));
-        assert_eq!(quote(&[0xbf; 2000]), format!("\"{}\"…", "\\xbf".repeat(QUOTED_BYTES_MAX)));
+        assert_eq!(
+            quote(long.as_bytes()),
+            format!("\"{}\"…", "ü".repeat(QUOTED_BYTES_MAX / 2))
+        );
+        assert_eq!(
+            quote(&[0xbf; 2000]),
+            format!("\"{}\"…", "\\xbf".repeat(QUOTED_BYTES_MAX))
+        );
         assert_eq!(quote_byte(b'\''), r"'\''");
         assert_eq!(quote_byte(0xff), "'ÿ'");
         assert_eq!(quote_byte(b'"'), "'\"'");

@@ -1,9 +1,11 @@
-//! Groups as the query API shows them, to the letter of Go's `encoding/json`: keys sorted, `<`, `>` and `&` escaped, numbers as
-//! strings.
+//! Groups as the query API shows them, to the letter of Go's `encoding/json`: keys sorted, `<`, `>`
+//! and `&` escaped, numbers as strings.
 
 use super::protobuf::native_buckets;
 use super::text::write_float;
-use crate::model::{Family, LabelSet, Metric, MetricExtra, MetricFlags, MetricType, exposed_labels};
+use crate::model::{
+    Family, LabelSet, Metric, MetricExtra, MetricFlags, MetricType, exposed_labels,
+};
 use std::io::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,8 +30,11 @@ pub struct Group<'a> {
 
 /// Writes a group: labels, whether the last push was accepted, and its families by name.
 pub fn write_group(group: &Group<'_>, out: &mut Vec<u8>) {
-    let mut keys: Vec<(&str, Key<'_>)> =
-        group.families.iter().map(|&(family, pushed_at)| (family.name(), Key::Family(family, pushed_at))).collect();
+    let mut keys: Vec<(&str, Key<'_>)> = group
+        .families
+        .iter()
+        .map(|&(family, pushed_at)| (family.name(), Key::Family(family, pushed_at)))
+        .collect();
     // A family of one of these names hides what the API itself says, as in the reference.
     keys.extend([
         ("labels", Key::Labels),
@@ -66,12 +71,27 @@ enum Key<'a> {
 }
 
 fn write_push_time(group: &Group<'_>, name: &str, time: i64, out: &mut Vec<u8>) {
-    let what = if name == "push_time_seconds" { "succeeded" } else { "failed" };
+    let what = if name == "push_time_seconds" {
+        "succeeded"
+    } else {
+        "failed"
+    };
     // A time that never was is as old as the group.
-    write_head(if time == 0 { group.first_time } else { time }, MetricType::Gauge, None, out);
-    let _ = write!(out, ",\"help\":\"Last Unix time when changing this group in the Pushgateway {what}.\"");
+    write_head(
+        if time == 0 { group.first_time } else { time },
+        MetricType::Gauge,
+        None,
+        out,
+    );
+    let _ = write!(
+        out,
+        ",\"help\":\"Last Unix time when changing this group in the Pushgateway {what}.\""
+    );
     out.extend_from_slice(b",\"metrics\":[{\"labels\":");
-    write_object(exposed_labels(std::iter::empty(), group.labels).into_iter(), out);
+    write_object(
+        exposed_labels(std::iter::empty(), group.labels).into_iter(),
+        out,
+    );
     out.extend_from_slice(b",\"value\":");
     write_number(time as f64 / 1e9, out);
     out.extend_from_slice(b"}]}");
@@ -111,15 +131,28 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
     };
     let labels = |out: &mut Vec<u8>| {
         out.extend_from_slice(b"\"labels\":");
-        write_object(exposed_labels(metric.labels(), group.labels).into_iter(), out);
+        write_object(
+            exposed_labels(metric.labels(), group.labels).into_iter(),
+            out,
+        );
     };
     out.push(b'{');
     match metric_type {
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped | MetricType::GaugeHistogram => {
+        MetricType::Counter
+        | MetricType::Gauge
+        | MetricType::Untyped
+        | MetricType::GaugeHistogram => {
             labels(out);
             out.extend_from_slice(b",\"value\":");
             // The reference's API does not know gauge histograms.
-            write_number(if metric_type == MetricType::GaugeHistogram { 0.0 } else { f64::from_bits(values[0]) }, out);
+            write_number(
+                if metric_type == MetricType::GaugeHistogram {
+                    0.0
+                } else {
+                    f64::from_bits(values[0])
+                },
+                out,
+            );
         }
         MetricType::Summary => {
             out.extend_from_slice(b"\"count\":");
@@ -128,15 +161,24 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
             labels(out);
             out.extend_from_slice(b",\"quantiles\":");
             let quantiles = metric.bounds().zip(&values[2..]);
-            write_by_bound(quantiles.map(|(rank, &bits)| (rank, bits)), |bits, out| write_number(f64::from_bits(bits), out), out);
+            write_by_bound(
+                quantiles.map(|(rank, &bits)| (rank, bits)),
+                |bits, out| write_number(f64::from_bits(bits), out),
+                out,
+            );
             out.extend_from_slice(b",\"sum\":");
             write_number(f64::from_bits(values[1]), out);
         }
         MetricType::Histogram => {
             out.extend_from_slice(b"\"buckets\":");
             // Thousands of metrics may have one each: none is looked for among all.
-            let place = group.extras.binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
-            match place.ok().and_then(|place| native_buckets(&group.extras[place].body)) {
+            let place = group
+                .extras
+                .binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
+            match place
+                .ok()
+                .and_then(|place| native_buckets(&group.extras[place].body))
+            {
                 Some(buckets) => {
                     out.push(b'[');
                     for (n, bucket) in buckets.iter().enumerate() {
@@ -155,7 +197,9 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
                     }
                     out.push(b']');
                 }
-                None => write_by_bound(metric.bounds().zip(values[2..].iter().copied()), count, out),
+                None => {
+                    write_by_bound(metric.bounds().zip(values[2..].iter().copied()), count, out)
+                }
             }
             out.extend_from_slice(b",\"count\":");
             count(values[0], out);
@@ -169,7 +213,11 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
 }
 
 /// An object with bounds for keys, sorted as text; of equal ones the last counts.
-fn write_by_bound(pairs: impl Iterator<Item = (f64, u64)>, value: impl Fn(u64, &mut Vec<u8>), out: &mut Vec<u8>) {
+fn write_by_bound(
+    pairs: impl Iterator<Item = (f64, u64)>,
+    value: impl Fn(u64, &mut Vec<u8>),
+    out: &mut Vec<u8>,
+) {
     let mut sorted: Vec<(Vec<u8>, u64)> = pairs
         .map(|(bound, bits)| {
             let mut text = Vec::new();
@@ -218,11 +266,14 @@ fn write_number(value: f64, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Writes a time, given in nanoseconds since the epoch, as RFC 3339 in UTC with as many digits as it needs.
+/// Writes a time, given in nanoseconds since the epoch, as RFC 3339 in UTC with as many digits as
+/// it needs.
 pub fn write_time(nanoseconds: i64, out: &mut Vec<u8>) {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).expect("64 bits of nanoseconds are few centuries");
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
+        .expect("64 bits of nanoseconds are few centuries");
     out.push(b'"');
-    time.format_into(out, &Rfc3339).expect("the year has four digits");
+    time.format_into(out, &Rfc3339)
+        .expect("the year has four digits");
     out.push(b'"');
 }
 
@@ -261,7 +312,11 @@ mod tests {
         let key = GroupingKey::new([("job", "j")]).unwrap();
         let group = Group {
             labels: key.labels(),
-            families: families.skeleton.families().map(|family| (family, 1_500_000_000)).collect(),
+            families: families
+                .skeleton
+                .families()
+                .map(|family| (family, 1_500_000_000))
+                .collect(),
             values: &families.values,
             extras: &[],
             push_time: 1_500_000_000,
@@ -281,15 +336,24 @@ mod tests {
 
     #[test]
     fn each_native_histogram_is_shown_with_its_own_buckets() {
-        // One bucket up to 1 with the count `n`: schema 0, a positive span of length 1, a delta. The second metric has no extra.
+        // One bucket up to 1 with the count `n`: schema 0, a positive span of length 1, a delta.
+        // The second metric has no extra.
         let native = |n: u8| vec![0x28, 0, 0x62, 2, 0x10, 1, 0x6a, 1, 2 * n];
-        let body = "# TYPE h histogram\nh_count{l=\"1\"} 1\nh_count{l=\"2\"} 2\nh_count{l=\"3\"} 3\n";
+        let body =
+            "# TYPE h histogram\nh_count{l=\"1\"} 1\nh_count{l=\"2\"} 2\nh_count{l=\"3\"} 3\n";
         let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
-        let extras = [0, 2].map(|metric: u32| MetricExtra { metric, body: native(metric as u8 + 1).into() });
+        let extras = [0, 2].map(|metric: u32| MetricExtra {
+            metric,
+            body: native(metric as u8 + 1).into(),
+        });
         let key = GroupingKey::new([("job", "j")]).unwrap();
         let group = Group {
             labels: key.labels(),
-            families: families.skeleton.families().map(|family| (family, 0)).collect(),
+            families: families
+                .skeleton
+                .families()
+                .map(|family| (family, 0))
+                .collect(),
             values: &families.values,
             extras: &extras,
             push_time: 0,
@@ -299,15 +363,24 @@ mod tests {
         let mut out = Vec::new();
         write_group(&group, &mut out);
         let text = String::from_utf8(out).unwrap();
-        let buckets: Vec<&str> =
-            text.split("\"buckets\":").skip(1).map(|rest| rest.split(",\"count\"").next().unwrap()).collect();
-        assert_eq!(buckets, [r#"[[0,"0.5","1","1"]]"#, "{}", r#"[[0,"0.5","1","3"]]"#]);
+        let buckets: Vec<&str> = text
+            .split("\"buckets\":")
+            .skip(1)
+            .map(|rest| rest.split(",\"count\"").next().unwrap())
+            .collect();
+        assert_eq!(
+            buckets,
+            [r#"[[0,"0.5","1","1"]]"#, "{}", r#"[[0,"0.5","1","3"]]"#]
+        );
     }
 
     #[test]
     fn strings_are_escaped_as_go_does() {
         let mut out = Vec::new();
         write_string("a\"\\\n\x01<&>\u{2028}ü", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), r#""a\"\\\n\u0001\u003c\u0026\u003e\u2028ü""#);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#""a\"\\\n\u0001\u003c\u0026\u003e\u2028ü""#
+        );
     }
 }

@@ -1,15 +1,15 @@
 //! How much one push may hold, whatever the size of its body.
 //!
-//! What is two bytes of a body, such as an empty bucket, may be forty of memory. So what memory is taken for is counted while a body is
-//! read, and reading ends where there is too much.
+//! What is two bytes of a body, such as an empty bucket, may be forty of memory. So what memory is
+//! taken for is counted while a body is read, and reading ends where there is too much.
 
 use std::fmt;
 
 /// How much one push may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Samples: lines of the text format, in protobuf metrics and their buckets and quantiles. So many families, or messages, may come
-    /// as well: they need not have samples.
+    /// Samples: lines of the text format, in protobuf metrics and their buckets and quantiles. So
+    /// many families, or messages, may come as well: they need not have samples.
     pub series_max: usize,
     /// Labels of a metric.
     pub labels_max: usize,
@@ -17,7 +17,10 @@ pub struct Limits {
 
 impl Limits {
     /// As much as there is.
-    pub const NONE: Self = Self { series_max: usize::MAX, labels_max: usize::MAX };
+    pub const NONE: Self = Self {
+        series_max: usize::MAX,
+        labels_max: usize::MAX,
+    };
 }
 
 /// There are more samples or families than a push may have.
@@ -30,7 +33,10 @@ pub struct TooManySeries {
 impl fmt::Display for TooManySeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let series_max = self.series_max;
-        write!(f, "the push has more than {series_max} series or families, which is the limit (--limit.series-per-push)")
+        write!(
+            f,
+            "the push has more than {series_max} series or families, which is the limit (--limit.series-per-push)"
+        )
     }
 }
 
@@ -43,6 +49,10 @@ pub struct TooManyLabels {
 
 impl fmt::Display for TooManyLabels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a metric has more than {} labels, which is the limit (--limit.labels-per-series)", self.labels_max)
+        write!(
+            f,
+            "a metric has more than {} labels, which is the limit (--limit.labels-per-series)",
+            self.labels_max
+        )
     }
 }

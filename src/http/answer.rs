@@ -20,12 +20,22 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl Answer {
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Empty, is_unread: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Body::Empty,
+            is_unread: false,
+        }
     }
 
     /// A body of this type.
     pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, content_type)], body, is_unread: false }
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, content_type)],
+            body,
+            is_unread: false,
+        }
     }
 
     /// A line of text.
@@ -37,7 +47,10 @@ impl Answer {
     pub fn error(status: u16, text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.push('\n');
-        Self::text(status, text).with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        Self::text(status, text).with(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        )
     }
 
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -61,14 +74,31 @@ impl Answer {
         self.headers.is_empty() && matches!(self.body, Body::Empty)
     }
 
-    /// Writes status and headers but for the date, as hyper does. Not for answers that close the connection by themselves.
+    /// Writes status and headers but for the date, as hyper does. Not for answers that close the
+    /// connection by themselves.
     pub fn write_head(&self, is_last: bool, out: &mut impl Extend<u8>) {
-        debug_assert!(!self.is_unread && self.headers.iter().all(|(name, _)| name != header::CONNECTION));
+        debug_assert!(
+            !self.is_unread
+                && self
+                    .headers
+                    .iter()
+                    .all(|(name, _)| name != header::CONNECTION)
+        );
         let status = self.status_code();
-        let head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+        let head = format!(
+            "HTTP/1.1 {} {}\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default()
+        );
         out.extend(head.bytes());
         for (name, value) in &self.headers {
-            out.extend(name.as_str().bytes().chain(*b": ").chain(value.as_bytes().iter().copied()).chain(*b"\r\n"));
+            out.extend(
+                name.as_str()
+                    .bytes()
+                    .chain(*b": ")
+                    .chain(value.as_bytes().iter().copied())
+                    .chain(*b"\r\n"),
+            );
         }
         if is_last {
             out.extend(*b"connection: close\r\n");

@@ -14,19 +14,39 @@ use std::sync::Arc;
 const PIECE_BYTES: usize = 64 << 10;
 
 const CORS: [(HeaderName, HeaderValue); 5] = [
-    (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Accept, Authorization, Content-Type, Origin")),
-    (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE, OPTIONS")),
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Date")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate")),
+    (
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Accept, Authorization, Content-Type, Origin"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
+    ),
+    (
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    ),
+    (
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Date"),
+    ),
+    (
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store, must-revalidate"),
+    ),
 ];
 
 fn with_cors(answer: Answer) -> Answer {
-    CORS.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
+    CORS.into_iter()
+        .fold(answer, |answer, (name, value)| answer.with(name, value))
 }
 
 fn json_answer(status: u16, body: Body) -> Answer {
-    with_cors(Answer::of(status, HeaderValue::from_static("application/json"), body))
+    with_cors(Answer::of(
+        status,
+        HeaderValue::from_static("application/json"),
+        body,
+    ))
 }
 
 /// Answers OPTIONS of any path of the API.
@@ -36,7 +56,12 @@ pub(super) fn options() -> Answer {
 
 /// Answers `/api/v1/status`.
 pub(super) fn status(gateway: &Gateway) -> Answer {
-    let label = |name: &str| build_labels().into_iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
+    let label = |name: &str| {
+        build_labels()
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map_or("", |(_, value)| value)
+    };
     let build = [
         ("branch", label("branch")),
         ("buildDate", ""),
@@ -49,12 +74,23 @@ pub(super) fn status(gateway: &Gateway) -> Answer {
     out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"build_information\":");
     json::write_object(build.into_iter(), &mut out);
     out.extend_from_slice(b",\"flags\":");
-    let mut flags: Vec<(&str, &str)> = gateway.options.flags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let mut flags: Vec<(&str, &str)> = gateway
+        .options
+        .flags
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
     flags.sort_unstable();
     json::write_object(flags.into_iter(), &mut out);
     out.extend_from_slice(b",\"start_time\":");
-    let started = gateway.started_at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
-    json::write_time(i64::try_from(started.as_nanos()).unwrap_or(i64::MAX), &mut out);
+    let started = gateway
+        .started_at
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    json::write_time(
+        i64::try_from(started.as_nanos()).unwrap_or(i64::MAX),
+        &mut out,
+    );
     out.extend_from_slice(b"}}");
     json_answer(200, Body::bytes(out))
 }
@@ -63,15 +99,27 @@ pub(super) fn status(gateway: &Gateway) -> Answer {
 pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&str>) -> Answer {
     let is_asked = |group: &Arc<Snapshot>| {
         job.is_none_or(|job| group.fixed.key.job() == job)
-            && instance.is_none_or(|instance| group.fixed.key.labels().get("instance").unwrap_or_default() == instance)
+            && instance.is_none_or(|instance| {
+                group.fixed.key.labels().get("instance").unwrap_or_default() == instance
+            })
     };
-    let mut groups: Vec<Arc<Snapshot>> = gateway.store.groups().into_iter().filter(is_asked).collect();
+    let mut groups: Vec<Arc<Snapshot>> = gateway
+        .store
+        .groups()
+        .into_iter()
+        .filter(is_asked)
+        .collect();
     if let Some(job) = job
         && groups.is_empty()
     {
         let mut out = b"{\"status\":\"error\",\"errorType\":\"not_found\",\"error\":".to_vec();
-        let and_instance = instance.map(|instance| format!(" and instance {instance:?}")).unwrap_or_default();
-        json::write_string(&format!("there is no group with job {job:?}{and_instance}"), &mut out);
+        let and_instance = instance
+            .map(|instance| format!(" and instance {instance:?}"))
+            .unwrap_or_default();
+        json::write_string(
+            &format!("there is no group with job {job:?}{and_instance}"),
+            &mut out,
+        );
         out.push(b'}');
         return json_answer(404, Body::bytes(out));
     }
@@ -106,7 +154,12 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
 fn view(group: &Snapshot) -> json::Group<'_> {
     json::Group {
         labels: group.fixed.key.labels(),
-        families: group.fixed.layout.families_by_name().map(|family| (family, group.family_time(family.index()))).collect(),
+        families: group
+            .fixed
+            .layout
+            .families_by_name()
+            .map(|family| (family, group.family_time(family.index())))
+            .collect(),
         values: &group.values,
         extras: &group.extras,
         push_time: group.push_time,

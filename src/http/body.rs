@@ -8,7 +8,8 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A body that is known before it is sent: nothing, some bytes, an exposition; or one that is made while it is sent.
+/// A body that is known before it is sent: nothing, some bytes, an exposition; or one that is made
+/// while it is sent.
 pub enum Body {
     /// No bytes.
     Empty,
@@ -32,12 +33,15 @@ impl Body {
         Self::Whole(Some(Chunk::Bytes(bytes.into())))
     }
 
-    /// Its bytes, where they lie in one piece: no exposition and nothing that is made while it is sent.
+    /// Its bytes, where they lie in one piece: no exposition and nothing that is made while it is
+    /// sent.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Whole(Some(Chunk::Bytes(bytes))) => bytes,
             Self::Empty | Self::Whole(None) => &[],
-            Self::Whole(Some(Chunk::Document(_))) | Self::Pieces(_) => unreachable!("answers to pushes and deletes are bytes"),
+            Self::Whole(Some(Chunk::Document(_))) | Self::Pieces(_) => {
+                unreachable!("answers to pushes and deletes are bytes")
+            }
         }
     }
 
@@ -51,7 +55,10 @@ impl http_body::Body for Body {
     type Data = Chunk;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
         let chunk = match self.get_mut() {
             Self::Empty => None,
             Self::Whole(chunk) => chunk.take(),
@@ -71,7 +78,9 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(chunk) => SizeHint::with_exact(chunk.as_ref().map_or(0, |chunk| chunk.remaining() as u64)),
+            Self::Whole(chunk) => {
+                SizeHint::with_exact(chunk.as_ref().map_or(0, |chunk| chunk.remaining() as u64))
+            }
             Self::Pieces(_) => SizeHint::default(),
         }
     }

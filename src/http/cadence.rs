@@ -1,9 +1,10 @@
 //! When the assembler works without being asked to.
 //!
-//! Scrapes come at even intervals. Shortly before the next one is due, a round brings what was pushed by then into the exposition, so
-//! that the scrape itself waits only for the rest. Where pushes come so fast that the rest is as much again, that is work done twice,
-//! and left alone for a while. And if nobody scrapes, a round now and then keeps deleted groups, and the list of
-//! slots to look at, from piling up.
+//! Scrapes come at even intervals. Shortly before the next one is due, a round brings what was
+//! pushed by then into the exposition, so that the scrape itself waits only for the rest. Where
+//! pushes come so fast that the rest is as much again, that is work done twice, and left alone for
+//! a while. And if nobody scrapes, a round now and then keeps deleted groups, and the list of slots
+//! to look at, from piling up.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -43,7 +44,8 @@ pub(super) struct Unasked {
 }
 
 impl Unasked {
-    /// How much a round took, which nobody had asked for, and how much had changed again by its end.
+    /// How much a round took, which nobody had asked for, and how much had changed again by its
+    /// end.
     pub fn note_round(&mut self, n_taken: usize, n_changed_again: usize) {
         if self.was_ahead && n_changed_again > n_taken / WORTHWHILE {
             self.n_passed_over = PASSED_OVER;
@@ -56,16 +58,24 @@ impl Cadence {
     pub fn note(&self, now: u64) {
         let last = self.last.swap(now, Relaxed);
         let interval = now.saturating_sub(last);
-        self.interval.store(if last > 0 && interval >= INTERVAL_MS_MIN { interval } else { 0 }, Relaxed);
+        self.interval.store(
+            if last > 0 && interval >= INTERVAL_MS_MIN {
+                interval
+            } else {
+                0
+            },
+            Relaxed,
+        );
     }
 
-    /// How long the assembler may rest before it works without being asked; 0 for now, and then it is noted as done. A large round
-    /// lately took `round_ms`.
+    /// How long the assembler may rest before it works without being asked; 0 for now, and then it
+    /// is noted as done. A large round lately took `round_ms`.
     pub fn rest(&self, unasked: &mut Unasked, now: u64, round_ms: u64) -> u64 {
         let (last, interval) = (self.last.load(Relaxed), self.interval.load(Relaxed));
         let mut rest = (unasked.looked_at.max(last) + UNASKED_MS).saturating_sub(now);
         let mut is_ahead = false;
-        let is_expected = interval > 0 && last != unasked.ahead_of && now.saturating_sub(last) < EXPECTED_MS;
+        let is_expected =
+            interval > 0 && last != unasked.ahead_of && now.saturating_sub(last) < EXPECTED_MS;
         if is_expected {
             let lead = (round_ms * 2).clamp(LEAD_MS_MIN, interval / 2);
             let until_ahead = (last + interval - lead).saturating_sub(now);
@@ -95,7 +105,11 @@ mod tests {
         let (cadence, mut unasked) = (Cadence::default(), Unasked::default());
         cadence.note(1_000);
         cadence.note(6_000);
-        assert_eq!(cadence.rest(&mut unasked, 6_000, 50), 4_900, "twice the time of a round before 11,000");
+        assert_eq!(
+            cadence.rest(&mut unasked, 6_000, 50),
+            4_900,
+            "twice the time of a round before 11,000"
+        );
         assert_eq!(cadence.rest(&mut unasked, 10_900, 50), 0);
         assert_eq!(cadence.rest(&mut unasked, 10_901, 50), 9_999);
     }
@@ -119,7 +133,13 @@ mod tests {
 
     #[test]
     fn nobody_is_expected_without_an_interval_or_after_a_while() {
-        let (cadence, mut unasked) = (Cadence::default(), Unasked { looked_at: 100_000, ..Unasked::default() });
+        let (cadence, mut unasked) = (
+            Cadence::default(),
+            Unasked {
+                looked_at: 100_000,
+                ..Unasked::default()
+            },
+        );
         cadence.note(100_000);
         assert_eq!(cadence.rest(&mut unasked, 100_001, 5), 9_999);
         cadence.note(100_100);
@@ -129,7 +149,10 @@ mod tests {
         unasked.note_round(800, 800);
         assert_eq!(unasked.n_passed_over, 0);
         cadence.note(105_100);
-        let mut much_later = Unasked { looked_at: 200_000, ..Unasked::default() };
+        let mut much_later = Unasked {
+            looked_at: 200_000,
+            ..Unasked::default()
+        };
         assert_eq!(cadence.rest(&mut much_later, 200_000, 5), 10_000);
     }
 }

@@ -10,12 +10,15 @@
 //! body    = as many bytes as announced; none for a DELETE
 //! ```
 //!
-//! A push costs less than what a general server does around it, so a connection is first read here. What is not of this form, not
-//! here as a whole after [`PARTIAL_BYTES_MAX`], or not well-formed is handed over to hyper with every byte that was read and not
-//! answered, and hyper serves the connection from there to its end. So this part decides nothing about HTTP that hyper could decide
-//! otherwise: heads are parsed by the same library, answers are the same bytes (`tests/fast_path.rs` sends each request both ways).
+//! A push costs less than what a general server does around it, so a connection is first read here.
+//! What is not of this form, not here as a whole after [`PARTIAL_BYTES_MAX`], or not well-formed is
+//! handed over to hyper with every byte that was read and not answered, and hyper serves the
+//! connection from there to its end. So this part decides nothing about HTTP that hyper could
+//! decide otherwise: heads are parsed by the same library, answers are the same bytes
+//! (`tests/fast_path.rs` sends each request both ways).
 //!
-//! A connection between two requests keeps no buffer: what is read lies in one that the thread's connections share.
+//! A connection between two requests keeps no buffer: what is read lies in one that the thread's
+//! connections share.
 
 use super::answer::Answer;
 use super::gateway::Gateway;
@@ -40,7 +43,8 @@ use tokio::sync::watch;
 
 /// Bytes that are read at a time: after that it is the turn of other connections.
 const BUFFER_BYTES: usize = 32 << 10;
-/// A request that comes in several pieces is waited for up to this size. Every piece has it looked at from its beginning.
+/// A request that comes in several pieces is waited for up to this size. Every piece has it looked
+/// at from its beginning.
 const PARTIAL_BYTES_MAX: usize = 16 << 10;
 /// Pushers send a handful.
 const HEADERS_MAX: usize = 32;
@@ -59,9 +63,13 @@ pub(super) enum End {
     HandedOver(Bytes),
 }
 
-/// Serves a connection as long as its requests are of the usual form. Ends also if the process is to (`closing`) and nothing is
-/// being answered.
-pub(super) async fn serve(gateway: &Gateway, stream: &mut TcpStream, closing: &mut watch::Receiver<bool>) -> End {
+/// Serves a connection as long as its requests are of the usual form. Ends also if the process is
+/// to (`closing`) and nothing is being answered.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    stream: &mut TcpStream,
+    closing: &mut watch::Receiver<bool>,
+) -> End {
     let mut connection = Connection {
         gateway,
         stream,
@@ -81,8 +89,8 @@ pub(super) async fn serve(gateway: &Gateway, stream: &mut TcpStream, closing: &m
         if let Poll::Ready(end) = connection.poll(context) {
             return Poll::Ready(end);
         }
-        // No need to look at these two with every request; but a wake-up of theirs may have come together with one. Draining begins
-        // before connections are closed.
+        // No need to look at these two with every request; but a wake-up of theirs may have come
+        // together with one. Draining begins before connections are closed.
         let has_read = std::mem::take(&mut connection.has_read);
         if are_registered && has_read && !gateway.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
@@ -144,7 +152,8 @@ struct Counted {
 }
 
 impl Connection<'_> {
-    /// Nothing more is to be done until the socket or the answer that is waited for wakes the task, or how the connection ends.
+    /// Nothing more is to be done until the socket or the answer that is waited for wakes the task,
+    /// or how the connection ends.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
             while !self.unsent.is_empty() {
@@ -179,7 +188,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Reads once and answers what that brings; true if there is more to read than that, and nothing to be sent or waited for first.
+    /// Reads once and answers what that brings; true if there is more to read than that, and
+    /// nothing to be sent or waited for first.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         BUFFER.with_borrow_mut(|buffer| {
             let n_before = self.partial.len();
@@ -206,7 +216,10 @@ impl Connection<'_> {
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
             match Received::of(bytes) {
                 // While the process ends, answers say that they are the last.
-                Received::Whole(request) if !self.gateway.is_draining() && self.answer(&request, bytes.len(), &mut out) => {
+                Received::Whole(request)
+                    if !self.gateway.is_draining()
+                        && self.answer(&request, bytes.len(), &mut out) =>
+                {
                     bytes = &bytes[request.len..];
                 }
                 Received::Partial if bytes.len() <= PARTIAL_BYTES_MAX => break,
@@ -235,33 +248,58 @@ impl Connection<'_> {
     /// Answers a request of which `n_there` bytes begin; false if it is none for here.
     fn answer(&mut self, request: &Request<'_>, n_there: usize, out: &mut Answers) -> bool {
         let gateway = self.gateway;
-        if request.body.len() as u64 > gateway.options.body_bytes_max || (request.is_last && n_there > request.len) {
+        if request.body.len() as u64 > gateway.options.body_bytes_max
+            || (request.is_last && n_there > request.len)
+        {
             return false;
         }
         let began = Instant::now();
-        let (method, reply) = match gateway.options.routes.find(request.method, request.path, None) {
+        let (method, reply) = match gateway
+            .options
+            .routes
+            .find(request.method, request.path, None)
+        {
             Ok(Route::Push(path)) => {
-                let format = BodyFormat::new(request.content_type, request.content_encoding, gateway);
+                let format =
+                    BodyFormat::new(request.content_type, request.content_encoding, gateway);
                 if format.is_large(request.body.len()) {
                     return false;
                 }
-                let (method, mode) =
-                    if request.method == "PUT" { (Method::Put, PushMode::Replace) } else { (Method::Post, PushMode::Merge) };
-                (method, push::push_whole(gateway, mode, &path, &format, request.body))
+                let (method, mode) = if request.method == "PUT" {
+                    (Method::Put, PushMode::Replace)
+                } else {
+                    (Method::Post, PushMode::Merge)
+                };
+                (
+                    method,
+                    push::push_whole(gateway, mode, &path, &format, request.body),
+                )
             }
             // The reference looks at whatever says that it is compressed.
-            Ok(Route::Delete(path)) if request.body.is_empty() && request.content_encoding.is_none() => {
+            Ok(Route::Delete(path))
+                if request.body.is_empty() && request.content_encoding.is_none() =>
+            {
                 (Method::Delete, push::delete_whole(gateway, &path))
             }
             _ => return false,
         };
-        let counted = Counted { method, size: request.size, began };
+        let counted = Counted {
+            method,
+            size: request.size,
+            began,
+        };
         match reply {
             Reply::Now(answer) => {
                 self.active_at = self.count(counted, &answer);
                 write_answer(&answer, request.is_last, self.active_at, out);
             }
-            Reply::Later(answer) => self.waiting = Some(Waiting { request: counted, is_last: request.is_last, answer }),
+            Reply::Later(answer) => {
+                self.waiting = Some(Waiting {
+                    request: counted,
+                    is_last: request.is_last,
+                    answer,
+                })
+            }
         }
         if request.is_last {
             self.end = Some(End::Closed);
@@ -272,9 +310,18 @@ impl Connection<'_> {
     /// Counts an answer; returns when it was.
     fn count(&self, request: Counted, answer: &Answer) -> Instant {
         if request.method != Method::Delete {
-            return count_push(self.gateway, request.method, answer, request.size, request.began);
+            return count_push(
+                self.gateway,
+                request.method,
+                answer,
+                request.size,
+                request.began,
+            );
         }
-        self.gateway.telemetry.requests.count(Handler::Delete, request.method, answer.status);
+        self.gateway
+            .telemetry
+            .requests
+            .count(Handler::Delete, request.method, answer.status);
         Instant::now()
     }
 
@@ -298,14 +345,23 @@ impl Connection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends it because the process ends: of what has begun only what has its head is waited for, as by hyper.
+    /// Ends it because the process ends: of what has begun only what has its head is waited for, as
+    /// by hyper.
     fn close(&mut self) -> End {
-        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() { self.give_up() } else { End::Closed }
+        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
+            self.give_up()
+        } else {
+            End::Closed
+        }
     }
 
     /// Ends it where it is.
     fn give_up(&mut self) -> End {
-        if self.partial.is_empty() { End::Closed } else { End::HandedOver(std::mem::take(&mut self.partial).into()) }
+        if self.partial.is_empty() {
+            End::Closed
+        } else {
+            End::HandedOver(std::mem::take(&mut self.partial).into())
+        }
     }
 }
 
@@ -336,7 +392,10 @@ struct Request<'a> {
 impl<'a> Received<'a> {
     fn of(bytes: &'a [u8]) -> Self {
         let is_begun = |method: &[u8]| bytes.starts_with(&method[..method.len().min(bytes.len())]);
-        if ![&b"PUT /"[..], b"POST /", b"DELETE /"].into_iter().any(is_begun) {
+        if ![&b"PUT /"[..], b"POST /", b"DELETE /"]
+            .into_iter()
+            .any(is_begun)
+        {
             return Self::Other;
         }
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -396,10 +455,23 @@ impl<'a> Received<'a> {
         }
         let len = head_len + body_len;
         let Some(body) = bytes.get(head_len..len) else {
-            return if len <= PARTIAL_BYTES_MAX { Some(Self::Partial) } else { None };
+            return if len <= PARTIAL_BYTES_MAX {
+                Some(Self::Partial)
+            } else {
+                None
+            };
         };
         size += body_len as u64;
-        Some(Self::Whole(Request { method, path, content_type, content_encoding, is_last, body, len, size }))
+        Some(Self::Whole(Request {
+            method,
+            path,
+            content_type,
+            content_encoding,
+            is_last,
+            body,
+            len,
+            size,
+        }))
     }
 }
 
@@ -411,7 +483,11 @@ fn length(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(digits.iter().fold(0, |len, digit| len * 10 + usize::from(digit - b'0')))
+    Some(
+        digits
+            .iter()
+            .fold(0, |len, digit| len * 10 + usize::from(digit - b'0')),
+    )
 }
 
 /// Room for the answers to a few requests.
@@ -443,8 +519,11 @@ impl Date {
             let time = SystemTime::now();
             let line = format!("date: {}\r\n", httpdate::fmt_http_date(time));
             self.line.copy_from_slice(line.as_bytes());
-            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            self.until = Some(now + Duration::from_nanos(1_000_000_000 - u64::from(since.subsec_nanos())));
+            let since = time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
+            self.until =
+                Some(now + Duration::from_nanos(1_000_000_000 - u64::from(since.subsec_nanos())));
         }
         &self.line
     }
@@ -456,7 +535,8 @@ mod tests {
 
     const HEAD: &str = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
 
-    /// The method, path and body of a request that is answered here; an error says whether it may be when more has come.
+    /// The method, path and body of a request that is answered here; an error says whether it may
+    /// be when more has come.
     fn read(bytes: &[u8]) -> Result<(&str, &str, &[u8]), bool> {
         match Received::of(bytes) {
             Received::Whole(request) => Ok((request.method, request.path, request.body)),
@@ -471,7 +551,10 @@ mod tests {
         for len in 0..whole.len() - 3 {
             assert_eq!(read(&whole.as_bytes()[..len]), Err(true), "{len}");
         }
-        assert_eq!(read(whole.as_bytes()), Ok(("PUT", "/metrics/job/j", &b"x 1\n"[..])));
+        assert_eq!(
+            read(whole.as_bytes()),
+            Ok(("PUT", "/metrics/job/j", &b"x 1\n"[..]))
+        );
         let delete = b"DELETE /metrics/job/j HTTP/1.1\r\nhost: h\r\n\r\n";
         assert_eq!(read(delete), Ok(("DELETE", "/metrics/job/j", &b""[..])));
     }
@@ -480,11 +563,17 @@ mod tests {
     fn headers_count_as_they_do_elsewhere() {
         let more = "Connection: Close\r\nContent-type: a\r\nCONTENT-TYPE: b\r\ncontent-encoding: gzip\r\nX: y\r\n\r\nx 1\n";
         let request = format!("{HEAD}{more}");
-        let Received::Whole(request) = Received::of(request.as_bytes()) else { panic!("not taken") };
-        assert_eq!((request.content_type, request.content_encoding), (Some(&b"a"[..]), Some(&b"gzip"[..])));
+        let Received::Whole(request) = Received::of(request.as_bytes()) else {
+            panic!("not taken")
+        };
+        assert_eq!(
+            (request.content_type, request.content_encoding),
+            (Some(&b"a"[..]), Some(&b"gzip"[..]))
+        );
         assert!(request.is_last);
         let line = "PUT/metrics/job/jHTTP/1.1".len();
-        let headers = "hContent-Length4ConnectionCloseContent-typeaCONTENT-TYPEbcontent-encodinggzipXy".len();
+        let headers =
+            "hContent-Length4ConnectionCloseContent-typeaCONTENT-TYPEbcontent-encodinggzipXy".len();
         assert_eq!(request.size, (line + headers + 4) as u64);
     }
 
@@ -501,7 +590,11 @@ mod tests {
             "Trailer: x",
             "no colon",
         ] {
-            assert_eq!(read(format!("{HEAD}{header}\r\n\r\nx 1\n").as_bytes()), Err(false), "{header}");
+            assert_eq!(
+                read(format!("{HEAD}{header}\r\n\r\nx 1\n").as_bytes()),
+                Err(false),
+                "{header}"
+            );
         }
         for head in [
             "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -523,13 +616,21 @@ mod tests {
 
     #[test]
     fn the_date_is_that_of_its_second() {
-        let mut date = Date { line: [0; DATE_BYTES], until: None };
+        let mut date = Date {
+            line: [0; DATE_BYTES],
+            until: None,
+        };
         let now = Instant::now();
         let first = date.line_at(now).to_vec();
         let until = date.until.expect("it was written");
-        assert!(first.starts_with(b"date: ") && until > now && until <= now + Duration::from_secs(1));
+        assert!(
+            first.starts_with(b"date: ") && until > now && until <= now + Duration::from_secs(1)
+        );
         date.line = [b'x'; DATE_BYTES];
-        assert_eq!(date.line_at(until - Duration::from_nanos(1)), [b'x'; DATE_BYTES]);
+        assert_eq!(
+            date.line_at(until - Duration::from_nanos(1)),
+            [b'x'; DATE_BYTES]
+        );
         assert!(date.line_at(until).starts_with(b"date: "));
     }
 }

@@ -15,8 +15,9 @@ use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
-/// Bytes of a page, the unit in which the exposition is rendered and compressed: with its reference counts, a line more, or numbers that
-/// have become a little longer, below 6 KiB, which is a size that the allocator has.
+/// Bytes of a page, the unit in which the exposition is rendered and compressed: with its reference
+/// counts, a line more, or numbers that have become a little longer, below 6 KiB, which is a size
+/// that the allocator has.
 const PAGE_BYTES: usize = (6 << 10) - 128;
 
 /// What an operator decides.
@@ -26,12 +27,13 @@ pub struct Options {
     pub routes: Routes,
     /// Which names pushes may use.
     pub names: NameScheme,
-    /// Whether contradicting pushes are told so (400); else every push is answered 202. They are checked all the same.
+    /// Whether contradicting pushes are told so (400); else every push is answered 202. They are
+    /// checked all the same.
     pub is_check_announced: bool,
     /// `/-/quit` works.
     pub is_lifecycle_enabled: bool,
-    /// Bytes of a body as it is sent. Up to 1 GiB, as those of a decoded one: what of it is exposed as it came has to fit, with the
-    /// rest of its family, into offsets of 32 bits.
+    /// Bytes of a body as it is sent. Up to 1 GiB, as those of a decoded one: what of it is exposed
+    /// as it came has to fit, with the rest of its family, into offsets of 32 bits.
     pub body_bytes_max: u64,
     /// Bytes of a body after it was decompressed.
     pub decoded_bytes_max: u64,
@@ -45,18 +47,21 @@ pub struct Options {
     pub exposition_bytes_max: u64,
     /// Flags and their values, as the API shows them.
     pub flags: Vec<(String, String)>,
-    /// Has the allocator give back what the calling thread has freed: called after much was replaced.
+    /// Has the allocator give back what the calling thread has freed: called after much was
+    /// replaced.
     pub release_memory: fn(),
 }
 
 /// A round that built so many pages leaves memory that the next one may not need.
 const UNTIDY_PAGES: usize = 256;
-/// How long after such a round memory is given back: by then the scrapes that waited for it are over.
+/// How long after such a round memory is given back: by then the scrapes that waited for it are
+/// over.
 const TIDY_MS: u64 = 500;
 
 /// How long after a scrape had to wait what was compressed fast for it is compressed better.
 const POLISH_MS: u64 = 1_000;
-/// A push changes so many pages, about: where much of what would be compressed better has changed again, it is not worth it.
+/// A push changes so many pages, about: where much of what would be compressed better has changed
+/// again, it is not worth it.
 const PAGES_PER_PUSH: usize = 64;
 
 /// A gateway without its sockets.
@@ -84,9 +89,17 @@ impl Gateway {
     ///
     /// A thread cannot be started.
     pub fn start(options: Options) -> std::io::Result<Arc<Self>> {
-        let own_families = OWN_FAMILIES.iter().map(|&(name, metric_type)| (name.to_owned(), metric_type)).collect();
-        let (shapes_per_job_max, exposition_bytes_max) = (options.shapes_per_job_max, options.exposition_bytes_max);
-        let config = store::Config { shapes_per_job_max, exposition_bytes_max, own_families };
+        let own_families = OWN_FAMILIES
+            .iter()
+            .map(|&(name, metric_type)| (name.to_owned(), metric_type))
+            .collect();
+        let (shapes_per_job_max, exposition_bytes_max) =
+            (options.shapes_per_job_max, options.exposition_bytes_max);
+        let config = store::Config {
+            shapes_per_job_max,
+            exposition_bytes_max,
+            own_families,
+        };
         let gateway = Arc::new(Self {
             options,
             store: Arc::new(Store::new(config)),
@@ -103,21 +116,33 @@ impl Gateway {
             is_draining: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&gateway);
-        let thread = std::thread::Builder::new().name("assembler".to_owned()).spawn(move || {
-            let run = std::panic::AssertUnwindSafe(|| of_thread.assemble());
-            if std::panic::catch_unwind(run).is_err() {
-                // Without it every scrape would wait for ever, and groups would never be shown again.
-                tracing::error!("the assembler failed; this is a bug");
-                std::process::exit(1);
-            }
-        })?;
-        gateway.assembler.set(thread.thread().clone()).expect("set once");
+        let thread = std::thread::Builder::new()
+            .name("assembler".to_owned())
+            .spawn(move || {
+                let run = std::panic::AssertUnwindSafe(|| of_thread.assemble());
+                if std::panic::catch_unwind(run).is_err() {
+                    // Without it every scrape would wait for ever, and groups would never be shown
+                    // again.
+                    tracing::error!("the assembler failed; this is a bug");
+                    std::process::exit(1);
+                }
+            })?;
+        gateway
+            .assembler
+            .set(thread.thread().clone())
+            .expect("set once");
         Ok(gateway)
     }
 
     fn assemble(&self) {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut assembler = Assembler::new(OWN_FAMILIES.iter().map(|&(name, _)| name), Sizes { target: PAGE_BYTES, n_threads });
+        let mut assembler = Assembler::new(
+            OWN_FAMILIES.iter().map(|&(name, _)| name),
+            Sizes {
+                target: PAGE_BYTES,
+                n_threads,
+            },
+        );
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
         let (mut tidy_at, mut polish_at, mut n_polished) = (None, None, 0);
         loop {
@@ -149,16 +174,24 @@ impl Gateway {
                         break;
                     }
                     rest => {
-                        let until =
-                            [tidy_at, polish_at].into_iter().flatten().map(|at| at.saturating_sub(now_ms)).fold(rest, u64::min);
+                        let until = [tidy_at, polish_at]
+                            .into_iter()
+                            .flatten()
+                            .map(|at| at.saturating_sub(now_ms))
+                            .fold(rest, u64::min);
                         std::thread::park_timeout(Duration::from_millis(until));
                     }
                 }
             }
             let began = Instant::now();
-            let effort = if is_asked { Effort::Fast } else { Effort::Usual };
+            let effort = if is_asked {
+                Effort::Fast
+            } else {
+                Effort::Usual
+            };
             let on_shown = || self.round_shown.notify_waiters();
-            let report = assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_shown);
+            let report =
+                assembler.run_round(&self.store, &self.assembly, self.now_ms(), effort, on_shown);
             let took = began.elapsed();
             if report.n_pages >= UNTIDY_PAGES || report.n_marked >= UNTIDY_PAGES {
                 tidy_at = Some(self.now_ms() + TIDY_MS);
@@ -168,12 +201,21 @@ impl Gateway {
             if !is_asked {
                 unasked.note_round(report.n_marked, self.store.n_marked(Consumer::Assembler));
             }
-            // What the next large one may take: small ones lie between, of what a round ahead of a scrape left.
-            round_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(round_ms - round_ms / 8);
+            // What the next large one may take: small ones lie between, of what a round ahead of a
+            // scrape left.
+            round_ms = u64::try_from(took.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(round_ms - round_ms / 8);
             self.telemetry.count_assembly(took, report.n_pages);
             for conflict in report.help_conflicts {
-                let (family, exposed, pushed) = (conflict.family, conflict.exposed, conflict.pushed);
-                tracing::info!(family, exposed, pushed, "a family was pushed with another help than the one that is exposed");
+                let (family, exposed, pushed) =
+                    (conflict.family, conflict.exposed, conflict.pushed);
+                tracing::info!(
+                    family,
+                    exposed,
+                    pushed,
+                    "a family was pushed with another help than the one that is exposed"
+                );
             }
         }
     }
@@ -201,7 +243,8 @@ impl Gateway {
                 return self.assembly.current(gzip);
             }
             if !has_asked {
-                // Release: pairs with the Acquire of the assembler. A round that begins after this is the one that is waited for.
+                // Release: pairs with the Acquire of the assembler. A round that begins after this
+                // is the one that is waited for.
                 self.is_round_wanted.store(true, Release);
                 assembler.unpark();
                 has_asked = true;
@@ -213,7 +256,8 @@ impl Gateway {
     /// Deletes every group that is there now.
     pub(super) async fn wipe(&self) {
         for (n, group) in self.store.groups().into_iter().enumerate() {
-            // What was pushed after the wipe was asked for may stay, and does if its key is written otherwise.
+            // What was pushed after the wipe was asked for may stay, and does if its key is written
+            // otherwise.
             while self.store.delete(&group.fixed.key) == Outcome::Busy {
                 tokio::task::yield_now().await;
             }
@@ -234,7 +278,9 @@ impl Gateway {
 
     /// Nanoseconds since the epoch, for the times of pushes.
     pub(super) fn now_ns(&self) -> i64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }
 

@@ -1,8 +1,9 @@
 //! The end of a connection whose last request was not read whole.
 //!
-//! A socket that is closed while there is something left to read is reset, and a reset takes the answer away from a client that still
-//! sends: many send a whole body before they look for an answer. So the sending side is closed first, and what comes is read and thrown
-//! away until the client closes its side, too; within bounds.
+//! A socket that is closed while there is something left to read is reset, and a reset takes the
+//! answer away from a client that still sends: many send a whole body before they look for an
+//! answer. So the sending side is closed first, and what comes is read and thrown away until the
+//! client closes its side, too; within bounds.
 
 use bytes::Bytes;
 use std::io::{self, IoSlice};
@@ -42,13 +43,28 @@ struct Wait {
 
 impl<'a> Lingering<'a> {
     /// Ends `stream` politely, of which `again` was read already.
-    pub fn new(stream: TcpStream, again: Bytes, is_unread: &'a AtomicBool, discard_bytes_max: u64) -> Self {
-        Self { stream, again, is_unread, bytes_left: discard_bytes_max, wait: None }
+    pub fn new(
+        stream: TcpStream,
+        again: Bytes,
+        is_unread: &'a AtomicBool,
+        discard_bytes_max: u64,
+    ) -> Self {
+        Self {
+            stream,
+            again,
+            is_unread,
+            bytes_left: discard_bytes_max,
+            wait: None,
+        }
     }
 }
 
 impl AsyncRead for Lingering<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.again.is_empty() {
             let n = self.again.len().min(buf.remaining());
             buf.put_slice(&self.again.split_to(n));
@@ -59,11 +75,19 @@ impl AsyncRead for Lingering<'_> {
 }
 
 impl AsyncWrite for Lingering<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -86,7 +110,10 @@ impl AsyncWrite for Lingering<'_> {
             none => {
                 ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
                 let now = Instant::now();
-                none.insert(Wait { end: now + TIME_MAX, timer: Box::pin(sleep_until(now + IDLE_MAX)) })
+                none.insert(Wait {
+                    end: now + TIME_MAX,
+                    timer: Box::pin(sleep_until(now + IDLE_MAX)),
+                })
             }
         };
         let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
@@ -95,7 +122,9 @@ impl AsyncWrite for Lingering<'_> {
             match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
                 Poll::Ready(Ok(())) if !read.filled().is_empty() && this.bytes_left > 0 => {
                     this.bytes_left = this.bytes_left.saturating_sub(read.filled().len() as u64);
-                    wait.timer.as_mut().reset(wait.end.min(Instant::now() + IDLE_MAX));
+                    wait.timer
+                        .as_mut()
+                        .reset(wait.end.min(Instant::now() + IDLE_MAX));
                 }
                 // The client has closed or gone away, or sends for ever.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),

@@ -1,6 +1,7 @@
 //! What a client sees: routes, bodies, status codes.
 //!
-//! Every request goes `server` → `router` → one of `push`, `scrape`, `api_v1`, `admin`. Status codes are chosen here alone.
+//! Every request goes `server` → `router` → one of `push`, `scrape`, `api_v1`, `admin`. Status
+//! codes are chosen here alone.
 
 mod admin;
 mod answer;

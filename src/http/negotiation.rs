@@ -17,8 +17,12 @@ impl Wanted {
     pub fn content_type(self, escaping: Escaping) -> String {
         let media = match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Self::Delimited => "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
-            Self::ProtoText => "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text",
+            Self::Delimited => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+            Self::ProtoText => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text"
+            }
             Self::CompactText => {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=compact-text"
             }
@@ -44,9 +48,16 @@ impl<'a> Range<'a> {
             None if media == "*" => ("*", "*"),
             _ => return None,
         };
-        let mut range = Self { kind, subkind, quality: 1.0, parameters: Vec::new() };
+        let mut range = Self {
+            kind,
+            subkind,
+            quality: 1.0,
+            parameters: Vec::new(),
+        };
         for part in parts {
-            let Some((name, value)) = part.split_once('=') else { continue };
+            let Some((name, value)) = part.split_once('=') else {
+                continue;
+            };
             match name.trim() {
                 // What is no number is 0 for the reference.
                 "q" => range.quality = value.trim().parse().unwrap_or(0.0),
@@ -57,12 +68,17 @@ impl<'a> Range<'a> {
     }
 
     fn parameter(&self, name: &str) -> Option<&'a str> {
-        self.parameters.iter().find_map(|&(known, value)| (known == name).then_some(value))
+        self.parameters
+            .iter()
+            .find_map(|&(known, value)| (known == name).then_some(value))
     }
 
-    /// Not an order: a range without wildcards goes before one with them whatever their qualities, as the reference has it.
+    /// Not an order: a range without wildcards goes before one with them whatever their qualities,
+    /// as the reference has it.
     fn goes_before(&self, other: &Self) -> bool {
-        self.quality > other.quality || (self.kind != "*" && other.kind == "*") || (self.subkind != "*" && other.subkind == "*")
+        self.quality > other.quality
+            || (self.kind != "*" && other.kind == "*")
+            || (self.subkind != "*" && other.subkind == "*")
     }
 }
 
@@ -96,21 +112,26 @@ pub(super) fn format(accept: &str) -> (Wanted, Escaping) {
                 _ => {}
             }
         }
-        if media == ("text", "plain") && matches!(range.parameter("version"), None | Some("" | "0.0.4")) {
+        if media == ("text", "plain")
+            && matches!(range.parameter("version"), None | Some("" | "0.0.4"))
+        {
             return (Wanted::Text, escaping);
         }
     }
     (Wanted::Text, escaping)
 }
 
-/// Whether an answer is compressed for this `Accept-Encoding` header: identity wins where both are as good.
+/// Whether an answer is compressed for this `Accept-Encoding` header: identity wins where both are
+/// as good.
 pub(super) fn wants_gzip(accept_encoding: &str) -> bool {
     let mut best = (-1.0, false);
     for is_gzip in [false, true] {
         for part in accept_encoding.split(',') {
             let mut parts = part.split(';');
             let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-            let quality = parts.find_map(|part| part.trim().strip_prefix("q=")?.trim().parse().ok()).unwrap_or(1.0);
+            let quality = parts
+                .find_map(|part| part.trim().strip_prefix("q=")?.trim().parse().ok())
+                .unwrap_or(1.0);
             let is_meant = name == "*" || name == if is_gzip { "gzip" } else { "identity" };
             if is_meant && quality > best.0 {
                 best = (quality, is_gzip);
@@ -120,10 +141,15 @@ pub(super) fn wants_gzip(accept_encoding: &str) -> bool {
     best.1 && best.0 > 0.0
 }
 
-/// Whether a pushed body is delimited protobuf: the exact media type with exactly these parameters, in any order and case of names.
+/// Whether a pushed body is delimited protobuf: the exact media type with exactly these parameters,
+/// in any order and case of names.
 pub(super) fn is_delimited_protobuf(content_type: &str) -> bool {
     let mut parts = content_type.split(';');
-    if !parts.next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/vnd.google.protobuf")) {
+    if !parts.next().is_some_and(|media| {
+        media
+            .trim()
+            .eq_ignore_ascii_case("application/vnd.google.protobuf")
+    }) {
         return false;
     }
     let (mut encoding, mut proto) = (None, None);
@@ -133,9 +159,14 @@ pub(super) fn is_delimited_protobuf(content_type: &str) -> bool {
         if part.trim().is_empty() && rest.peek().is_none() {
             break;
         }
-        let Some((name, value)) = part.split_once('=') else { return false };
+        let Some((name, value)) = part.split_once('=') else {
+            return false;
+        };
         let value = value.trim();
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        let value = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'))
+            .unwrap_or(value);
         let place = match name.trim().to_ascii_lowercase().as_str() {
             "encoding" => &mut encoding,
             "proto" => &mut proto,
@@ -159,15 +190,39 @@ mod tests {
         for (accept, expected) in [
             ("", (Wanted::Text, Escaping::Underscores)),
             ("*/*", (Wanted::Text, Escaping::Underscores)),
-            ("text/plain;version=1.0.0;escaping=allow-utf-8", (Wanted::Text, Escaping::AllowUtf8)),
-            ("application/json; escaping=values", (Wanted::Text, Escaping::Values)),
+            (
+                "text/plain;version=1.0.0;escaping=allow-utf-8",
+                (Wanted::Text, Escaping::AllowUtf8),
+            ),
+            (
+                "application/json; escaping=values",
+                (Wanted::Text, Escaping::Values),
+            ),
             (DELIMITED, (Wanted::Delimited, Escaping::Underscores)),
-            (&format!("text/plain, {DELIMITED}"), (Wanted::Text, Escaping::Underscores)),
-            (&format!("{DELIMITED};q=0.1, text/plain;q=0.9"), (Wanted::Text, Escaping::Underscores)),
-            (&format!("{DELIMITED};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"), (Wanted::Delimited, Escaping::Underscores)),
-            (&format!("{DELIMITED};q=x, text/plain;q=0.5"), (Wanted::Text, Escaping::Underscores)),
-            (&format!("{DELIMITED};q=0.5, text/plain;q=x"), (Wanted::Delimited, Escaping::Underscores)),
-            (&format!("{DELIMITED};escaping=dots"), (Wanted::Delimited, Escaping::Dots)),
+            (
+                &format!("text/plain, {DELIMITED}"),
+                (Wanted::Text, Escaping::Underscores),
+            ),
+            (
+                &format!("{DELIMITED};q=0.1, text/plain;q=0.9"),
+                (Wanted::Text, Escaping::Underscores),
+            ),
+            (
+                &format!("{DELIMITED};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"),
+                (Wanted::Delimited, Escaping::Underscores),
+            ),
+            (
+                &format!("{DELIMITED};q=x, text/plain;q=0.5"),
+                (Wanted::Text, Escaping::Underscores),
+            ),
+            (
+                &format!("{DELIMITED};q=0.5, text/plain;q=x"),
+                (Wanted::Delimited, Escaping::Underscores),
+            ),
+            (
+                &format!("{DELIMITED};escaping=dots"),
+                (Wanted::Delimited, Escaping::Dots),
+            ),
         ] {
             assert_eq!(format(accept), expected, "{accept}");
         }
@@ -194,14 +249,33 @@ mod tests {
     #[test]
     fn only_the_exact_media_type_is_protobuf() {
         for (content_type, expected) in [
-            ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", true),
-            ("Application/vnd.google.protobuf;Encoding=\"delimited\";proto=io.prometheus.client.MetricFamily;x=y", true),
-            ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", false),
-            ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text", false),
-            ("text/plain; proto=io.prometheus.client.MetricFamily; encoding=delimited", false),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+                true,
+            ),
+            (
+                "Application/vnd.google.protobuf;Encoding=\"delimited\";proto=io.prometheus.client.MetricFamily;x=y",
+                true,
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily",
+                false,
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text",
+                false,
+            ),
+            (
+                "text/plain; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+                false,
+            ),
             ("", false),
         ] {
-            assert_eq!(is_delimited_protobuf(content_type), expected, "{content_type}");
+            assert_eq!(
+                is_delimited_protobuf(content_type),
+                expected,
+                "{content_type}"
+            );
         }
     }
 }

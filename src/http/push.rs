@@ -8,7 +8,9 @@ use super::request_body::{self, BodyError, Encoding, Received};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{Limits, protobuf, text};
-use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name};
+use crate::model::{
+    Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name,
+};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::EarlyRefusal;
 use base64::Engine as _;
@@ -21,11 +23,18 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Forms are kept of bodies up to this size: those that runtime workers parse. Of larger ones they would take as much memory again.
+/// Forms are kept of bodies up to this size: those that runtime workers parse. Of larger ones they
+/// would take as much memory again.
 const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
 
 /// Answers a push.
-pub(super) async fn push(gateway: &Gateway, mode: PushMode, path: &GroupPath<'_>, headers: &HeaderMap, body: Incoming) -> Answer {
+pub(super) async fn push(
+    gateway: &Gateway,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Answer {
     let body = match request_body::receive(body, gateway.body_limits()).await {
         Ok(body) => body,
         Err(error) => return refused(gateway, path, &PushError::Body(error)),
@@ -79,7 +88,9 @@ fn read(
     let key = || Arc::new(labels.key());
     Ok(match known(gateway, &labels, format, body, received_at) {
         Known::Done => None,
-        Known::Layout(layout, values) => Some(Push::of_layout(key(), layout, values, mode, received_at)),
+        Known::Layout(layout, values) => {
+            Some(Push::of_layout(key(), layout, values, mode, received_at))
+        }
         Known::Unknown => Some(Push::new(key(), format.parse(body)?, mode, received_at)),
     })
 }
@@ -90,9 +101,11 @@ fn labels_of<'a>(
     format: &BodyFormat,
     body: &[u8],
 ) -> Result<PathLabels<'a>, PushError> {
-    PathLabels::new(path, gateway.options.names).map_err(|text| match format.check_passed_over(body) {
-        Ok(()) => PushError::Path(text),
-        Err(error) => PushError::Body(error),
+    PathLabels::new(path, gateway.options.names).map_err(|text| {
+        match format.check_passed_over(body) {
+            Ok(()) => PushError::Path(text),
+            Err(error) => PushError::Body(error),
+        }
     })
 }
 
@@ -104,8 +117,9 @@ fn refused(gateway: &Gateway, path: &GroupPath<'_>, error: &PushError) -> Answer
     error.answer()
 }
 
-/// Brings a large push into effect, on a thread for such: it takes milliseconds to put it together, to parse it, to compare it with what its
-/// group had, and to free it again. Small pushes do not wait for that.
+/// Brings a large push into effect, on a thread for such: it takes milliseconds to put it together,
+/// to parse it, to compare it with what its group had, and to free it again. Small pushes do not
+/// wait for that.
 async fn admit_large(
     gateway: &Gateway,
     mode: PushMode,
@@ -114,10 +128,16 @@ async fn admit_large(
     body: Received,
 ) -> Result<Answer, PushError> {
     let Ok(labels) = PathLabels::new(path, gateway.options.names) else {
-        return Err(labels_of(gateway, path, &format, &body.into_bytes()).err().expect("as a moment before"));
+        return Err(labels_of(gateway, path, &format, &body.into_bytes())
+            .err()
+            .expect("as a moment before"));
     };
     let key = Arc::new(labels.key());
-    let (store, of_push, received_at) = (Arc::clone(&gateway.store), Arc::clone(&key), gateway.now_ns());
+    let (store, of_push, received_at) = (
+        Arc::clone(&gateway.store),
+        Arc::clone(&key),
+        gateway.now_ns(),
+    );
     let outcome = gateway.parse_pool.run(move || {
         let families = format.parse(&body.into_bytes())?;
         let mut push = Push::new(of_push, families, mode, received_at);
@@ -143,17 +163,28 @@ enum Known {
 }
 
 /// Reads a push along the form of the group's last one, or of those of its job.
-fn known(gateway: &Gateway, labels: &PathLabels<'_>, format: &BodyFormat, body: &[u8], received_at: i64) -> Known {
+fn known(
+    gateway: &Gateway,
+    labels: &PathLabels<'_>,
+    format: &BodyFormat,
+    body: &[u8],
+    received_at: i64,
+) -> Known {
     if !format.may_have_form(body) {
         return Known::Unknown;
     }
     let read = |layout: &Layout| {
         let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
-        layout.forms().any(|form| text::parse_along(form, body, &mut values)).then_some(values)
+        layout
+            .forms()
+            .any(|form| text::parse_along(form, body, &mut values))
+            .then_some(values)
     };
     let key = LabelBytes::new(labels.iter());
     while let Some(found) = gateway.store.find(&key) {
-        let Some(values) = read(&found.snapshot().fixed.layout) else { break };
+        let Some(values) = read(&found.snapshot().fixed.layout) else {
+            break;
+        };
         if gateway.store.push_numbers(&found, values, received_at) {
             return Known::Done;
         }
@@ -169,7 +200,11 @@ fn known(gateway: &Gateway, labels: &PathLabels<'_>, format: &BodyFormat, body: 
 }
 
 fn accepted(gateway: &Gateway) -> u16 {
-    if gateway.options.is_check_announced { 200 } else { 202 }
+    if gateway.options.is_check_announced {
+        200
+    } else {
+        202
+    }
 }
 
 /// Brings a push into effect, or says why not.
@@ -199,7 +234,9 @@ fn answer_to(gateway: &Gateway, key: &GroupingKey, outcome: Outcome) -> Option<A
                 // As for a body that is too large: this is nothing that a consistency check finds.
                 Answer::error(413, ShortText::of(&refusal))
             } else if gateway.options.is_check_announced {
-                let text = format_args!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}");
+                let text = format_args!(
+                    "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
+                );
                 Answer::error(400, ShortText::of(text))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
@@ -213,7 +250,11 @@ fn answer_to(gateway: &Gateway, key: &GroupingKey, outcome: Outcome) -> Option<A
 }
 
 /// Answers a delete.
-pub(super) async fn delete(gateway: &Gateway, path: &GroupPath<'_>, body: Option<Incoming>) -> Answer {
+pub(super) async fn delete(
+    gateway: &Gateway,
+    path: &GroupPath<'_>,
+    body: Option<Incoming>,
+) -> Answer {
     // A body says nothing here, but the next request stands behind it.
     if let Some(body) = body
         && let Err(error) = request_body::receive(body, gateway.body_limits()).await
@@ -274,9 +315,11 @@ impl PushError {
     fn reason(&self) -> Option<EarlyRefusal> {
         match self {
             Self::Path(_) => Some(EarlyRefusal::GroupingKey),
-            Self::Body(BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. }) => {
-                Some(EarlyRefusal::TooLarge)
-            }
+            Self::Body(
+                BodyError::TooLarge { .. }
+                | BodyError::DecodedTooLarge { .. }
+                | BodyError::RatioTooLarge { .. },
+            ) => Some(EarlyRefusal::TooLarge),
             Self::Body(BodyError::Corrupt(_)) => Some(EarlyRefusal::Encoding),
             Self::Body(BodyError::Broken(_)) => Some(EarlyRefusal::Incomplete),
             Self::Format(_) => Some(EarlyRefusal::Malformed),
@@ -299,7 +342,9 @@ impl PushError {
 pub(super) fn body_error(error: &BodyError) -> Answer {
     match error {
         BodyError::TooLarge { .. } => Answer::error(413, error.to_string()).unread(),
-        BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. } => Answer::error(413, error.to_string()),
+        BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. } => {
+            Answer::error(413, error.to_string())
+        }
         BodyError::Corrupt(_) => Answer::error(400, error.to_string()),
         BodyError::Broken(_) => Answer::error(400, error.to_string()).unread(),
     }
@@ -340,9 +385,15 @@ impl BodyFormat {
     }
 
     /// As these headers say, the first ones of their names.
-    pub fn new(content_type: Option<&[u8]>, content_encoding: Option<&[u8]>, gateway: &Gateway) -> Self {
+    pub fn new(
+        content_type: Option<&[u8]>,
+        content_encoding: Option<&[u8]>,
+        gateway: &Gateway,
+    ) -> Self {
         let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
-        let content_type = content_type.filter(|value| value.iter().all(is_visible)).unwrap_or_default();
+        let content_type = content_type
+            .filter(|value| value.iter().all(is_visible))
+            .unwrap_or_default();
         let content_type = std::str::from_utf8(content_type).expect("visible characters are ASCII");
         let media = content_type.split(';').next().unwrap_or_default().trim();
         Self {
@@ -358,13 +409,22 @@ impl BodyFormat {
     /// Whether a body of so many bytes is to be parsed on a thread for such.
     pub fn is_large(&self, body_bytes: usize) -> bool {
         // What is compressed says little about how long it takes.
-        let expected_bytes = if self.encoding == Encoding::Identity { body_bytes } else { body_bytes.saturating_mul(8) };
+        let expected_bytes = if self.encoding == Encoding::Identity {
+            body_bytes
+        } else {
+            body_bytes.saturating_mul(8)
+        };
         expected_bytes >= LARGE_BODY_BYTES
     }
 
-    /// The body of a push that names no group: the reference has begun to decode it by then, too, and the connection can go on.
+    /// The body of a push that names no group: the reference has begun to decode it by then, too,
+    /// and the connection can go on.
     fn check_passed_over(&self, body: &[u8]) -> Result<(), BodyError> {
-        if self.encoding == Encoding::Gzip { request_body::check_gzip_header(body) } else { Ok(()) }
+        if self.encoding == Encoding::Gzip {
+            request_body::check_gzip_header(body)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the body may be like an earlier one of its group or job as it lies there.
@@ -373,28 +433,42 @@ impl BodyFormat {
     }
 
     fn parse(&self, body: &[u8]) -> Result<Families, PushError> {
-        let body = request_body::decode(body, self.encoding, self.body_limits).map_err(PushError::Body)?;
+        let body =
+            request_body::decode(body, self.encoding, self.body_limits).map_err(PushError::Body)?;
         if self.is_protobuf {
             return Ok(protobuf::parse_within(&body, self.limits)?);
         }
-        let parse = if body.len() <= FORM_BYTES_MAX { text::parse_with_form } else { text::parse_within };
+        let parse = if body.len() <= FORM_BYTES_MAX {
+            text::parse_with_form
+        } else {
+            text::parse_within
+        };
         parse(&body, self.names, self.limits).or_else(|error| {
             // What parses as it stands is never touched.
-            let decoded = if self.is_form { request_body::decode_form(&body) } else { None };
-            let families = decoded.and_then(|body| text::parse_within(&body, self.names, self.limits).ok());
+            let decoded = if self.is_form {
+                request_body::decode_form(&body)
+            } else {
+                None
+            };
+            let families =
+                decoded.and_then(|body| text::parse_within(&body, self.names, self.limits).ok());
             families.ok_or_else(|| error.into())
         })
     }
 }
 
-/// The labels that a path names, not yet sorted; the last one of a name counts, and that is the job's for `job`, which is not empty.
+/// The labels that a path names, not yet sorted; the last one of a name counts, and that is the
+/// job's for `job`, which is not empty.
 pub(super) struct PathLabels<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>);
 
 impl<'a> PathLabels<'a> {
     /// Reads a path; the error is the text of the answer.
     fn new(path: &'a GroupPath<'_>, names: NameScheme) -> Result<Self, String> {
         let job = if path.job_is_base64 {
-            Cow::Owned(decode_base64(&path.job).map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?)
+            Cow::Owned(
+                decode_base64(&path.job)
+                    .map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?,
+            )
         } else {
             Cow::Borrowed(&*path.job)
         };
@@ -403,20 +477,32 @@ impl<'a> PathLabels<'a> {
         let mut not_utf8 = None;
         let mut add = |name: Cow<'a, str>, value: Cow<'a, [u8]>| {
             let text = match value {
-                Cow::Borrowed(value) => std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| value.to_vec()),
-                Cow::Owned(value) => String::from_utf8(value).map(Cow::Owned).map_err(std::string::FromUtf8Error::into_bytes),
+                Cow::Borrowed(value) => std::str::from_utf8(value)
+                    .map(Cow::Borrowed)
+                    .map_err(|_| value.to_vec()),
+                Cow::Owned(value) => String::from_utf8(value)
+                    .map(Cow::Owned)
+                    .map_err(std::string::FromUtf8Error::into_bytes),
             };
             match text {
                 Ok(text) => labels.push((name, text)),
                 Err(value) => {
-                    not_utf8.get_or_insert_with(|| format!("the value of label {name:?} is not UTF-8: {}", quote(&value)));
+                    not_utf8.get_or_insert_with(|| {
+                        format!(
+                            "the value of label {name:?} is not UTF-8: {}",
+                            quote(&value)
+                        )
+                    });
                 }
             }
         };
         if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
             let n_slashes = memchr::memchr_iter(b'/', below).count();
             if n_slashes.is_multiple_of(2) {
-                return Err(format!("odd number of components in label string {}", quote(&path.labels)));
+                return Err(format!(
+                    "odd number of components in label string {}",
+                    quote(&path.labels)
+                ));
             }
             for _ in 0..n_slashes / 2 + 1 {
                 let name = take_component(&mut below);
@@ -425,10 +511,15 @@ impl<'a> PathLabels<'a> {
                     Some(name) => (name, true),
                     None => (name, false),
                 };
-                let unescaped = label_name(name, names).ok_or_else(|| format!("improper label name {}", quote(name)))?;
+                let unescaped = label_name(name, names)
+                    .ok_or_else(|| format!("improper label name {}", quote(name)))?;
                 let value = if is_base64 {
                     let invalid = |what| {
-                        format!("invalid base64 encoding for label {}={}: {what}", String::from_utf8_lossy(name), quote(value))
+                        format!(
+                            "invalid base64 encoding for label {}={}: {what}",
+                            String::from_utf8_lossy(name),
+                            quote(value)
+                        )
                     };
                     Cow::Owned(decode_base64(value).map_err(invalid)?)
                 } else {
@@ -468,8 +559,8 @@ fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
     component
 }
 
-/// The label's name. What looks reserved is refused as it is written and as it is meant: the reference only does the former, and then
-/// every push and scrape fails.
+/// The label's name. What looks reserved is refused as it is written and as it is meant: the
+/// reference only does the former, and then every push and scrape fails.
 fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
     let meant = match names {
@@ -485,14 +576,23 @@ fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let engine = GeneralPurpose::new(&base64::alphabet::URL_SAFE, config);
-    let end = encoded.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
-    let broken: Vec<u8> = encoded[..end].iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let end = encoded
+        .iter()
+        .rposition(|&byte| byte != b'=')
+        .map_or(0, |last| last + 1);
+    let broken: Vec<u8> = encoded[..end]
+        .iter()
+        .copied()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect();
     let illegal = |at: usize| format!("illegal base64 data at input byte {at}");
     engine.decode(&broken).map_err(|error| match error {
         base64::DecodeError::InvalidByte(at, _) => illegal(at),
         base64::DecodeError::InvalidLength(len) => illegal(len - 1),
         // Not with trailing bits allowed and padding taken off.
-        base64::DecodeError::InvalidLastSymbol { .. } | base64::DecodeError::InvalidPadding => illegal(broken.len()),
+        base64::DecodeError::InvalidLastSymbol { .. } | base64::DecodeError::InvalidPadding => {
+            illegal(broken.len())
+        }
     })
 }
 
@@ -501,10 +601,20 @@ mod tests {
     use super::*;
 
     fn check(job: &str, labels: &str, expected: Result<&str, &str>) {
-        let (job, job_is_base64) = job.strip_prefix("base64:").map_or((job, false), |job| (job, true));
-        let path = GroupPath { job: job.as_bytes().into(), job_is_base64, labels: labels.as_bytes().into() };
+        let (job, job_is_base64) = job
+            .strip_prefix("base64:")
+            .map_or((job, false), |job| (job, true));
+        let path = GroupPath {
+            job: job.as_bytes().into(),
+            job_is_base64,
+            labels: labels.as_bytes().into(),
+        };
         let key = grouping_key(&path, NameScheme::Legacy).map(|key| key.to_string());
-        assert_eq!(key.as_deref().map_err(String::as_str), expected, "{job} {labels}");
+        assert_eq!(
+            key.as_deref().map_err(String::as_str),
+            expected,
+            "{job} {labels}"
+        );
     }
 
     #[test]
@@ -514,39 +624,88 @@ mod tests {
         check("a", "/b/", Ok(r#"{b="",job="a"}"#));
         check("a", "/l/v/l/w", Ok(r#"{job="a",l="w"}"#));
         check("a", "/job/b", Ok(r#"{job="a"}"#));
-        check("base64:dGVzdC9qb2I", "/l@base64/YQ==/m@base64/=", Ok(r#"{job="test/job",l="a",m=""}"#));
+        check(
+            "base64:dGVzdC9qb2I",
+            "/l@base64/YQ==/m@base64/=",
+            Ok(r#"{job="test/job",l="a",m=""}"#),
+        );
         check("base64:Y\r\nQ", "", Ok(r#"{job="a"}"#));
     }
 
     #[test]
     fn what_is_no_group_is_refused_in_the_references_words() {
-        check("a", "/b", Err("odd number of components in label string \"/b\""));
-        check("a", "/b/c/", Err("odd number of components in label string \"/b/c/\""));
+        check(
+            "a",
+            "/b",
+            Err("odd number of components in label string \"/b\""),
+        );
+        check(
+            "a",
+            "/b/c/",
+            Err("odd number of components in label string \"/b/c/\""),
+        );
         check("a", "/1x/b", Err("improper label name \"1x\""));
         check("a", "/__x/b", Err("improper label name \"__x\""));
         check("a", "/@base64/YQ", Err("improper label name \"\""));
         check("base64:=", "", Err("job name is required"));
-        check("base64:YW.j", "", Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 2"));
-        check("base64:_-8+", "", Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 3"));
-        check("a", "/l@base64/!", Err("invalid base64 encoding for label l=\"!\": illegal base64 data at input byte 0"));
-        check("a", "/l@base64/_w", Err("the value of label \"l\" is not UTF-8: \"\\xff\""));
+        check(
+            "base64:YW.j",
+            "",
+            Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 2"),
+        );
+        check(
+            "base64:_-8+",
+            "",
+            Err("invalid base64 encoding in job name \"\": illegal base64 data at input byte 3"),
+        );
+        check(
+            "a",
+            "/l@base64/!",
+            Err("invalid base64 encoding for label l=\"!\": illegal base64 data at input byte 0"),
+        );
+        check(
+            "a",
+            "/l@base64/_w",
+            Err("the value of label \"l\" is not UTF-8: \"\\xff\""),
+        );
     }
 
     #[test]
     fn escaped_names_are_unescaped_if_any_name_may_come() {
-        let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: b"/U__x_2e_y/1".into() };
+        let path = GroupPath {
+            job: b"a".into(),
+            job_is_base64: false,
+            labels: b"/U__x_2e_y/1".into(),
+        };
         let key = |names| grouping_key(&path, names).unwrap().to_string();
         assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
         assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);
         for refused in ["U__", "U______x", "U___5f__5f_x", "__x", ""] {
             let labels = format!("/{refused}/v");
-            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
-            assert_eq!(grouping_key(&path, NameScheme::Utf8), Err(format!("improper label name {refused:?}")));
+            let path = GroupPath {
+                job: b"a".into(),
+                job_is_base64: false,
+                labels: labels.as_bytes().into(),
+            };
+            assert_eq!(
+                grouping_key(&path, NameScheme::Utf8),
+                Err(format!("improper label name {refused:?}"))
+            );
         }
         // One underscore is not reserved; nor is what only looks like an escape.
-        for (labels, shown) in [("/U____x/v", r#"{_x="v",job="a"}"#), ("/U__a_/v", r#"{U__a_="v",job="a"}"#)] {
-            let path = GroupPath { job: b"a".into(), job_is_base64: false, labels: labels.as_bytes().into() };
-            assert_eq!(grouping_key(&path, NameScheme::Utf8).unwrap().to_string(), shown);
+        for (labels, shown) in [
+            ("/U____x/v", r#"{_x="v",job="a"}"#),
+            ("/U__a_/v", r#"{U__a_="v",job="a"}"#),
+        ] {
+            let path = GroupPath {
+                job: b"a".into(),
+                job_is_base64: false,
+                labels: labels.as_bytes().into(),
+            };
+            assert_eq!(
+                grouping_key(&path, NameScheme::Utf8).unwrap().to_string(),
+                shown
+            );
         }
     }
 }

@@ -59,10 +59,16 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { bytes_max } => {
-                write!(f, "the body is larger than {bytes_max} bytes, which is the limit (--limit.body-bytes)")
+                write!(
+                    f,
+                    "the body is larger than {bytes_max} bytes, which is the limit (--limit.body-bytes)"
+                )
             }
             Self::DecodedTooLarge { bytes_max } => {
-                write!(f, "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)")
+                write!(
+                    f,
+                    "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)"
+                )
             }
             Self::RatioTooLarge { ratio_max } => write!(
                 f,
@@ -70,7 +76,9 @@ impl fmt::Display for BodyError {
             ),
             Self::Corrupt(what) => f.write_str(what),
             Self::Broken(error) => match std::error::Error::source(error) {
-                Some(cause) if cause.to_string().contains("chunk size") => f.write_str("invalid byte in chunk length"),
+                Some(cause) if cause.to_string().contains("chunk size") => {
+                    f.write_str("invalid byte in chunk length")
+                }
                 _ => write!(f, "the body could not be received: {error}"),
             },
         }
@@ -86,7 +94,8 @@ pub(super) struct Received {
     len: usize,
 }
 
-/// What is smaller is copied: else a client that sends byte by byte would have many bytes kept for each.
+/// What is smaller is copied: else a client that sends byte by byte would have many bytes kept for
+/// each.
 const PIECE_BYTES_MIN: usize = 16 << 10;
 
 impl Received {
@@ -114,13 +123,16 @@ impl Received {
             return self.pieces.pop().unwrap_or_default();
         }
         let mut whole = BytesMut::with_capacity(self.len);
-        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        self.pieces
+            .iter()
+            .for_each(|piece| whole.extend_from_slice(piece));
         whole.extend_from_slice(&self.last);
         whole.freeze()
     }
 }
 
-/// After so many bytes of a body others have their turn: it takes some tens of microseconds to copy them.
+/// After so many bytes of a body others have their turn: it takes some tens of microseconds to copy
+/// them.
 const TURN_BYTES: usize = 256 << 10;
 
 /// Receives a body whole.
@@ -133,7 +145,9 @@ pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Receiv
     let (mut received, mut n_bytes_of_turn) = (Received::default(), 0);
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.
-        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
+            continue;
+        };
         if (received.len() + data.len()) as u64 > bytes_max {
             return Err(BodyError::TooLarge { bytes_max });
         }
@@ -149,18 +163,33 @@ pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Receiv
 }
 
 /// Decompresses a body.
-pub(super) fn decode(body: &[u8], encoding: Encoding, limits: Limits) -> Result<Cow<'_, [u8]>, BodyError> {
-    let decoded = match encoding {
-        Encoding::Identity => return Ok(Cow::Borrowed(body)),
-        Encoding::Gzip => {
-            check_gzip_header(body)?;
-            read_all(flate2::bufread::MultiGzDecoder::new(body), body, limits, gzip_error)
-        }
-        Encoding::Snappy => read_all(snap::read::FrameDecoder::new(body), body, limits, |error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
-            _ => "snappy: corrupt input",
-        }),
-    };
+pub(super) fn decode(
+    body: &[u8],
+    encoding: Encoding,
+    limits: Limits,
+) -> Result<Cow<'_, [u8]>, BodyError> {
+    let decoded =
+        match encoding {
+            Encoding::Identity => return Ok(Cow::Borrowed(body)),
+            Encoding::Gzip => {
+                check_gzip_header(body)?;
+                read_all(
+                    flate2::bufread::MultiGzDecoder::new(body),
+                    body,
+                    limits,
+                    gzip_error,
+                )
+            }
+            Encoding::Snappy => read_all(
+                snap::read::FrameDecoder::new(body),
+                body,
+                limits,
+                |error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+                    _ => "snappy: corrupt input",
+                },
+            ),
+        };
     decoded.map(Cow::Owned)
 }
 
@@ -177,8 +206,12 @@ pub(super) fn check_gzip_header(body: &[u8]) -> Result<(), BodyError> {
 fn gzip_error(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
-        std::io::ErrorKind::InvalidInput if error.to_string().contains("header") => "gzip: invalid header",
-        std::io::ErrorKind::InvalidInput if error.to_string().contains("checksum") => "gzip: invalid checksum",
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("header") => {
+            "gzip: invalid header"
+        }
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("checksum") => {
+            "gzip: invalid checksum"
+        }
         _ => "flate: corrupt input",
     }
 }
@@ -192,27 +225,39 @@ fn read_all(
     limits: Limits,
     corrupt: impl Fn(&std::io::Error) -> &'static str,
 ) -> Result<Vec<u8>, BodyError> {
-    let by_ratio = (body.len() as u64).saturating_mul(limits.decoded_ratio_max).max(RATIO_FREE_BYTES);
+    let by_ratio = (body.len() as u64)
+        .saturating_mul(limits.decoded_ratio_max)
+        .max(RATIO_FREE_BYTES);
     let bytes_max = limits.decoded_bytes_max.min(by_ratio);
     let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
     // One more than may be, to see that there is more.
     let taken = bytes_max.saturating_add(1);
-    decoder.take(taken).read_to_end(&mut decoded).map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
+    decoder
+        .take(taken)
+        .read_to_end(&mut decoded)
+        .map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
     match decoded.len() as u64 > bytes_max {
         false => Ok(decoded),
-        true if bytes_max == limits.decoded_bytes_max => Err(BodyError::DecodedTooLarge { bytes_max }),
-        true => Err(BodyError::RatioTooLarge { ratio_max: limits.decoded_ratio_max }),
+        true if bytes_max == limits.decoded_bytes_max => {
+            Err(BodyError::DecodedTooLarge { bytes_max })
+        }
+        true => Err(BodyError::RatioTooLarge {
+            ratio_max: limits.decoded_ratio_max,
+        }),
     }
 }
 
-/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a space, then `%XX`; given its final
-/// newline. None if that is not what it looks like.
+/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a
+/// space, then `%XX`; given its final newline. None if that is not what it looks like.
 pub(super) fn decode_form(body: &[u8]) -> Option<Vec<u8>> {
     let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
     if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
         return None;
     }
-    let spaced: Vec<u8> = body.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    let spaced: Vec<u8> = body
+        .iter()
+        .map(|&byte| if byte == b'+' { b' ' } else { byte })
+        .collect();
     let mut decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
     if decoded.last() != Some(&b'\n') {
         decoded.push(b'\n');
@@ -225,7 +270,11 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, decoded_bytes_max: 1 << 21, decoded_ratio_max: 200 };
+    const LIMITS: Limits = Limits {
+        body_bytes_max: 1 << 20,
+        decoded_bytes_max: 1 << 21,
+        decoded_ratio_max: 200,
+    };
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -241,8 +290,13 @@ mod tests {
     fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
         let body = gzip(b"x 1\n");
         assert_eq!(decoded(&body, Encoding::Gzip), Ok(b"x 1\n"[..].into()));
-        assert_eq!(decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip), Ok(b"x 1\nx 1\n"[..].into()));
-        let check = |body: &[u8], text: &str| assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()));
+        assert_eq!(
+            decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip),
+            Ok(b"x 1\nx 1\n"[..].into())
+        );
+        let check = |body: &[u8], text: &str| {
+            assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()))
+        };
         check(b"", "EOF");
         check(b"x 1\n", "unexpected EOF");
         check(b"# TYPE x gauge\n", "gzip: invalid header");
@@ -270,7 +324,14 @@ mod tests {
             assert_eq!(received.into_bytes(), whole, "{lens:?}");
         };
         let large = PIECE_BYTES_MIN;
-        for lens in [&[][..], &[5], &[large], &[1, 2, 3], &[1, large, 2, 3, large, large + 1, 4], &[large, 1, 1]] {
+        for lens in [
+            &[][..],
+            &[5],
+            &[large],
+            &[1, 2, 3],
+            &[1, large, 2, 3, large, large + 1, 4],
+            &[large, 1, 1],
+        ] {
             check(lens);
         }
         check(&[1; 1000]);
@@ -290,23 +351,56 @@ mod tests {
     fn a_bomb_is_defused() {
         let check = |len: usize, limits: Limits, flag: Option<&str>| {
             let body = gzip(&vec![b'x'; len]);
-            let error = decode(&body, Encoding::Gzip, limits).err().map(|error| error.to_string());
-            let is_named = |flag: &str| error.as_ref().is_some_and(|error| error.ends_with(&format!("({flag})")));
+            let error = decode(&body, Encoding::Gzip, limits)
+                .err()
+                .map(|error| error.to_string());
+            let is_named = |flag: &str| {
+                error
+                    .as_ref()
+                    .is_some_and(|error| error.ends_with(&format!("({flag})")))
+            };
             assert!(flag.map_or(error.is_none(), is_named), "{error:?}");
         };
         // A run of one letter shrinks to a thousandth.
         check(1 << 20, LIMITS, None);
         check((1 << 20) + 1, LIMITS, Some("--limit.decoded-ratio"));
         check(3 << 20, LIMITS, Some("--limit.decoded-ratio"));
-        check(3 << 20, Limits { decoded_ratio_max: 2000, ..LIMITS }, Some("--limit.decoded-body-bytes"));
-        check(2 << 20, Limits { decoded_ratio_max: 2000, ..LIMITS }, None);
-        check(1 << 20, Limits { decoded_bytes_max: 1000, ..LIMITS }, Some("--limit.decoded-body-bytes"));
+        check(
+            3 << 20,
+            Limits {
+                decoded_ratio_max: 2000,
+                ..LIMITS
+            },
+            Some("--limit.decoded-body-bytes"),
+        );
+        check(
+            2 << 20,
+            Limits {
+                decoded_ratio_max: 2000,
+                ..LIMITS
+            },
+            None,
+        );
+        check(
+            1 << 20,
+            Limits {
+                decoded_bytes_max: 1000,
+                ..LIMITS
+            },
+            Some("--limit.decoded-body-bytes"),
+        );
     }
 
     #[test]
     fn a_form_is_decoded_if_it_looks_like_one() {
-        assert_eq!(decode_form(b"nightly_success+1").as_deref(), Some(&b"nightly_success 1\n"[..]));
-        assert_eq!(decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(), Some(&b"x{a=\"b\"} 1\n"[..]));
+        assert_eq!(
+            decode_form(b"nightly_success+1").as_deref(),
+            Some(&b"nightly_success 1\n"[..])
+        );
+        assert_eq!(
+            decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
+            Some(&b"x{a=\"b\"} 1\n"[..])
+        );
         assert_eq!(decode_form(b"x=1"), None);
         assert_eq!(decode_form(b""), None);
     }

@@ -1,11 +1,12 @@
 //! Paths to routes, with the reference's redirects and no others.
 //!
-//! Two layers, as there: first a path with `//`, `.` or `..` in it is redirected (301) to the clean one; then the routes are looked
-//! up. A path that only differs by a slash at its end or by the case of its letters is redirected (301 for GET, 307 else). Some
-//! clients take a redirect for success, so a push that the reference stores as it was sent is never redirected here.
+//! Two layers, as there: first a path with `//`, `.` or `..` in it is redirected (301) to the clean
+//! one; then the routes are looked up. A path that only differs by a slash at its end or by the
+//! case of its letters is redirected (301 for GET, 307 else). Some clients take a redirect for
+//! success, so a push that the reference stores as it was sent is never redirected here.
 //!
-//! Paths are percent-decoded once, before anything else, so an encoded slash separates components; but for the groups of a job
-//! (`/api/v1/metrics/{job}`), which the reference does not have.
+//! Paths are percent-decoded once, before anything else, so an encoded slash separates components;
+//! but for the groups of a job (`/api/v1/metrics/{job}`), which the reference does not have.
 
 use crate::telemetry::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -81,12 +82,19 @@ impl Routes {
     pub fn new(prefix: &str, telemetry_path: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));
-        Self { prefix, telemetry, has_admin: false }
+        Self {
+            prefix,
+            telemetry,
+            has_admin: false,
+        }
     }
 
     /// The same with `/api/v1/admin/…`, which is not there otherwise, for no method.
     pub fn with_admin(self) -> Self {
-        Self { has_admin: true, ..self }
+        Self {
+            has_admin: true,
+            ..self
+        }
     }
 
     /// The path of the status page.
@@ -102,17 +110,27 @@ impl Routes {
     /// Whether the path that is scraped is that of another page.
     pub fn is_telemetry_taken(&self) -> bool {
         let path = self.telemetry.as_bytes();
-        let is_page = self.fixed().iter().any(|(known, route, _)| *route != Route::Scrape && known.as_bytes() == path);
-        let is_api = self.is_api(&self.telemetry) || self.telemetry == format!("{}/api/v1", self.prefix);
+        let is_page = self
+            .fixed()
+            .iter()
+            .any(|(known, route, _)| *route != Route::Scrape && known.as_bytes() == path);
+        let is_api =
+            self.is_api(&self.telemetry) || self.telemetry == format!("{}/api/v1", self.prefix);
         is_page || is_api || self.is_static(path, false)
     }
 
     /// Whether a path is below that of the API.
     pub(super) fn is_api(&self, path: &str) -> bool {
-        path.strip_prefix(&self.prefix).is_some_and(|below| below.starts_with("/api/v1/"))
+        path.strip_prefix(&self.prefix)
+            .is_some_and(|below| below.starts_with("/api/v1/"))
     }
 
-    pub(super) fn find<'a>(&self, method: &str, path: &'a str, query: Option<&str>) -> Result<Route<'a>, NoRoute> {
+    pub(super) fn find<'a>(
+        &self,
+        method: &str,
+        path: &'a str,
+        query: Option<&str>,
+    ) -> Result<Route<'a>, NoRoute> {
         if path == "*" && method != "OPTIONS" {
             return Err(NoRoute::BadRequest);
         }
@@ -178,32 +196,57 @@ impl Routes {
             && let Some(at) = self.group_at(path, false)
         {
             let group = at.group(path);
-            return Some(if method == Method::Delete { Route::Delete(group) } else { Route::Push(group) });
+            return Some(if method == Method::Delete {
+                Route::Delete(group)
+            } else {
+                Route::Push(group)
+            });
         }
         if self.is_static(path, false) && method == Method::Get {
             return Some(Route::Static);
         }
-        let (_, route, methods) = self.fixed().into_iter().find(|(known, ..)| *known.as_bytes() == **path)?;
+        let (_, route, methods) = self
+            .fixed()
+            .into_iter()
+            .find(|(known, ..)| *known.as_bytes() == **path)?;
         allows(methods, method).then_some(route)
     }
 
     /// Finds a group's path; `any_case`: of the fixed part.
     fn group_at(&self, path: &[u8], any_case: bool) -> Option<GroupAt> {
-        [("/metrics/job/", false), ("/metrics/job@base64/", true)].into_iter().find_map(|(fixed, is_base64)| {
-            let job = self.prefix.len() + fixed.len();
-            let (head, rest) = path.split_at_checked(job)?;
-            let (prefix, below) = head.split_at(self.prefix.len());
-            let is_same = |a: &[u8], b: &[u8]| if any_case { a.eq_ignore_ascii_case(b) } else { a == b };
-            // The job has at least one byte.
-            let is_group = is_same(prefix, self.prefix.as_bytes()) && is_same(below, fixed.as_bytes()) && !rest.is_empty();
-            is_group.then_some(GroupAt { job, fixed, is_base64 })
-        })
+        [("/metrics/job/", false), ("/metrics/job@base64/", true)]
+            .into_iter()
+            .find_map(|(fixed, is_base64)| {
+                let job = self.prefix.len() + fixed.len();
+                let (head, rest) = path.split_at_checked(job)?;
+                let (prefix, below) = head.split_at(self.prefix.len());
+                let is_same = |a: &[u8], b: &[u8]| {
+                    if any_case {
+                        a.eq_ignore_ascii_case(b)
+                    } else {
+                        a == b
+                    }
+                };
+                // The job has at least one byte.
+                let is_group = is_same(prefix, self.prefix.as_bytes())
+                    && is_same(below, fixed.as_bytes())
+                    && !rest.is_empty();
+                is_group.then_some(GroupAt {
+                    job,
+                    fixed,
+                    is_base64,
+                })
+            })
     }
 
     fn is_static(&self, path: &[u8], any_case: bool) -> bool {
         let fixed = format!("{}/static/", self.prefix);
         path.split_at_checked(fixed.len()).is_some_and(|(head, _)| {
-            if any_case { head.eq_ignore_ascii_case(fixed.as_bytes()) } else { head == fixed.as_bytes() }
+            if any_case {
+                head.eq_ignore_ascii_case(fixed.as_bytes())
+            } else {
+                head == fixed.as_bytes()
+            }
         })
     }
 
@@ -214,7 +257,9 @@ impl Routes {
         if self.is_static(path, false) {
             return Some(GET);
         }
-        self.fixed().into_iter().find_map(|(known, _, methods)| (known.as_bytes() == path).then_some(methods))
+        self.fixed()
+            .into_iter()
+            .find_map(|(known, _, methods)| (known.as_bytes() == path).then_some(methods))
     }
 
     /// The path of a route that differs from `path` by its last slash or by case.
@@ -225,11 +270,17 @@ impl Routes {
         };
         for any_case in [false, true] {
             let is_same = |known: &str, path: &[u8]| {
-                if any_case { known.as_bytes().eq_ignore_ascii_case(path) } else { known.as_bytes() == path }
+                if any_case {
+                    known.as_bytes().eq_ignore_ascii_case(path)
+                } else {
+                    known.as_bytes() == path
+                }
             };
             if method != Method::Get {
                 if any_case && let Some(at) = self.group_at(path, true) {
-                    return Some([self.prefix.as_bytes(), at.fixed.as_bytes(), &path[at.job..]].concat());
+                    return Some(
+                        [self.prefix.as_bytes(), at.fixed.as_bytes(), &path[at.job..]].concat(),
+                    );
                 }
                 // A path without a job is sent where there is nothing either, as by the reference.
                 if !any_case && is_same(&format!("{}/metrics/job/", self.prefix), path) {
@@ -239,7 +290,10 @@ impl Routes {
             if method == Method::Get && self.is_static(&toggled, any_case) {
                 return Some(format!("{}/static/", self.prefix).into_bytes());
             }
-            let fixed = self.fixed().into_iter().filter(|(.., methods)| allows(methods, method));
+            let fixed = self
+                .fixed()
+                .into_iter()
+                .filter(|(.., methods)| allows(methods, method));
             for (known, ..) in fixed {
                 if (any_case && is_same(&known, path)) || is_same(&known, &toggled) {
                     return Some(known.into_bytes());
@@ -249,9 +303,12 @@ impl Routes {
         None
     }
 
-    /// The groups of a job: there a component may have an encoded slash in it. None if the path asks for something else.
+    /// The groups of a job: there a component may have an encoded slash in it. None if the path
+    /// asks for something else.
     fn find_groups<'a>(&self, method: &str, path: &str) -> Option<Result<Route<'a>, NoRoute>> {
-        let below = path.strip_prefix(&self.prefix)?.strip_prefix("/api/v1/metrics/")?;
+        let below = path
+            .strip_prefix(&self.prefix)?
+            .strip_prefix("/api/v1/metrics/")?;
         if method == "OPTIONS" || below.is_empty() || *clean(path.as_bytes()) != *path.as_bytes() {
             return None;
         }
@@ -269,7 +326,12 @@ impl Routes {
             // No label has a value that is not UTF-8.
             String::from_utf8(decoded.into_owned()).map_err(|_| NoRoute::NotFound)
         };
-        let found = text(job).and_then(|job| Ok(ApiRoute::Metrics(Some(job), instance.map(text).transpose()?)));
+        let found = text(job).and_then(|job| {
+            Ok(ApiRoute::Metrics(
+                Some(job),
+                instance.map(text).transpose()?,
+            ))
+        });
         Some(found.map(Route::Api))
     }
 
@@ -289,7 +351,11 @@ impl Routes {
             }
             _ => return Err(NoRoute::NotFound),
         };
-        if methods.split(", ").any(|known| known == method) { Ok(route) } else { Err(NoRoute::MethodNotAllowed(methods)) }
+        if methods.split(", ").any(|known| known == method) {
+            Ok(route)
+        } else {
+            Err(NoRoute::MethodNotAllowed(methods))
+        }
     }
 }
 
@@ -302,12 +368,23 @@ struct GroupAt {
 
 impl GroupAt {
     fn group<'a>(&self, path: &Cow<'a, [u8]>) -> GroupPath<'a> {
-        let job_end = memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
+        let job_end =
+            memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
         let (job, labels) = match path {
-            Cow::Borrowed(path) => (Cow::Borrowed(&path[self.job..job_end]), Cow::Borrowed(&path[job_end..])),
-            Cow::Owned(path) => (Cow::Owned(path[self.job..job_end].to_vec()), Cow::Owned(path[job_end..].to_vec())),
+            Cow::Borrowed(path) => (
+                Cow::Borrowed(&path[self.job..job_end]),
+                Cow::Borrowed(&path[job_end..]),
+            ),
+            Cow::Owned(path) => (
+                Cow::Owned(path[self.job..job_end].to_vec()),
+                Cow::Owned(path[job_end..].to_vec()),
+            ),
         };
-        GroupPath { job, job_is_base64: self.is_base64, labels }
+        GroupPath {
+            job,
+            job_is_base64: self.is_base64,
+            labels,
+        }
     }
 }
 
@@ -343,13 +420,18 @@ fn redirect(permanent: bool, path: &[u8], query: Option<&str>) -> NoRoute {
         location.push('?');
         location.push_str(query);
     }
-    NoRoute::Redirect { permanent, location }
+    NoRoute::Redirect {
+        permanent,
+        location,
+    }
 }
 
 /// Undoes percent encoding; none if it is not complete.
 fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
     let bytes = path.as_bytes();
-    let Some(first) = memchr::memchr(b'%', bytes) else { return Some(Cow::Borrowed(bytes)) };
+    let Some(first) = memchr::memchr(b'%', bytes) else {
+        return Some(Cow::Borrowed(bytes));
+    };
     let mut decoded = bytes[..first].to_vec();
     let mut rest = &bytes[first..];
     while let Some((&byte, after)) = rest.split_first() {
@@ -360,7 +442,10 @@ fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
         }
         let (digits, after) = rest.split_at_checked(2)?;
         let digit = |byte: u8| char::from(byte).to_digit(16);
-        decoded.push(u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).expect("two digits are a byte"));
+        decoded.push(
+            u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?)
+                .expect("two digits are a byte"),
+        );
         rest = after;
     }
     Some(Cow::Owned(decoded))
@@ -369,7 +454,9 @@ fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
 /// The path without `//`, `.` and `..`; a slash at its end stays.
 fn clean(path: &[u8]) -> Cow<'_, [u8]> {
     // What is odd begins with a slash and one of these.
-    if path.starts_with(b"/") && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.'))) {
+    if path.starts_with(b"/")
+        && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.')))
+    {
         return Cow::Borrowed(path);
     }
     let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
@@ -379,7 +466,9 @@ fn clean(path: &[u8]) -> Cow<'_, [u8]> {
     };
     let ends_with_slash = below.is_empty() || below.ends_with(b"/");
     let inner = below.strip_suffix(b"/").unwrap_or(below);
-    if inner.is_empty() && below.len() <= 1 && path.len() <= 1 || !inner.split(|&b| b == b'/').any(is_odd) {
+    if inner.is_empty() && below.len() <= 1 && path.len() <= 1
+        || !inner.split(|&b| b == b'/').any(is_odd)
+    {
         return Cow::Borrowed(path);
     }
     let mut kept: Vec<&[u8]> = Vec::new();
@@ -412,21 +501,41 @@ mod tests {
     }
 
     fn group<'a>(job: &'a str, labels: &'a str) -> GroupPath<'a> {
-        GroupPath { job: job.as_bytes().into(), job_is_base64: false, labels: labels.as_bytes().into() }
+        GroupPath {
+            job: job.as_bytes().into(),
+            job_is_base64: false,
+            labels: labels.as_bytes().into(),
+        }
     }
 
     fn to(permanent: bool, location: &str) -> Result<Route<'static>, NoRoute> {
-        Err(NoRoute::Redirect { permanent, location: location.to_owned() })
+        Err(NoRoute::Redirect {
+            permanent,
+            location: location.to_owned(),
+        })
     }
 
     #[test]
     fn groups_are_found_by_their_decoded_path() {
-        assert_eq!(find("PUT", "/metrics/job/a"), Ok(Route::Push(group("a", ""))));
-        assert_eq!(find("POST", "/metrics/job/a/"), Ok(Route::Push(group("a", "/"))));
-        assert_eq!(find("DELETE", "/metrics/job/a%2Fb/c+d%20e"), Ok(Route::Delete(group("a", "/b/c+d e"))));
+        assert_eq!(
+            find("PUT", "/metrics/job/a"),
+            Ok(Route::Push(group("a", "")))
+        );
+        assert_eq!(
+            find("POST", "/metrics/job/a/"),
+            Ok(Route::Push(group("a", "/")))
+        );
+        assert_eq!(
+            find("DELETE", "/metrics/job/a%2Fb/c+d%20e"),
+            Ok(Route::Delete(group("a", "/b/c+d e")))
+        );
         assert_eq!(
             find("PUT", "/metrics/job@base64/YQ/l/v"),
-            Ok(Route::Push(GroupPath { job: b"YQ".into(), job_is_base64: true, labels: b"/l/v".into() }))
+            Ok(Route::Push(GroupPath {
+                job: b"YQ".into(),
+                job_is_base64: true,
+                labels: b"/l/v".into()
+            }))
         );
         for bad in ["/metrics/job/a%2", "/metrics/job/a%zz"] {
             assert_eq!(find("PUT", bad), Err(NoRoute::BadRequest));
@@ -440,15 +549,42 @@ mod tests {
         assert_eq!(find("PUT", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
         assert_eq!(find("GET", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
         let with_admin = Routes::new("", "/metrics").with_admin();
-        assert_eq!(with_admin.find("PUT", "/api/v1/admin/wipe", None), Ok(Route::Api(ApiRoute::Wipe)));
-        assert_eq!(with_admin.find("GET", "/api/v1/admin/wipe", None), Err(NoRoute::MethodNotAllowed(PUT)));
+        assert_eq!(
+            with_admin.find("PUT", "/api/v1/admin/wipe", None),
+            Ok(Route::Api(ApiRoute::Wipe))
+        );
+        assert_eq!(
+            with_admin.find("GET", "/api/v1/admin/wipe", None),
+            Err(NoRoute::MethodNotAllowed(PUT))
+        );
         assert_eq!(find("PUT", "/metrics"), Err(NoRoute::MethodNotAllowed(GET)));
-        assert_eq!(find("PATCH", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
-        assert_eq!(find("GET", "/metrics/job/a"), Err(NoRoute::MethodNotAllowed(GROUP)));
-        assert_eq!(find("OPTIONS", "/metrics/job/a"), Err(NoRoute::Allow(GROUP)));
-        assert_eq!(find("HEAD", "/-/quit"), Err(NoRoute::MethodNotAllowed(QUIT)));
-        assert_eq!(find("DELETE", "/api/v1/status"), Err(NoRoute::MethodNotAllowed(GET)));
-        for missing in ["/metrics/jobs/a", "/metrics/job", "/metrics/job@base64", "/api/v1/nope", "/nope"] {
+        assert_eq!(
+            find("PATCH", "/metrics/job/a"),
+            Err(NoRoute::MethodNotAllowed(GROUP))
+        );
+        assert_eq!(
+            find("GET", "/metrics/job/a"),
+            Err(NoRoute::MethodNotAllowed(GROUP))
+        );
+        assert_eq!(
+            find("OPTIONS", "/metrics/job/a"),
+            Err(NoRoute::Allow(GROUP))
+        );
+        assert_eq!(
+            find("HEAD", "/-/quit"),
+            Err(NoRoute::MethodNotAllowed(QUIT))
+        );
+        assert_eq!(
+            find("DELETE", "/api/v1/status"),
+            Err(NoRoute::MethodNotAllowed(GET))
+        );
+        for missing in [
+            "/metrics/jobs/a",
+            "/metrics/job",
+            "/metrics/job@base64",
+            "/api/v1/nope",
+            "/nope",
+        ] {
             assert_eq!(find("PUT", missing), Err(NoRoute::NotFound), "{missing}");
         }
     }
@@ -456,7 +592,10 @@ mod tests {
     #[test]
     fn groups_of_a_job_are_found_by_components_that_are_decoded_one_by_one() {
         let groups = |job: &str, instance: Option<&str>| {
-            Ok(Route::Api(ApiRoute::Metrics(Some(job.to_owned()), instance.map(str::to_owned))))
+            Ok(Route::Api(ApiRoute::Metrics(
+                Some(job.to_owned()),
+                instance.map(str::to_owned),
+            )))
         };
         for (path, expected) in [
             ("/api/v1/metrics/j", groups("j", None)),
@@ -476,8 +615,14 @@ mod tests {
         for method in ["POST", "PUT", "DELETE", "HEAD"] {
             assert_eq!(find(method, "/api/v1/metrics/j"), Err(NoRoute::NotFound));
         }
-        assert_eq!(find("OPTIONS", "/api/v1/metrics/j"), Ok(Route::Api(ApiRoute::Options)));
-        assert_eq!(Routes::new("/pg", "/metrics").find("GET", "/pg/api/v1/metrics/j", None), groups("j", None));
+        assert_eq!(
+            find("OPTIONS", "/api/v1/metrics/j"),
+            Ok(Route::Api(ApiRoute::Options))
+        );
+        assert_eq!(
+            Routes::new("/pg", "/metrics").find("GET", "/pg/api/v1/metrics/j", None),
+            groups("j", None)
+        );
     }
 
     #[test]
@@ -495,8 +640,14 @@ mod tests {
         ] {
             assert_eq!(find("PUT", path), to(true, clean), "{path}");
         }
-        assert_eq!(Routes::new("", "/metrics").find("PUT", "/metrics//job/a", Some("x=1")), to(true, "/metrics/job/a?x=1"));
-        assert_eq!(find("PUT", "/metrics/job/..."), Ok(Route::Push(group("...", ""))));
+        assert_eq!(
+            Routes::new("", "/metrics").find("PUT", "/metrics//job/a", Some("x=1")),
+            to(true, "/metrics/job/a?x=1")
+        );
+        assert_eq!(
+            find("PUT", "/metrics/job/..."),
+            Ok(Route::Push(group("...", "")))
+        );
     }
 
     #[test]
@@ -505,7 +656,10 @@ mod tests {
         assert_eq!(find("PUT", "/Metrics/job/a"), to(false, "/metrics/job/a"));
         assert_eq!(
             find("DELETE", "/metrics/JOB/aB/C"),
-            Err(NoRoute::Redirect { permanent: false, location: "/metrics/job/aB/C".into() })
+            Err(NoRoute::Redirect {
+                permanent: false,
+                location: "/metrics/job/aB/C".into()
+            })
         );
         assert_eq!(find("GET", "/metrics/"), to(true, "/metrics"));
         assert_eq!(find("GET", "/METRICS"), to(true, "/metrics"));
@@ -517,9 +671,15 @@ mod tests {
     fn everything_moves_below_a_prefix() {
         let routes = Routes::new("/pg/", "/metrics");
         let find = |method: &str, path: &'static str| routes.find(method, path, None);
-        assert_eq!(find("PUT", "/pg/metrics/job/a"), Ok(Route::Push(group("a", ""))));
+        assert_eq!(
+            find("PUT", "/pg/metrics/job/a"),
+            Ok(Route::Push(group("a", "")))
+        );
         assert_eq!(find("GET", "/pg/metrics"), Ok(Route::Scrape));
-        assert_eq!(find("GET", "/pg/api/v1/status"), Ok(Route::Api(ApiRoute::Status)));
+        assert_eq!(
+            find("GET", "/pg/api/v1/status"),
+            Ok(Route::Api(ApiRoute::Status))
+        );
         assert_eq!(find("GET", "/pg"), to(true, "/pg/"));
         assert_eq!(find("GET", "/PG/metrics"), to(true, "/pg/metrics"));
         for path in ["/", "/metrics", "/metrics/job/a", "/api/v1/status"] {
@@ -528,20 +688,49 @@ mod tests {
         let moved = Routes::new("", "/foo/");
         assert_eq!(moved.find("GET", "/foo", None), Ok(Route::Scrape));
         assert_eq!(moved.find("GET", "/metrics", None), Err(NoRoute::NotFound));
-        assert_eq!(moved.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+        assert_eq!(
+            moved.find("PUT", "/metrics/job/a", None),
+            Ok(Route::Push(group("a", "")))
+        );
         let below_groups = Routes::new("", "/metrics/job/a");
-        assert_eq!(below_groups.find("GET", "/metrics/job/a", None), Ok(Route::Scrape));
-        assert_eq!(below_groups.find("PUT", "/metrics/job/a", None), Ok(Route::Push(group("a", ""))));
+        assert_eq!(
+            below_groups.find("GET", "/metrics/job/a", None),
+            Ok(Route::Scrape)
+        );
+        assert_eq!(
+            below_groups.find("PUT", "/metrics/job/a", None),
+            Ok(Route::Push(group("a", "")))
+        );
     }
 
     #[test]
     fn what_is_scraped_cannot_be_where_something_else_is() {
-        let taken =
-            ["/", "//", "/status", "/-/healthy", "/-/healthy/", "/-/ready", "/-/quit", "/api/v1", "/api/v1/x", "/static/x"];
-        for (paths, expected) in [(&taken[..], true), (&["/metrics", "/metrics/job/a", "/a", "/static", "/-/", "/api"], false)] {
+        let taken = [
+            "/",
+            "//",
+            "/status",
+            "/-/healthy",
+            "/-/healthy/",
+            "/-/ready",
+            "/-/quit",
+            "/api/v1",
+            "/api/v1/x",
+            "/static/x",
+        ];
+        for (paths, expected) in [
+            (&taken[..], true),
+            (
+                &["/metrics", "/metrics/job/a", "/a", "/static", "/-/", "/api"],
+                false,
+            ),
+        ] {
             for path in paths {
                 for prefix in ["", "/pg"] {
-                    assert_eq!(Routes::new(prefix, path).is_telemetry_taken(), expected, "{prefix}{path}");
+                    assert_eq!(
+                        Routes::new(prefix, path).is_telemetry_taken(),
+                        expected,
+                        "{prefix}{path}"
+                    );
                 }
             }
         }

@@ -15,10 +15,13 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
     let (wanted, escaping) = negotiation::format(header_text(headers, &header::ACCEPT));
     let gzip = negotiation::wants_gzip(header_text(headers, &header::ACCEPT_ENCODING));
-    let content_type = HeaderValue::try_from(wanted.content_type(escaping)).expect("a content type is ASCII");
+    let content_type =
+        HeaderValue::try_from(wanted.content_type(escaping)).expect("a content type is ASCII");
     let body = match wanted {
         Wanted::Text => Body::document(document(gateway, Format::Text(escaping), gzip).await),
-        Wanted::Delimited => Body::document(document(gateway, Format::Protobuf(escaping), gzip).await),
+        Wanted::Delimited => {
+            Body::document(document(gateway, Format::Protobuf(escaping), gzip).await)
+        }
         Wanted::ProtoText | Wanted::CompactText => {
             let text = as_text(gateway, escaping, wanted == Wanted::CompactText).await;
             // For people who look: nobody scrapes it, so it is neither kept nor compressed.
@@ -26,7 +29,11 @@ pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
         }
     };
     let answer = Answer::of(200, content_type, body);
-    if gzip { answer.with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip")) } else { answer }
+    if gzip {
+        answer.with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+    } else {
+        answer
+    }
 }
 
 async fn document(gateway: &Gateway, format: Format, gzip: bool) -> Document {
@@ -43,5 +50,8 @@ async fn as_text(gateway: &Gateway, escaping: Escaping, is_compact: bool) -> Str
 
 /// The first header of this name.
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }

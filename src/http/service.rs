@@ -19,7 +19,11 @@ use std::time::Instant;
 pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {
     let is_draining = gateway.is_draining();
     let (parts, body) = request.into_parts();
-    let found = gateway.options.routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
+    let found =
+        gateway
+            .options
+            .routes
+            .find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
     if let Some(refused) = check_host(&parts) {
         return refused.into_response();
     }
@@ -27,10 +31,14 @@ pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Res
     let is_api = gateway.options.routes.is_api(parts.uri.path());
     let checked = match &found {
         _ if is_api => Ok(Some(body)),
-        // They do it themselves, and with the whole body; the reference redirects to clean paths before it looks.
-        Ok(Route::Push(_)) | Err(NoRoute::Redirect { permanent: true, .. }) => Ok(Some(body)),
-        // On the heap, here and below: what such requests need is more than a push does, and every idle connection would keep room
-        // for it.
+        // They do it themselves, and with the whole body; the reference redirects to clean paths
+        // before it looks.
+        Ok(Route::Push(_))
+        | Err(NoRoute::Redirect {
+            permanent: true, ..
+        }) => Ok(Some(body)),
+        // On the heap, here and below: what such requests need is more than a push does, and every
+        // idle connection would keep room for it.
         _ => Box::pin(check_encoding(gateway, &parts, body)).await,
     };
     let mut answer = match (checked, found) {
@@ -52,7 +60,9 @@ fn check_host(parts: &Parts) -> Option<Answer> {
     let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).unread());
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (None, _) if parts.version >= hyper::Version::HTTP_11 => refused("missing required Host header"),
+        (None, _) if parts.version >= hyper::Version::HTTP_11 => {
+            refused("missing required Host header")
+        }
         (Some(_), Some(_)) => refused("too many Host headers"),
         (Some(host), None) if !is_host(host.as_bytes()) => refused("malformed Host header"),
         (Some(_) | None, _) => None,
@@ -81,9 +91,17 @@ pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
     is_one
 }
 
-/// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns the body if it is still to be read.
-async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Result<Option<Incoming>, Answer> {
-    let encoding = parts.headers.get(header::CONTENT_ENCODING).map(|value| Encoding::of(value.as_bytes()));
+/// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns
+/// the body if it is still to be read.
+async fn check_encoding(
+    gateway: &Gateway,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Option<Incoming>, Answer> {
+    let encoding = parts
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .map(|value| Encoding::of(value.as_bytes()));
     if encoding != Some(Encoding::Gzip) {
         return Ok(Some(body));
     }
@@ -94,7 +112,12 @@ async fn check_encoding(gateway: &Gateway, parts: &Parts, body: Incoming) -> Res
     }
 }
 
-async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option<Incoming>) -> Answer {
+async fn routed(
+    gateway: &Gateway,
+    route: Route<'_>,
+    parts: &Parts,
+    body: Option<Incoming>,
+) -> Answer {
     let began = Instant::now();
     let method = match parts.method {
         hyper::Method::DELETE => Method::Delete,
@@ -105,14 +128,21 @@ async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option
     match (route, body) {
         (Route::Push(path), Some(body)) => {
             let size = request_size(parts, &body);
-            let mode = if method == Method::Put { PushMode::Replace } else { PushMode::Merge };
+            let mode = if method == Method::Put {
+                PushMode::Replace
+            } else {
+                PushMode::Merge
+            };
             let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
             count_push(gateway, method, &answer, size, began);
             answer
         }
         (Route::Delete(path), body) => {
             let answer = Box::pin(push::delete(gateway, &path, body)).await;
-            gateway.telemetry.requests.count(Handler::Delete, method, answer.status);
+            gateway
+                .telemetry
+                .requests
+                .count(Handler::Delete, method, answer.status);
             answer
         }
         (route, _) => Box::pin(unread(gateway, route, parts, method)).await,
@@ -120,10 +150,22 @@ async fn routed(gateway: &Gateway, route: Route<'_>, parts: &Parts, body: Option
 }
 
 /// Counts a push of so many bytes that `began` then; returns when it ended.
-pub(super) fn count_push(gateway: &Gateway, method: Method, answer: &Answer, size: u64, began: Instant) -> Instant {
+pub(super) fn count_push(
+    gateway: &Gateway,
+    method: Method,
+    answer: &Answer,
+    size: u64,
+    began: Instant,
+) -> Instant {
     let ended = Instant::now();
-    gateway.telemetry.requests.count(Handler::Push, method, answer.status);
-    gateway.telemetry.requests.count_push(method, size, ended - began, gateway.ms_at(ended));
+    gateway
+        .telemetry
+        .requests
+        .count(Handler::Push, method, answer.status);
+    gateway
+        .telemetry
+        .requests
+        .count_push(method, size, ended - began, gateway.ms_at(ended));
     ended
 }
 
@@ -132,7 +174,9 @@ async fn unread(gateway: &Gateway, route: Route<'_>, parts: &Parts, method: Meth
     let (handler, answer) = match route {
         Route::Scrape => return scrape::scrape(gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
-        Route::Ready if gateway.is_draining() => (Handler::Ready, Answer::error(503, "shutting down")),
+        Route::Ready if gateway.is_draining() => {
+            (Handler::Ready, Answer::error(503, "shutting down"))
+        }
         Route::Ready => (Handler::Ready, Answer::text(200, "OK")),
         Route::Quit => (Handler::Quit, admin::quit(gateway, method)),
         Route::Status => (Handler::Status, status_page(gateway)),
@@ -140,18 +184,24 @@ async fn unread(gateway: &Gateway, route: Route<'_>, parts: &Parts, method: Meth
         Route::Api(route) => {
             let (handler, answer) = match route {
                 ApiRoute::Status => (Some(Handler::ApiStatus), api_v1::status(gateway)),
-                ApiRoute::Metrics(job, instance) => {
-                    (Some(Handler::ApiMetrics), api_v1::metrics(gateway, job.as_deref(), instance.as_deref()))
-                }
+                ApiRoute::Metrics(job, instance) => (
+                    Some(Handler::ApiMetrics),
+                    api_v1::metrics(gateway, job.as_deref(), instance.as_deref()),
+                ),
                 ApiRoute::Options => (None, api_v1::options()),
                 ApiRoute::Wipe => (Some(Handler::Wipe), admin::wipe(gateway).await),
             };
-            let Some(handler) = handler else { return answer };
+            let Some(handler) = handler else {
+                return answer;
+            };
             (handler, answer)
         }
         Route::Push(_) | Route::Delete(_) => unreachable!("`routed` answers them"),
     };
-    gateway.telemetry.requests.count(handler, method, answer.status);
+    gateway
+        .telemetry
+        .requests
+        .count(handler, method, answer.status);
     answer
 }
 
@@ -164,38 +214,72 @@ fn status_page(gateway: &Gateway) -> Answer {
         version: env!("CARGO_PKG_VERSION"),
         flags: &options.flags,
     });
-    Answer::of(200, HeaderValue::from_static("text/html; charset=utf-8"), Body::bytes(page))
+    Answer::of(
+        200,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+        Body::bytes(page),
+    )
 }
 
 fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
     let allow = |answer: Answer, methods: &'static str| {
-        if methods.is_empty() { answer } else { answer.with(header::ALLOW, HeaderValue::from_static(methods)) }
+        if methods.is_empty() {
+            answer
+        } else {
+            answer.with(header::ALLOW, HeaderValue::from_static(methods))
+        }
     };
     match no_route {
         NoRoute::NotFound => Answer::error(404, "404 page not found"),
-        NoRoute::MethodNotAllowed(methods) => allow(Answer::error(405, "Method Not Allowed"), methods),
+        NoRoute::MethodNotAllowed(methods) => {
+            allow(Answer::error(405, "Method Not Allowed"), methods)
+        }
         NoRoute::Allow(methods) => allow(Answer::empty(200), methods),
         NoRoute::BadRequest => Answer::text(400, "400 Bad Request").unread(),
-        NoRoute::Redirect { permanent, location } => {
-            let (status, text) = if *permanent { (301, "Moved Permanently") } else { (307, "Temporary Redirect") };
-            let answer = if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {
-                // Percent-encoded: nothing in it means anything to HTML but the ampersand.
-                let body = format!("<a href=\"{}\">{text}</a>.\n\n", location.replace('&', "&amp;"));
-                Answer::of(status, HeaderValue::from_static("text/html; charset=utf-8"), Body::bytes(body))
+        NoRoute::Redirect {
+            permanent,
+            location,
+        } => {
+            let (status, text) = if *permanent {
+                (301, "Moved Permanently")
             } else {
-                Answer::empty(status)
+                (307, "Temporary Redirect")
             };
+            let answer =
+                if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {
+                    // Percent-encoded: nothing in it means anything to HTML but the ampersand.
+                    let body = format!(
+                        "<a href=\"{}\">{text}</a>.\n\n",
+                        location.replace('&', "&amp;")
+                    );
+                    Answer::of(
+                        status,
+                        HeaderValue::from_static("text/html; charset=utf-8"),
+                        Body::bytes(body),
+                    )
+                } else {
+                    Answer::empty(status)
+                };
             let location = HeaderValue::try_from(location).expect("a location is percent-encoded");
             answer.with(header::LOCATION, location)
         }
     }
 }
 
-/// The size of a request as the reference counts it: request line, headers and announced body, without separators.
+/// The size of a request as the reference counts it: request line, headers and announced body,
+/// without separators.
 fn request_size(parts: &Parts, body: &Incoming) -> u64 {
-    let target = parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
-    let headers = parts.headers.iter().map(|(name, value)| header_size(name.as_str(), value.as_bytes()));
-    head_size(parts.method.as_str(), target) + headers.sum::<u64>() + body.size_hint().exact().unwrap_or(0)
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or(1, |target| target.as_str().len());
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| header_size(name.as_str(), value.as_bytes()));
+    head_size(parts.method.as_str(), target)
+        + headers.sum::<u64>()
+        + body.size_hint().exact().unwrap_or(0)
 }
 
 /// The share of a request line in that size.
@@ -206,7 +290,8 @@ pub(super) fn head_size(method: &str, target_len: usize) -> u64 {
 /// The share of a header in that size.
 pub(super) fn header_size(name: &str, value: &[u8]) -> u64 {
     let name_len = match name {
-        // Go keeps these two apart from the others: the first counts without its name, the second not at all.
+        // Go keeps these two apart from the others: the first counts without its name, the second
+        // not at all.
         _ if name.eq_ignore_ascii_case("host") => 0,
         _ if name.eq_ignore_ascii_case("transfer-encoding") => return 0,
         name => name.len(),

@@ -1,8 +1,10 @@
 //! What a group is found by: `job` and the labels in the URL.
 //!
-//! Two keys are written differently and still name one group's place: `{job="x"}` and `{job="x",instance=""}`, because an absent
-//! `instance` is exposed as an empty one; `a.b` and `a_b`, because escaping makes them one name. So a key knows both: the labels as
-//! they were given (*literal*), and the *canonical* ones, escaped and without an empty `instance`, by which the store finds it.
+//! Two keys are written differently and still name one group's place: `{job="x"}` and
+//! `{job="x",instance=""}`, because an absent `instance` is exposed as an empty one; `a.b` and
+//! `a_b`, because escaping makes them one name. So a key knows both: the labels as they were given
+//! (*literal*), and the *canonical* ones, escaped and without an empty `instance`, by which the
+//! store finds it.
 
 use crate::model::{Escaping, LabelSet, escape_label_name, is_legacy_label_name};
 use std::fmt;
@@ -34,13 +36,19 @@ impl GroupingKey {
     /// # Errors
     ///
     /// [`InvalidKey::NoJob`] if `job` is missing or empty.
-    pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, InvalidKey> {
+    pub fn new<'a>(
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, InvalidKey> {
         let literal = LabelSet::new(labels);
         if literal.get("job").is_none_or(str::is_empty) {
             return Err(InvalidKey::NoJob);
         }
-        let is_escaped = |name: &str| !is_legacy_label_name(name) && escape_label_name(name, Escaping::Underscores) != name;
-        let differs = literal.iter().any(|(name, value)| (value.is_empty() && name == "instance") || is_escaped(name));
+        let is_escaped = |name: &str| {
+            !is_legacy_label_name(name) && escape_label_name(name, Escaping::Underscores) != name
+        };
+        let differs = literal
+            .iter()
+            .any(|(name, value)| (value.is_empty() && name == "instance") || is_escaped(name));
         let canonical = differs.then(|| {
             let escaped: Vec<_> = literal
                 .iter()
@@ -73,7 +81,8 @@ impl GroupingKey {
     }
 }
 
-/// As in a selector: `{instance="a",job="b"}`; what cannot be printed of a value is escaped as Rust does it.
+/// As in a selector: `{instance="a",job="b"}`; what cannot be printed of a value is escaped as Rust
+/// does it.
 impl fmt::Display for GroupingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "{";
@@ -95,9 +104,18 @@ mod tests {
 
     #[test]
     fn an_empty_instance_and_an_escaped_name_find_the_same_group() {
-        assert_eq!(key(&[("job", "x")]).canonical(), key(&[("job", "x"), ("instance", "")]).canonical());
-        assert_eq!(key(&[("job", "x"), ("a.b", "1")]).canonical(), key(&[("a_b", "1"), ("job", "x")]).canonical());
-        assert_ne!(key(&[("job", "x")]).canonical(), key(&[("job", "x"), ("l", "")]).canonical());
+        assert_eq!(
+            key(&[("job", "x")]).canonical(),
+            key(&[("job", "x"), ("instance", "")]).canonical()
+        );
+        assert_eq!(
+            key(&[("job", "x"), ("a.b", "1")]).canonical(),
+            key(&[("a_b", "1"), ("job", "x")]).canonical()
+        );
+        assert_ne!(
+            key(&[("job", "x")]).canonical(),
+            key(&[("job", "x"), ("l", "")]).canonical()
+        );
     }
 
     #[test]
@@ -108,6 +126,9 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_as_a_selector() {
-        assert_eq!(key(&[("job", "x\"y"), ("a", "1")]).to_string(), r#"{a="1",job="x\"y"}"#);
+        assert_eq!(
+            key(&[("job", "x\"y"), ("a", "1")]).to_string(),
+            r#"{a="1",job="x\"y"}"#
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Metric families as a push carries them, without a tree of small strings.
 //!
-//! A push is two things: what stays the same from one push of a job to the next (names, types, helps, label sets, bounds: the
-//! [`Skeleton`]) and its numbers. The skeleton is a handful of flat arrays that can be compared as they lie; the numbers are one
-//! array in the skeleton's order. So "is this push like the last one?" is a comparison of memory.
+//! A push is two things: what stays the same from one push of a job to the next (names, types,
+//! helps, label sets, bounds: the [`Skeleton`]) and its numbers. The skeleton is a handful of flat
+//! arrays that can be compared as they lie; the numbers are one array in the skeleton's order. So
+//! "is this push like the last one?" is a comparison of memory.
 //!
 //! Numbers of a metric, by the type of its family, each one `u64` in `values`:
 //!
@@ -12,11 +13,12 @@
 //! | summary                      | count (an integer), sum (`f64` bits), then a value (`f64` bits) a quantile |
 //! | histogram, gauge histogram   | count (an integer), sum (`f64` bits), then a cumulative count a bound      |
 //!
-//! Counts of a histogram with [`MetricFlags::FLOAT_COUNTS`] are `f64` bits. Bounds are kept as they were pushed, in that order: a
-//! `+Inf` bucket that was not pushed is not there.
+//! Counts of a histogram with [`MetricFlags::FLOAT_COUNTS`] are `f64` bits. Bounds are kept as they
+//! were pushed, in that order: a `+Inf` bucket that was not pushed is not there.
 //!
-//! Invariants: families have unique names, metrics of a family lie together, the labels of a metric are sorted by name (stable;
-//! names may repeat: whoever keeps the families refuses that). All text is UTF-8.
+//! Invariants: families have unique names, metrics of a family lie together, the labels of a metric
+//! are sorted by name (stable; names may repeat: whoever keeps the families refuses that). All text
+//! is UTF-8.
 
 use super::BodyForm;
 use std::fmt;
@@ -40,7 +42,8 @@ pub enum MetricType {
 }
 
 impl MetricType {
-    /// As on a `# TYPE` line; the text format 0.0.4 has no gauge histogram and shows it as `histogram`.
+    /// As on a `# TYPE` line; the text format 0.0.4 has no gauge histogram and shows it as
+    /// `histogram`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -154,8 +157,8 @@ struct LabelRecord {
 
 /// What stays the same from push to push: equal skeletons have their numbers in the same places.
 ///
-/// Equality is that of the memory: two skeletons that say the same in another order are different ones, see
-/// [`Family::same_layout`] for the meaning.
+/// Equality is that of the memory: two skeletons that say the same in another order are different
+/// ones, see [`Family::same_layout`] for the meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skeleton {
     families: Vec<FamilyRecord>,
@@ -179,24 +182,43 @@ impl Skeleton {
 
     /// How many numbers belong to it.
     pub fn n_values(&self) -> usize {
-        self.metrics.last().map_or(0, |metric| metric.values_end as usize)
+        self.metrics
+            .last()
+            .map_or(0, |metric| metric.values_end as usize)
     }
 
     /// The family at `index`, counted in the order of the push.
     pub fn family(&self, index: usize) -> Family<'_> {
-        assert!(index < self.families.len(), "family {index} of {}", self.families.len());
-        Family { skeleton: self, index }
+        assert!(
+            index < self.families.len(),
+            "family {index} of {}",
+            self.families.len()
+        );
+        Family {
+            skeleton: self,
+            index,
+        }
     }
 
     /// All families in the order of the push.
     pub fn families(&self) -> impl ExactSizeIterator<Item = Family<'_>> + Clone {
-        (0..self.families.len()).map(|index| Family { skeleton: self, index })
+        (0..self.families.len()).map(|index| Family {
+            skeleton: self,
+            index,
+        })
     }
 
     /// The metric at `index`, counted over all families.
     pub fn metric(&self, index: usize) -> Metric<'_> {
-        assert!(index < self.metrics.len(), "metric {index} of {}", self.metrics.len());
-        Metric { skeleton: self, index }
+        assert!(
+            index < self.metrics.len(),
+            "metric {index} of {}",
+            self.metrics.len()
+        );
+        Metric {
+            skeleton: self,
+            index,
+        }
     }
 
     fn text(&self, span: Span) -> &str {
@@ -228,7 +250,9 @@ impl<'a> Family<'a> {
 
     /// The help, if the push had one; it may be empty.
     pub fn help(self) -> Option<&'a str> {
-        self.record().has_help.then(|| self.skeleton.text(self.record().help))
+        self.record()
+            .has_help
+            .then(|| self.skeleton.text(self.record().help))
     }
 
     /// The type; untyped where the push named none in text.
@@ -238,34 +262,49 @@ impl<'a> Family<'a> {
 
     /// The range of its metrics among those of all families.
     pub fn metric_range(self) -> std::ops::Range<usize> {
-        let start = if self.index == 0 { 0 } else { self.skeleton.families[self.index - 1].metrics_end as usize };
+        let start = if self.index == 0 {
+            0
+        } else {
+            self.skeleton.families[self.index - 1].metrics_end as usize
+        };
         start..self.record().metrics_end as usize
     }
 
     /// Its metrics in the order of the push.
     pub fn metrics(self) -> impl ExactSizeIterator<Item = Metric<'a>> + Clone {
         let skeleton = self.skeleton;
-        self.metric_range().map(move |index| Metric { skeleton, index })
+        self.metric_range()
+            .map(move |index| Metric { skeleton, index })
     }
 
     /// The range of its numbers in the values of the push.
     pub fn value_range(self) -> std::ops::Range<usize> {
         let metrics = self.metric_range();
-        let start = self.skeleton.metrics.get(metrics.start.wrapping_sub(1)).map_or(0, |m| m.values_end as usize);
-        let end = self.skeleton.metrics.get(metrics.end.wrapping_sub(1)).map_or(0, |m| m.values_end as usize);
+        let start = self
+            .skeleton
+            .metrics
+            .get(metrics.start.wrapping_sub(1))
+            .map_or(0, |m| m.values_end as usize);
+        let end = self
+            .skeleton
+            .metrics
+            .get(metrics.end.wrapping_sub(1))
+            .map_or(0, |m| m.values_end as usize);
         start..end
     }
 
-    /// Whether `other` has the same name, type, help, label sets and bounds, so that its numbers fit here.
+    /// Whether `other` has the same name, type, help, label sets and bounds, so that its numbers
+    /// fit here.
     pub fn same_layout(self, other: Family<'_>) -> bool {
         self.name() == other.name()
             && self.metric_type() == other.metric_type()
             && self.help() == other.help()
             && self.metrics().len() == other.metrics().len()
-            && self
-                .metrics()
-                .zip(other.metrics())
-                .all(|(a, b)| a.flags() == b.flags() && a.bounds_bits() == b.bounds_bits() && a.labels().eq(b.labels()))
+            && self.metrics().zip(other.metrics()).all(|(a, b)| {
+                a.flags() == b.flags()
+                    && a.bounds_bits() == b.bounds_bits()
+                    && a.labels().eq(b.labels())
+            })
     }
 }
 
@@ -282,7 +321,9 @@ impl<'a> Metric<'a> {
     }
 
     fn before(self) -> Option<&'a MetricRecord> {
-        self.index.checked_sub(1).map(|before| &self.skeleton.metrics[before])
+        self.index
+            .checked_sub(1)
+            .map(|before| &self.skeleton.metrics[before])
     }
 
     /// Its place among the metrics of all families.
@@ -299,7 +340,8 @@ impl<'a> Metric<'a> {
             .map(move |label| (skeleton.text(label.name), skeleton.text(label.value)))
     }
 
-    /// Upper bounds of its buckets, or ranks of its quantiles, as the bits of an `f64`, in the order of the push.
+    /// Upper bounds of its buckets, or ranks of its quantiles, as the bits of an `f64`, in the
+    /// order of the push.
     pub fn bounds_bits(self) -> &'a [u64] {
         let start = self.before().map_or(0, |m| m.bounds_end as usize);
         &self.skeleton.bounds[start..self.record().bounds_end as usize]
@@ -326,8 +368,9 @@ impl<'a> Metric<'a> {
 pub struct MetricExtra {
     /// The metric's place among those of all families.
     pub metric: u32,
-    /// The value field of the pushed `io.prometheus.client.Metric` (`gauge`, `counter`, `summary`, `untyped` or `histogram`: the
-    /// body of that sub-message, without its tag and length), as it was pushed, unknown fields included.
+    /// The value field of the pushed `io.prometheus.client.Metric` (`gauge`, `counter`, `summary`,
+    /// `untyped` or `histogram`: the body of that sub-message, without its tag and length), as it
+    /// was pushed, unknown fields included.
     pub body: Box<[u8]>,
 }
 
@@ -338,20 +381,22 @@ pub fn extras_of<'a>(extras: &'a [MetricExtra], family: Family<'_>) -> &'a [Metr
     &extras[place_of(metrics.start)..place_of(metrics.end)]
 }
 
-/// A pushed body can be read but breaks a rule that concerns more than its grammar. The gateway refuses it, and the group's failure
-/// time says so.
+/// A pushed body can be read but breaks a rule that concerns more than its grammar. The gateway
+/// refuses it, and the group's failure time says so.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Invalid {
     /// A sample carries a time stamp.
     Timestamp,
-    /// A metric of a protobuf family lacks the value that the type demands. `metric` is the index of the metric.
+    /// A metric of a protobuf family lacks the value that the type demands. `metric` is the index
+    /// of the metric.
     NotOfType {
         /// The place of the metric among those of all families.
         metric: u32,
         /// What the metric carries instead, in protobuf's text form; empty for nothing.
         found: String,
     },
-    /// A label name or value of a protobuf metric is not UTF-8. The metric keeps what could be read of it, replaced.
+    /// A label name or value of a protobuf metric is not UTF-8. The metric keeps what could be read
+    /// of it, replaced.
     LabelNotUtf8 {
         /// The place of the metric among those of all families.
         metric: u32,
@@ -396,7 +441,8 @@ impl fmt::Display for TooLarge {
 
 /// Builds [`Families`] family by family, metric by metric.
 ///
-/// The order of calls is `family`, then for each metric its `label`s, `bound`s and `value`s in any order and `end_metric`.
+/// The order of calls is `family`, then for each metric its `label`s, `bound`s and `value`s in any
+/// order and `end_metric`.
 #[derive(Debug, Default)]
 pub struct FamiliesBuilder {
     families: Families,
@@ -409,7 +455,8 @@ impl FamiliesBuilder {
         Self::default()
     }
 
-    /// Room for the text of a body of `n_bytes`, so that building does not copy it over and over. The numbers grow as they come.
+    /// Room for the text of a body of `n_bytes`, so that building does not copy it over and over.
+    /// The numbers grow as they come.
     pub fn with_capacity(n_bytes: usize) -> Self {
         let mut builder = Self::default();
         builder.families.skeleton.text.reserve(n_bytes);
@@ -431,7 +478,10 @@ impl FamiliesBuilder {
 
     /// Adds a label to the metric being built.
     pub fn label(&mut self, name: &str, value: &str) {
-        let label = LabelRecord { name: self.intern(name), value: self.intern(value) };
+        let label = LabelRecord {
+            name: self.intern(name),
+            value: self.intern(value),
+        };
         self.families.skeleton.labels.push(label);
     }
 
@@ -456,20 +506,36 @@ impl FamiliesBuilder {
             labels.sort_by(|a, b| name(a).cmp(name(b)));
         }
         let index = u32::try_from(skeleton.metrics.len());
-        let ends = [skeleton.labels.len(), skeleton.bounds.len(), self.families.values.len()].map(u32::try_from);
+        let ends = [
+            skeleton.labels.len(),
+            skeleton.bounds.len(),
+            self.families.values.len(),
+        ]
+        .map(u32::try_from);
         let (Ok(index), [Ok(labels_end), Ok(bounds_end), Ok(values_end)]) = (index, ends) else {
             self.too_large = true;
             return 0;
         };
-        skeleton.metrics.push(MetricRecord { labels_end, bounds_end, values_end, flags });
-        let family = skeleton.families.last_mut().expect("a metric belongs to a family");
+        skeleton.metrics.push(MetricRecord {
+            labels_end,
+            bounds_end,
+            values_end,
+            flags,
+        });
+        let family = skeleton
+            .families
+            .last_mut()
+            .expect("a metric belongs to a family");
         family.metrics_end = index + 1;
         index
     }
 
     /// Keeps what the text format cannot carry of the metric that `end_metric` just ended.
     pub fn extra(&mut self, metric: u32, body: &[u8]) {
-        self.families.extras.push(MetricExtra { metric, body: body.into() });
+        self.families.extras.push(MetricExtra {
+            metric,
+            body: body.into(),
+        });
     }
 
     /// How many numbers were added so far.
@@ -492,7 +558,8 @@ impl FamiliesBuilder {
         self.copy_parts(&from.values, &from.extras, family);
     }
 
-    /// Like [`FamiliesBuilder::copy_family`] where numbers and extras are kept apart from the skeleton.
+    /// Like [`FamiliesBuilder::copy_family`] where numbers and extras are kept apart from the
+    /// skeleton.
     pub fn copy_parts(&mut self, values: &[u64], extras: &[MetricExtra], family: Family<'_>) {
         self.family(family.name(), family.metric_type(), family.help());
         let mut extras = extras_of(extras, family).iter().peekable();
@@ -500,8 +567,13 @@ impl FamiliesBuilder {
             for (name, value) in metric.labels() {
                 self.label(name, value);
             }
-            self.families.skeleton.bounds.extend_from_slice(metric.bounds_bits());
-            self.families.values.extend_from_slice(&values[metric.value_range()]);
+            self.families
+                .skeleton
+                .bounds
+                .extend_from_slice(metric.bounds_bits());
+            self.families
+                .values
+                .extend_from_slice(&values[metric.value_range()]);
             let index = self.end_metric(metric.flags());
             if let Some(extra) = extras.next_if(|e| e.metric as usize == metric.index()) {
                 self.extra(index, &extra.body);
@@ -515,7 +587,11 @@ impl FamiliesBuilder {
     ///
     /// [`TooLarge`] if offsets no longer fit 32 bits.
     pub fn finish(self) -> Result<Families, TooLarge> {
-        if self.too_large { Err(TooLarge) } else { Ok(self.families) }
+        if self.too_large {
+            Err(TooLarge)
+        } else {
+            Ok(self.families)
+        }
     }
 
     fn intern(&mut self, text: &str) -> Span {
@@ -560,13 +636,22 @@ mod tests {
     #[test]
     fn labels_are_sorted_within_a_metric() {
         let families = build(&[("b", "1"), ("a", "2")], 1.0);
-        assert_eq!(families.skeleton.metric(0).labels().collect::<Vec<_>>(), [("a", "2"), ("b", "1")]);
+        assert_eq!(
+            families.skeleton.metric(0).labels().collect::<Vec<_>>(),
+            [("a", "2"), ("b", "1")]
+        );
     }
 
     #[test]
     fn skeletons_are_equal_whatever_the_numbers() {
-        assert_eq!(build(&[("a", "1")], 1.0).skeleton, build(&[("a", "1")], 2.0).skeleton);
-        assert_ne!(build(&[("a", "1")], 1.0).skeleton, build(&[("a", "2")], 1.0).skeleton);
+        assert_eq!(
+            build(&[("a", "1")], 1.0).skeleton,
+            build(&[("a", "1")], 2.0).skeleton
+        );
+        assert_ne!(
+            build(&[("a", "1")], 1.0).skeleton,
+            build(&[("a", "2")], 1.0).skeleton
+        );
     }
 
     #[test]
@@ -574,8 +659,19 @@ mod tests {
         let families = build(&[("a", "1")], 4.0);
         let latency = families.skeleton.family(1);
         assert_eq!(latency.value_range(), 1..5);
-        assert_eq!(latency.metrics().next().unwrap().bounds().collect::<Vec<_>>(), [0.1, 1.0]);
-        assert_eq!(families.values_of(families.skeleton.metric(0)), [4f64.to_bits()]);
+        assert_eq!(
+            latency
+                .metrics()
+                .next()
+                .unwrap()
+                .bounds()
+                .collect::<Vec<_>>(),
+            [0.1, 1.0]
+        );
+        assert_eq!(
+            families.values_of(families.skeleton.metric(0)),
+            [4f64.to_bits()]
+        );
     }
 
     #[test]
@@ -587,7 +683,16 @@ mod tests {
         }
         let copy = builder.finish().unwrap();
         assert_eq!(copy, families);
-        assert!(copy.skeleton.family(1).same_layout(families.skeleton.family(1)));
-        assert!(!copy.skeleton.family(0).same_layout(families.skeleton.family(1)));
+        assert!(
+            copy.skeleton
+                .family(1)
+                .same_layout(families.skeleton.family(1))
+        );
+        assert!(
+            !copy
+                .skeleton
+                .family(0)
+                .same_layout(families.skeleton.family(1))
+        );
     }
 }

@@ -11,9 +11,11 @@ pub use body_form::{BodyForm, FormNumber, NumberKind};
 pub use grouping_key::{GroupingKey, InvalidKey};
 pub use label_set::{ExposedLabels, LabelBytes, LabelSet, exposed_labels, exposed_order};
 pub use metric_family::{
-    Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType, Skeleton, TooLarge, extras_of,
+    Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType,
+    Skeleton, TooLarge, extras_of,
 };
 pub use name_scheme::{
-    Escaping, NameScheme, escape_label_name, escape_name, is_legacy_label_name, is_legacy_metric_name, unescape_name,
+    Escaping, NameScheme, escape_label_name, escape_name, is_legacy_label_name,
+    is_legacy_metric_name, unescape_name,
 };
 pub use short_text::{SHOWN_LEN_MAX, ShortText};

@@ -1,7 +1,8 @@
 //! Which names are allowed, and how a name looks to a scraper that knows fewer.
 //!
-//! A legacy metric name is `[a-zA-Z_:][a-zA-Z0-9_:]*`, a legacy label name the same without the colon. With UTF-8 names every
-//! non-empty UTF-8 string is a name. Escaping follows the escaping schemes of Prometheus' content negotiation.
+//! A legacy metric name is `[a-zA-Z_:][a-zA-Z0-9_:]*`, a legacy label name the same without the
+//! colon. With UTF-8 names every non-empty UTF-8 string is a name. Escaping follows the escaping
+//! schemes of Prometheus' content negotiation.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -24,14 +25,17 @@ pub enum Escaping {
     /// `underscores`: each character that a legacy name may not have becomes `_`.
     #[default]
     Underscores,
-    /// `dots`: `.` becomes `_dot_`, `_` becomes `__`, anything else that a legacy name may not have becomes `__`.
+    /// `dots`: `.` becomes `_dot_`, `_` becomes `__`, anything else that a legacy name may not have
+    /// becomes `__`.
     Dots,
-    /// `values`: `U__` before the name, and each character that a legacy name may not have as `_<hex>_`.
+    /// `values`: `U__` before the name, and each character that a legacy name may not have as
+    /// `_<hex>_`.
     Values,
 }
 
 impl Escaping {
-    /// The schemes under which a name that is not a legacy name looks like one, and may look like another name.
+    /// The schemes under which a name that is not a legacy name looks like one, and may look like
+    /// another name.
     pub const LEGACY: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
 
     /// The scheme's name in a content type.
@@ -58,7 +62,9 @@ pub fn is_legacy_label_name(name: &str) -> bool {
 fn is_legacy(name: &str, colon: bool) -> bool {
     let bytes = name.as_bytes();
     bytes.first().is_some_and(|b| !b.is_ascii_digit())
-        && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':'))
+        && bytes
+            .iter()
+            .all(|&b| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':'))
 }
 
 /// The name of a metric as a scraper sees it under `escaping`.
@@ -66,23 +72,28 @@ pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escape(name, escaping, true)
 }
 
-/// The name of a label as a scraper sees it under `escaping`: as [`escape_name`], but that a legacy label name has no colon. (The
-/// reference lets colons through, and no scraper that needs escaping takes them.)
+/// The name of a label as a scraper sees it under `escaping`: as [`escape_name`], but that a legacy
+/// label name has no colon. (The reference lets colons through, and no scraper that needs escaping
+/// takes them.)
 pub fn escape_label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escape(name, escaping, false)
 }
 
 /// `colon`: a legacy name may have colons.
 fn escape(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
-    let is_legacy_char =
-        |c: char, first: bool| c.is_ascii_alphabetic() || c == '_' || (colon && c == ':') || (c.is_ascii_digit() && !first);
+    let is_legacy_char = |c: char, first: bool| {
+        c.is_ascii_alphabetic() || c == '_' || (colon && c == ':') || (c.is_ascii_digit() && !first)
+    };
     match escaping {
         Escaping::AllowUtf8 => Cow::Borrowed(name),
         // A legacy name stays as it is under every scheme.
         _ if is_legacy(name, colon) || name.is_empty() => Cow::Borrowed(name),
-        Escaping::Underscores => {
-            Cow::Owned(name.chars().enumerate().map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' }).collect())
-        }
+        Escaping::Underscores => Cow::Owned(
+            name.chars()
+                .enumerate()
+                .map(|(i, c)| if is_legacy_char(c, i == 0) { c } else { '_' })
+                .collect(),
+        ),
         Escaping::Dots => {
             let mut out = String::with_capacity(name.len() + 8);
             for (i, c) in name.chars().enumerate() {
@@ -109,8 +120,8 @@ fn escape(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
     }
 }
 
-/// Undoes [`Escaping::Values`]; a name that is not such an escape, or has one of more than five digits, is returned as it is, as the
-/// reference does for names in a push's path.
+/// Undoes [`Escaping::Values`]; a name that is not such an escape, or has one of more than five
+/// digits, is returned as it is, as the reference does for names in a push's path.
 pub fn unescape_name(name: &str) -> Cow<'_, str> {
     let Some(escaped) = name.strip_prefix("U__") else {
         return Cow::Borrowed(name);
@@ -154,7 +165,11 @@ mod tests {
             ("a_ü b", "a___b", "a______b", "U__a___fc__20_b"),
             ("1a", "_a", "__a", "U___31_a"),
         ] {
-            assert_eq!(escape_name(name, Escaping::Underscores), underscores, "{name}");
+            assert_eq!(
+                escape_name(name, Escaping::Underscores),
+                underscores,
+                "{name}"
+            );
             assert_eq!(escape_name(name, Escaping::Dots), dots, "{name}");
             assert_eq!(escape_name(name, Escaping::Values), values, "{name}");
             assert_eq!(unescape_name(&escape_name(name, Escaping::Values)), name);
@@ -163,7 +178,12 @@ mod tests {
 
     #[test]
     fn colons_are_for_metrics_alone() {
-        let both = |escaping| (escape_name("a:b", escaping).into_owned(), escape_label_name("a:b", escaping).into_owned());
+        let both = |escaping| {
+            (
+                escape_name("a:b", escaping).into_owned(),
+                escape_label_name("a:b", escaping).into_owned(),
+            )
+        };
         let is = |label: &str| ("a:b".to_owned(), label.to_owned());
         let labels = ["a_b", "a__b", "U__a_3a_b"];
         assert_eq!(Escaping::LEGACY.map(both), labels.map(is));
@@ -172,7 +192,14 @@ mod tests {
 
     #[test]
     fn what_is_no_escape_is_left_as_it_is() {
-        for name in ["up", "U__a_", "U__a_zz_b", "U___10ffff_", "U__a_d800_", "U__a__b_"] {
+        for name in [
+            "up",
+            "U__a_",
+            "U__a_zz_b",
+            "U___10ffff_",
+            "U__a_d800_",
+            "U__a__b_",
+        ] {
             assert_eq!(unescape_name(name), name);
         }
         assert_eq!(unescape_name("U__a__b"), "a_b");

@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 /// Bytes that are shown of something, about.
 pub const SHOWN_LEN_MAX: usize = 16 << 10;
 
-/// A text that ends with an ellipsis where it is long enough. Writing more to it fails, so that whoever formats stops there.
+/// A text that ends with an ellipsis where it is long enough. Writing more to it fails, so that
+/// whoever formats stops there.
 #[derive(Debug, Default)]
 pub struct ShortText {
     text: String,
@@ -56,7 +57,10 @@ mod tests {
         let cut = ShortText::of(format!("a{whole}"));
         assert_eq!(cut, format!("a{}…", "é".repeat(SHOWN_LEN_MAX / 2 - 1)));
         let mut text = ShortText::default();
-        assert!((0..SHOWN_LEN_MAX).all(|_| text.write_char('x').is_ok()) && text.write_char('y').is_err());
+        assert!(
+            (0..SHOWN_LEN_MAX).all(|_| text.write_char('x').is_ok())
+                && text.write_char('y').is_err()
+        );
         assert!(text.write_char('z').is_err());
         assert_eq!(text.into_string().len(), SHOWN_LEN_MAX + '…'.len_utf8());
     }

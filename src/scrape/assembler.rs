@@ -1,11 +1,13 @@
 //! Rounds: from the snapshots that changed to the next exposition.
 //!
-//! One assembler owns the bookkeeping. It takes the marked slots (a cut, see `store`), finds for each what it was and what it is,
-//! and tells each view, family by family, which groups have new lines. Cost: proportional to what changed and to the pages that
-//! hold it, never to the store; only the list of pages is copied as a whole.
+//! One assembler owns the bookkeeping. It takes the marked slots (a cut, see `store`), finds for
+//! each what it was and what it is, and tells each view, family by family, which groups have new
+//! lines. Cost: proportional to what changed and to the pages that hold it, never to the store;
+//! only the list of pages is copied as a whole.
 //!
-//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape can see: plain text is published
-//! when the pages of all views are done, and the exposition when all that is sent compressed is.
+//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape
+//! can see: plain text is published when the pages of all views are done, and the exposition when
+//! all that is sent compressed is.
 
 use super::assembly::{Assembly, WantedViews};
 use super::catalog::{Catalog, HelpConflict};
@@ -29,7 +31,8 @@ pub struct RoundReport {
     pub help_conflicts: Vec<HelpConflict>,
 }
 
-/// A round that built so many pages shows them before it compresses them, which takes milliseconds. In models, each one that built any.
+/// A round that built so many pages shows them before it compresses them, which takes milliseconds.
+/// In models, each one that built any.
 const SHOWN_EARLY_PAGES: usize = if cfg!(gateway_loom) { 1 } else { 32 };
 /// To compress a page takes as long as to count references of so many, about.
 const PAGES_PER_COMPRESSED: usize = 64;
@@ -49,9 +52,13 @@ struct Difference {
 }
 
 impl Difference {
-    /// How many sources it tells of; of the others, and of other layouts, it says that they differ, and nobody asks.
+    /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
+    /// and nobody asks.
     const N: usize = u64::BITS as usize;
-    const UNKNOWN: Self = Self { has_same_layout: false, same: 0 };
+    const UNKNOWN: Self = Self {
+        has_same_layout: false,
+        same: 0,
+    };
 
     /// Whether both snapshots show the same at a position of the plan, if that is known.
     fn is_same(self, position: u32) -> Option<bool> {
@@ -75,7 +82,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// One that has seen nothing. `own_families` are the names of the gateway's own families in ascending order.
+    /// One that has seen nothing. `own_families` are the names of the gateway's own families in
+    /// ascending order.
     pub fn new<'a>(own_families: impl IntoIterator<Item = &'a str>, sizes: Sizes) -> Self {
         let own: Vec<&str> = own_families.into_iter().collect();
         Self {
@@ -91,14 +99,17 @@ impl Assembler {
         }
     }
 
-    /// Frees what this thread and those that build pages keep to work with, and has each of them call `release_memory`.
+    /// Frees what this thread and those that build pages keep to work with, and has each of them
+    /// call `release_memory`.
     pub fn tidy(&self, release_memory: fn()) {
         self.builders.tidy(release_memory);
     }
 
-    /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to date, and publishes the exposition.
-    /// `now_ms` tells which formats are still wanted, `effort` how the round compresses. Where that takes a while, and plain text is
-    /// wanted as well, it is published before. `on_shown` is called each time something was published, before what it replaced is freed.
+    /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to
+    /// date, and publishes the exposition. `now_ms` tells which formats are still wanted, `effort`
+    /// how the round compresses. Where that takes a while, and plain text is wanted as well, it is
+    /// published before. `on_shown` is called each time something was published, before what it
+    /// replaced is freed.
     pub fn run_round(
         &mut self,
         store: &Store,
@@ -111,9 +122,13 @@ impl Assembler {
         let wanted = assembly.wanted(now_ms);
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
-        let report = self.update_pages(taken, &wanted, |passed| store.retire(Consumer::Assembler, passed));
+        let report = self.update_pages(taken, &wanted, |passed| {
+            store.retire(Consumer::Assembler, passed)
+        });
         // To show it early is to count a reference of every page, changed or not.
-        let is_much = |view: &View| report.n_pages >= SHOWN_EARLY_PAGES.max(view.n_pages() / PAGES_PER_COMPRESSED);
+        let is_much = |view: &View| {
+            report.n_pages >= SHOWN_EARLY_PAGES.max(view.n_pages() / PAGES_PER_COMPRESSED)
+        };
         let is_long = |view: &View| view.gzip && (view.is_stale() || is_much(view));
         let is_plain_wanted = self.views.iter().any(|view| wanted.has_plain(view.format));
         if is_plain_wanted && self.views.iter().any(is_long) {
@@ -137,8 +152,8 @@ impl Assembler {
         self.views.iter().map(View::n_fast).sum()
     }
 
-    /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the exposition, which says the same as before.
-    /// Returns how many it were.
+    /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the
+    /// exposition, which says the same as before. Returns how many it were.
     pub fn polish(&mut self, assembly: &Assembly) -> usize {
         let before = self.n_fast_pages();
         if let Some(view) = self.views.iter_mut().find(|view| view.n_fast() > 0) {
@@ -155,7 +170,10 @@ impl Assembler {
         wanted: &WantedViews,
         retire: impl FnOnce(&[Arc<Snapshot>]),
     ) -> RoundReport {
-        let mut report = RoundReport { n_marked: taken.len(), ..RoundReport::default() };
+        let mut report = RoundReport {
+            n_marked: taken.len(),
+            ..RoundReport::default()
+        };
         // Stable: of a slot that was taken several times the last one is the newest.
         taken.sort_by_key(|taken| taken.slot);
         let mut deleted = Vec::new();
@@ -181,8 +199,15 @@ impl Assembler {
         report.help_conflicts = self.catalog.settle_headers();
         let catalog = &self.catalog;
         touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
-        let input = Input { catalog, groups: &self.groups, changes: &changes, items: &self.items, touched: &touched };
-        // The plain format is kept until somebody asks for another one; after that each view costs what its bytes do.
+        let input = Input {
+            catalog,
+            groups: &self.groups,
+            changes: &changes,
+            items: &self.items,
+            touched: &touched,
+        };
+        // The plain format is kept until somebody asks for another one; after that each view costs
+        // what its bytes do.
         let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
         self.views.retain(|view| is_kept(view.format));
         for view in &mut self.views {
@@ -197,10 +222,16 @@ impl Assembler {
         for &family in &touched {
             let items = &mut self.items[family as usize];
             // The items of a whole fleet are megabytes that the next round does not need.
-            if items.capacity() > 1024 { *items = Vec::new() } else { items.clear() }
+            if items.capacity() > 1024 {
+                *items = Vec::new()
+            } else {
+                items.clear()
+            }
         }
         let gone = self.catalog.end_round();
-        self.views.iter_mut().for_each(|view| view.forget_plans(&gone));
+        self.views
+            .iter_mut()
+            .for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
         if !deleted.is_empty() {
             self.give_back_places();
@@ -211,18 +242,28 @@ impl Assembler {
 
     /// Where most groups are gone, their places take no memory any more.
     fn give_back_places(&mut self) {
-        let n_places = self.groups.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let n_places = self
+            .groups
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
         self.groups.truncate(n_places);
         if n_places < self.groups.capacity() / 4 {
             self.groups.shrink_to(n_places * 2);
         }
     }
 
-    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is to wait for memory.
+    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is
+    /// to wait for memory.
     fn differences(&self, taken: &[Taken]) -> Vec<Difference> {
         let difference = |taken: &Taken| {
-            let old = self.groups.get(taken.slot as usize).and_then(Option::as_ref);
-            let Some(old) = old.filter(|_| taken.snapshot.is_live()) else { return Difference::UNKNOWN };
+            let old = self
+                .groups
+                .get(taken.slot as usize)
+                .and_then(Option::as_ref);
+            let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
+                return Difference::UNKNOWN;
+            };
             let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
             // Mostly they share it, and it need not be looked into.
             if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
@@ -233,13 +274,21 @@ impl Assembler {
             for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
                 same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
             }
-            Difference { has_same_layout: true, same }
+            Difference {
+                has_same_layout: true,
+                same,
+            }
         };
-        self.builders.map(taken, taken.len() * GROUP_WEIGHT, |taken| taken.slot, difference)
+        self.builders.map(
+            taken,
+            taken.len() * GROUP_WEIGHT,
+            |taken| taken.slot,
+            difference,
+        )
     }
 
-    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of them. So many are left to be noted,
-    /// with this one. Returns the snapshot that was there.
+    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of
+    /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
     fn note_change(
         &mut self,
         taken: Taken,
@@ -253,28 +302,41 @@ impl Assembler {
             self.groups.resize_with(index + 1, || None);
         }
         let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
-        if let Some(group) = self.groups[index].as_mut().filter(|_| difference.has_same_layout) {
+        if let Some(group) = self.groups[index]
+            .as_mut()
+            .filter(|_| difference.has_same_layout)
+        {
             if Arc::ptr_eq(&group.snapshot, &taken.snapshot) {
                 return None;
             }
             changes.push(taken.slot);
             let plan = self.catalog.plan(group.plan);
             for (position, (family, source)) in (0..).zip(&plan.sources) {
-                if !difference.is_same(position).unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot)) {
+                if !difference
+                    .is_same(position)
+                    .unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot))
+                {
                     let items = &mut self.items[*family as usize];
                     if items.is_empty() {
                         touched.push(*family);
                         // Where a whole fleet was pushed, all its groups are about to follow.
                         items.reserve(n_left.min(plan.n_groups()));
                     }
-                    items.push(Item { change, source: position });
+                    items.push(Item {
+                        change,
+                        source: position,
+                    });
                 }
             }
             return Some(std::mem::replace(&mut group.snapshot, taken.snapshot));
         }
         let old = self.groups[index].take();
-        let new = taken.snapshot.is_live().then(|| self.catalog.use_plan(&taken.snapshot));
-        self.items.resize_with(self.catalog.n_family_ids(), Vec::new);
+        let new = taken
+            .snapshot
+            .is_live()
+            .then(|| self.catalog.use_plan(&taken.snapshot));
+        self.items
+            .resize_with(self.catalog.n_family_ids(), Vec::new);
         let items = &mut self.items;
         let mut add = |family: FamilyId, source: u32| {
             let items = &mut items[family as usize];
@@ -305,15 +367,20 @@ impl Assembler {
             self.catalog.release_plan(old.plan);
             old.snapshot
         });
-        self.groups[index] = new.map(|plan| Group { snapshot: taken.snapshot, plan });
+        self.groups[index] = new.map(|plan| Group {
+            snapshot: taken.snapshot,
+            plan,
+        });
         changes.push(taken.slot);
         old
     }
 
-    /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages that took.
+    /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages
+    /// that took.
     fn add_views(&mut self, wanted: &WantedViews) -> usize {
-        let missing: Vec<Format> =
-            Format::all().filter(|&f| wanted.has(f) && self.views.iter().all(|view| view.format != f)).collect();
+        let missing: Vec<Format> = Format::all()
+            .filter(|&f| wanted.has(f) && self.views.iter().all(|view| view.format != f))
+            .collect();
         if missing.is_empty() {
             return 0;
         }
@@ -333,7 +400,13 @@ impl Assembler {
             changes.push(slot);
         }
         touched.sort_unstable_by(|&a, &b| self.catalog.compare(a, b));
-        let input = Input { catalog: &self.catalog, groups: &self.groups, changes: &changes, items: &items, touched: &touched };
+        let input = Input {
+            catalog: &self.catalog,
+            groups: &self.groups,
+            changes: &changes,
+            items: &items,
+            touched: &touched,
+        };
         let mut n_pages = 0;
         for format in missing {
             let mut view = View::new(format, self.n_own);
@@ -355,10 +428,17 @@ impl Assembler {
         self.exposition_of(|view| (view.gzip, view.stretches().cloned().collect()))
     }
 
-    fn exposition_of(&self, stretches: impl Fn(&View) -> (bool, Box<[Arc<Stretch>]>)) -> Exposition {
+    fn exposition_of(
+        &self,
+        stretches: impl Fn(&View) -> (bool, Box<[Arc<Stretch>]>),
+    ) -> Exposition {
         let views = self.views.iter().map(|view| {
             let (gzip, stretches) = stretches(view);
-            ViewPages { format: view.format, gzip, stretches }
+            ViewPages {
+                format: view.format,
+                gzip,
+                stretches,
+            }
         });
         Exposition {
             views: views.collect(),
@@ -378,10 +458,14 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::Read;
 
-    const OWN: &[(&str, MetricType)] = &[("m_own", MetricType::Counter), ("x_own", MetricType::Gauge)];
+    const OWN: &[(&str, MetricType)] =
+        &[("m_own", MetricType::Counter), ("x_own", MetricType::Gauge)];
 
     fn sizes(target: usize) -> Sizes {
-        Sizes { target, n_threads: 2 }
+        Sizes {
+            target,
+            n_threads: 2,
+        }
     }
 
     /// Families as name, help and values of as many metrics.
@@ -411,21 +495,36 @@ mod tests {
         fn live(&mut self, slot: u32, pushed: &Pushed) -> Taken {
             let families = families(pushed);
             let key = key(slot);
-            let known = self.layouts.iter().find(|layout| *layout.skeleton() == families.skeleton).cloned();
+            let known = self
+                .layouts
+                .iter()
+                .find(|layout| *layout.skeleton() == families.skeleton)
+                .cloned();
             let layout = known.unwrap_or_else(|| {
-                let layout = Arc::new(crate::store::Layout::new(families.skeleton.clone(), &key).unwrap());
+                let layout =
+                    Arc::new(crate::store::Layout::new(families.skeleton.clone(), &key).unwrap());
                 self.layouts.push(Arc::clone(&layout));
                 layout
             });
             self.version += 1;
             let push_time = i64::try_from(self.version).unwrap() * 1_000_000_000;
-            let snapshot = Snapshot::for_test(self.version, key, layout, families.values, push_time);
-            Taken { slot, snapshot: Arc::new(snapshot) }
+            let snapshot =
+                Snapshot::for_test(self.version, key, layout, families.values, push_time);
+            Taken {
+                slot,
+                snapshot: Arc::new(snapshot),
+            }
         }
 
         fn deleted(&mut self, of: &Taken) -> Taken {
             self.version += 1;
-            Taken { slot: of.slot, snapshot: Arc::new(of.snapshot.tombstone(self.version, &of.snapshot.fixed.layout)) }
+            Taken {
+                slot: of.slot,
+                snapshot: Arc::new(
+                    of.snapshot
+                        .tombstone(self.version, &of.snapshot.fixed.layout),
+                ),
+            }
         }
     }
 
@@ -460,7 +559,8 @@ mod tests {
     }
 
     fn bytes_of(exposition: Exposition, format: Format, gzip: bool) -> Vec<u8> {
-        let mut document = Document::new(Arc::new(exposition), format, gzip, &own(), OWN).expect("the view is kept");
+        let mut document = Document::new(Arc::new(exposition), format, gzip, &own(), OWN)
+            .expect("the view is kept");
         let len = document.remaining();
         let mut bytes = Vec::new();
         // In uneven steps over slice borders.
@@ -479,7 +579,9 @@ mod tests {
 
     fn gunzip(bytes: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).expect("one valid member");
+        flate2::read::GzDecoder::new(bytes)
+            .read_to_end(&mut plain)
+            .expect("one valid member");
         plain
     }
 
@@ -497,14 +599,34 @@ mod tests {
         for (slot, (pushed, version)) in groups {
             for (name, _, values) in pushed {
                 for (i, value) in values.iter().enumerate() {
-                    let help = if name.ends_with("_own") { Some("own".to_owned()) } else { helps.get(name).cloned() };
-                    add(name, help, format!("{name}{{i=\"{i}\",instance=\"{slot}\",job=\"j\"}} {value}\n"));
+                    let help = if name.ends_with("_own") {
+                        Some("own".to_owned())
+                    } else {
+                        helps.get(name).cloned()
+                    };
+                    add(
+                        name,
+                        help,
+                        format!("{name}{{i=\"{i}\",instance=\"{slot}\",job=\"j\"}} {value}\n"),
+                    );
                 }
             }
             let labels = format!("{{instance=\"{slot}\",job=\"j\"}}");
-            let help = |verb| Some(format!("Last Unix time when changing this group in the Pushgateway {verb}."));
-            add("push_failure_time_seconds", help("failed"), format!("push_failure_time_seconds{labels} 0\n"));
-            add("push_time_seconds", help("succeeded"), format!("push_time_seconds{labels} {version}\n"));
+            let help = |verb| {
+                Some(format!(
+                    "Last Unix time when changing this group in the Pushgateway {verb}."
+                ))
+            };
+            add(
+                "push_failure_time_seconds",
+                help("failed"),
+                format!("push_failure_time_seconds{labels} 0\n"),
+            );
+            add(
+                "push_time_seconds",
+                help("succeeded"),
+                format!("push_time_seconds{labels} {version}\n"),
+            );
         }
         let mut text = String::new();
         for (name, (help, lines)) in all {
@@ -525,21 +647,29 @@ mod tests {
         assembly.wanted(1)
     }
 
-    /// Random histories: after every round the document equals what rendering everything gives, plain, compressed, and in a view
-    /// that was built from the groups rather than kept up to date.
+    /// Random histories: after every round the document equals what rendering everything gives,
+    /// plain, compressed, and in a view that was built from the groups rather than kept up to date.
     #[test]
     fn every_round_equals_rendering_everything() {
         for seed in 0..12 {
             let mut random = fastrand::Rng::with_seed(seed);
             let target = [64, 300, 2000][random.usize(..3)];
             let n_slots = [3, 40, 200][random.usize(..3)];
-            let names: Vec<String> = (0..random.usize(2..30)).map(|i| format!("f{i:02}_{}", "x".repeat(i % 5))).collect();
-            let names: Vec<String> = names.into_iter().chain(["m_own".to_owned(), "zz".to_owned(), "a".to_owned()]).collect();
+            let names: Vec<String> = (0..random.usize(2..30))
+                .map(|i| format!("f{i:02}_{}", "x".repeat(i % 5)))
+                .collect();
+            let names: Vec<String> = names
+                .into_iter()
+                .chain(["m_own".to_owned(), "zz".to_owned(), "a".to_owned()])
+                .collect();
             let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(target));
             let mut snapshots = Snapshots::default();
             let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
             let mut last: BTreeMap<u32, Taken> = BTreeMap::new();
-            let helps: BTreeMap<String, String> = names.iter().map(|name| (name.clone(), format!("help of {name}"))).collect();
+            let helps: BTreeMap<String, String> = names
+                .iter()
+                .map(|name| (name.clone(), format!("help of {name}")))
+                .collect();
             for round in 0..25 {
                 let mut taken = Vec::new();
                 for _ in 0..random.usize(0..n_slots as usize) {
@@ -554,13 +684,25 @@ mod tests {
                     let mut pushed: Pushed = Vec::new();
                     let (from, n) = (random.usize(..names.len()), random.usize(1..5));
                     for name in names.iter().cycle().skip(from).take(n.min(names.len())) {
-                        let values = (0..random.usize(1..4)).map(|_| f64::from(random.u32(..5))).collect();
-                        let metric = if name == "m_own" { continue } else { (name.clone(), helps.get(name).cloned(), values) };
+                        let values = (0..random.usize(1..4))
+                            .map(|_| f64::from(random.u32(..5)))
+                            .collect();
+                        let metric = if name == "m_own" {
+                            continue;
+                        } else {
+                            (name.clone(), helps.get(name).cloned(), values)
+                        };
                         pushed.push(metric);
                     }
                     let push = snapshots.live(slot, &pushed);
                     groups.insert(slot, (pushed, snapshots.version));
-                    last.insert(slot, Taken { slot, snapshot: Arc::clone(&push.snapshot) });
+                    last.insert(
+                        slot,
+                        Taken {
+                            slot,
+                            snapshot: Arc::clone(&push.snapshot),
+                        },
+                    );
                     taken.push(push);
                 }
                 let gzip = round % 7 > 2;
@@ -568,21 +710,33 @@ mod tests {
                 assembler.update_pages(taken, &wanted(&formats), |_| ());
                 let expected = naive(&groups, &helps);
                 let text = |bytes| String::from_utf8(bytes).expect("an exposition is text");
-                let plain = assembler.exposition_of(|view| (false, view.plain_stretches(&assembler.catalog)));
-                assert_eq!(text(bytes_of(plain, Format::PLAIN, false)), expected, "early: seed {seed}, round {round}");
+                let plain = assembler
+                    .exposition_of(|view| (false, view.plain_stretches(&assembler.catalog)));
+                assert_eq!(
+                    text(bytes_of(plain, Format::PLAIN, false)),
+                    expected,
+                    "early: seed {seed}, round {round}"
+                );
                 let effort = [Effort::Fast, Effort::Usual][random.usize(..2)];
                 assembler.update_segments(effort);
                 let is_polished = random.bool();
                 while is_polished && assembler.n_fast_pages() > 0 {
                     assembler.polish(&Assembly::new());
                 }
-                assert_eq!(text(document(&assembler, Format::PLAIN, false)), expected, "seed {seed}, round {round}");
+                assert_eq!(
+                    text(document(&assembler, Format::PLAIN, false)),
+                    expected,
+                    "seed {seed}, round {round}"
+                );
                 if gzip {
                     let unpacked = gunzip(&document(&assembler, Format::PLAIN, true));
                     assert_eq!(unpacked, expected.as_bytes(), "seed {seed}, round {round}");
                 }
                 assert_eq!(assembler.n_groups as usize, groups.len());
-                let n_lines = expected.lines().filter(|line| !line.starts_with('#')).count();
+                let n_lines = expected
+                    .lines()
+                    .filter(|line| !line.starts_with('#'))
+                    .count();
                 assert_eq!(assembler.n_samples as usize, n_lines - OWN.len());
             }
         }
@@ -594,19 +748,39 @@ mod tests {
         let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(1 << 10));
         let mut snapshots = Snapshots::default();
         let mut groups = BTreeMap::new();
-        let helps: BTreeMap<String, String> = [("load".to_owned(), "h".to_owned()), ("up".to_owned(), "h".to_owned())].into();
+        let helps: BTreeMap<String, String> = [
+            ("load".to_owned(), "h".to_owned()),
+            ("up".to_owned(), "h".to_owned()),
+        ]
+        .into();
         let pushed = |i: u32| -> Pushed {
-            let names = if i.is_multiple_of(3) { vec!["load", "up"] } else { vec!["up"] };
-            names.into_iter().map(|name| (name.to_owned(), Some("h".to_owned()), vec![f64::from(i)])).collect()
+            let names = if i.is_multiple_of(3) {
+                vec!["load", "up"]
+            } else {
+                vec!["up"]
+            };
+            names
+                .into_iter()
+                .map(|name| (name.to_owned(), Some("h".to_owned()), vec![f64::from(i)]))
+                .collect()
         };
-        let check = |assembler: &mut Assembler, groups: &BTreeMap<u32, (Pushed, u64)>, taken: Vec<Taken>| {
+        let check = |assembler: &mut Assembler,
+                     groups: &BTreeMap<u32, (Pushed, u64)>,
+                     taken: Vec<Taken>| {
             apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
             let expected = naive(groups, &helps);
             assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
         };
-        let empty = snapshots.live(u32::MAX, &Vec::new()).snapshot.fixed.layout.clone();
-        let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>, slots: &mut dyn Iterator<Item = u32>, shift: u32| {
+        let empty = snapshots
+            .live(u32::MAX, &Vec::new())
+            .snapshot
+            .fixed
+            .layout
+            .clone();
+        let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>,
+                            slots: &mut dyn Iterator<Item = u32>,
+                            shift: u32| {
             let mut taken = Vec::new();
             for slot in slots {
                 taken.push(snapshots.live(slot, &pushed(slot * 3 + shift)));
@@ -622,19 +796,42 @@ mod tests {
         let taken = push_all(&mut groups, &mut (4000..9000).step_by(7), 1);
         check(&mut assembler, &groups, taken);
         let exposition = assembler.exposition();
-        let segments = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.segments);
+        let segments = exposition.views[0]
+            .stretches
+            .iter()
+            .flat_map(|stretch| &stretch.segments);
         let n_pages: usize = segments.map(|segment| segment.texts.len()).sum();
         assert!(n_pages > 100);
         let mut taken: Vec<Taken> = Vec::new();
-        for slot in groups.keys().copied().filter(|slot| slot % 100 != 7).collect::<Vec<_>>() {
+        for slot in groups
+            .keys()
+            .copied()
+            .filter(|slot| slot % 100 != 7)
+            .collect::<Vec<_>>()
+        {
             groups.remove(&slot);
-            let snapshot = Arc::new(assembler.groups[slot as usize].as_ref().unwrap().snapshot.tombstone(99_999, &empty));
+            let snapshot = Arc::new(
+                assembler.groups[slot as usize]
+                    .as_ref()
+                    .unwrap()
+                    .snapshot
+                    .tombstone(99_999, &empty),
+            );
             taken.push(Taken { slot, snapshot });
         }
         check(&mut assembler, &groups, taken);
         let taken = groups.keys().map(|slot| {
-            let snapshot = Arc::new(assembler.groups[*slot as usize].as_ref().unwrap().snapshot.tombstone(99_999, &empty));
-            Taken { slot: *slot, snapshot }
+            let snapshot = Arc::new(
+                assembler.groups[*slot as usize]
+                    .as_ref()
+                    .unwrap()
+                    .snapshot
+                    .tombstone(99_999, &empty),
+            );
+            Taken {
+                slot: *slot,
+                snapshot,
+            }
         });
         let taken = taken.collect();
         groups.clear();
@@ -642,18 +839,25 @@ mod tests {
         assert_eq!(assembler.exposition().n_families, 0);
     }
 
-    /// Lines so long that a few groups fill what is built at once: large families, small ones beside them, and small ones in a row.
+    /// Lines so long that a few groups fill what is built at once: large families, small ones
+    /// beside them, and small ones in a row.
     #[test]
     fn long_lines_are_cut_into_pages_while_they_are_built() {
         let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(64));
         let mut snapshots = Snapshots::default();
         let mut groups = BTreeMap::new();
         let long = "x".repeat(1000);
-        let names: Vec<String> =
-            (0..30).map(|i| format!("f{i:02}_{long}")).chain([format!("big_{long}"), "n".to_owned()]).collect();
+        let names: Vec<String> = (0..30)
+            .map(|i| format!("f{i:02}_{long}"))
+            .chain([format!("big_{long}"), "n".to_owned()])
+            .collect();
         let pushed = |slot: u32, value: f64| -> Pushed {
-            let all = names.iter().enumerate().filter(|(i, _)| *i >= 30 || slot as usize % 30 == *i);
-            all.map(|(_, name)| (name.clone(), None, vec![value; 2])).collect()
+            let all = names
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i >= 30 || slot as usize % 30 == *i);
+            all.map(|(_, name)| (name.clone(), None, vec![value; 2]))
+                .collect()
         };
         let mut push_all = |slots: &mut dyn Iterator<Item = u32>, value: f64| {
             let mut taken = Vec::new();
@@ -661,16 +865,31 @@ mod tests {
                 taken.push(snapshots.live(slot, &pushed(slot, value)));
                 groups.insert(slot, (pushed(slot, value), snapshots.version));
             }
-            apply(&mut assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+            apply(
+                &mut assembler,
+                taken,
+                &wanted(&[(Format::PLAIN, true)]),
+                |_| (),
+            );
             let expected = naive(&groups, &BTreeMap::new());
             assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
             let exposition = assembler.exposition();
-            let segments = exposition.views[0].stretches.iter().flat_map(|stretch| &stretch.segments);
+            let segments = exposition.views[0]
+                .stretches
+                .iter()
+                .flat_map(|stretch| &stretch.segments);
             // None holds more than a header and the two lines of one group.
-            assert!(segments.flat_map(|segment| &segment.texts).map(|text| text.len()).max() < Some(3200));
+            assert!(
+                segments
+                    .flat_map(|segment| &segment.texts)
+                    .map(|text| text.len())
+                    .max()
+                    < Some(3200)
+            );
         };
-        // Out of nothing, out of a shared page, out of pages of a large family; as they are, and with more in between.
+        // Out of nothing, out of a shared page, out of pages of a large family; as they are, and
+        // with more in between.
         push_all(&mut [7].into_iter(), 0.0);
         push_all(&mut (0..200), 0.0);
         push_all(&mut (0..300).step_by(2), 1.0);
@@ -683,11 +902,22 @@ mod tests {
         let mut assembler = Assembler::new([], sizes(1 << 10));
         let mut snapshots = Snapshots::default();
         let push = |value: f64| -> Pushed {
-            vec![("changes".to_owned(), None, vec![value]), ("constant".to_owned(), None, vec![1.0; 3])]
+            vec![
+                ("changes".to_owned(), None, vec![value]),
+                ("constant".to_owned(), None, vec![1.0; 3]),
+            ]
         };
-        let taken = (0..500).map(|slot| snapshots.live(slot, &push(0.0))).collect();
+        let taken = (0..500)
+            .map(|slot| snapshots.live(slot, &push(0.0)))
+            .collect();
         let all = apply(&mut assembler, taken, &wanted(&[]), |_| ()).n_pages;
-        let again = apply(&mut assembler, vec![snapshots.live(250, &push(1.0))], &wanted(&[]), |_| ()).n_pages;
+        let again = apply(
+            &mut assembler,
+            vec![snapshots.live(250, &push(1.0))],
+            &wanted(&[]),
+            |_| (),
+        )
+        .n_pages;
         assert!(all > 100, "{all}");
         // One page of `changes`, one of `push_time_seconds`.
         assert_eq!(again, 2);
@@ -697,22 +927,43 @@ mod tests {
     fn the_first_help_stays_and_another_is_told_once() {
         let mut assembler = Assembler::new([], sizes(1 << 10));
         let mut snapshots = Snapshots::default();
-        let push = |help: Option<&str>| -> Pushed { vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])] };
+        let push = |help: Option<&str>| -> Pushed {
+            vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])]
+        };
         let text = |assembler: &Assembler| {
             let exposition = Arc::new(assembler.exposition());
-            let mut document = Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).unwrap();
+            let mut document =
+                Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).unwrap();
             let text = document.copy_to_bytes(document.remaining());
-            String::from_utf8(text.to_vec()).unwrap().lines().find(|l| l.contains(" up ")).unwrap().to_owned()
+            String::from_utf8(text.to_vec())
+                .unwrap()
+                .lines()
+                .find(|l| l.contains(" up "))
+                .unwrap()
+                .to_owned()
         };
-        apply(&mut assembler, vec![snapshots.live(0, &push(None))], &wanted(&[]), |_| ());
+        apply(
+            &mut assembler,
+            vec![snapshots.live(0, &push(None))],
+            &wanted(&[]),
+            |_| (),
+        );
         assert_eq!(text(&assembler), "# TYPE up gauge");
         // Of two in one round the older push counts, wherever its slot is.
-        let (older, newer) = (snapshots.live(9, &push(Some("first"))), snapshots.live(1, &push(Some("second"))));
+        let (older, newer) = (
+            snapshots.live(9, &push(Some("first"))),
+            snapshots.live(1, &push(Some("second"))),
+        );
         let report = apply(&mut assembler, vec![newer, older], &wanted(&[]), |_| ());
         assert_eq!(text(&assembler), "# HELP up first");
         assert_eq!(report.help_conflicts.len(), 1);
         assert_eq!(report.help_conflicts[0].pushed, "second");
-        let report = apply(&mut assembler, vec![snapshots.live(2, &push(Some("third")))], &wanted(&[]), |_| ());
+        let report = apply(
+            &mut assembler,
+            vec![snapshots.live(2, &push(Some("third")))],
+            &wanted(&[]),
+            |_| (),
+        );
         assert_eq!(report.help_conflicts, []);
         assert_eq!(text(&assembler), "# HELP up first");
     }
@@ -723,16 +974,40 @@ mod tests {
         let mut snapshots = Snapshots::default();
         let dots = Format::Text(crate::model::Escaping::Dots);
         let push: Pushed = vec![("up".to_owned(), None, vec![1.0])];
-        apply(&mut assembler, vec![snapshots.live(0, &push)], &wanted(&[(dots, true)]), |_| ());
+        apply(
+            &mut assembler,
+            vec![snapshots.live(0, &push)],
+            &wanted(&[(dots, true)]),
+            |_| (),
+        );
         // The plain one was not asked for.
         assert_eq!(assembler.views.len(), 1);
         assert!(assembler.exposition().view(dots, true).is_some());
-        apply(&mut assembler, vec![snapshots.live(1, &push)], &wanted(&[]), |_| ());
+        apply(
+            &mut assembler,
+            vec![snapshots.live(1, &push)],
+            &wanted(&[]),
+            |_| (),
+        );
         assert!(assembler.exposition().view(dots, false).is_none());
-        apply(&mut assembler, vec![snapshots.live(2, &push)], &wanted(&[(dots, false), (Format::PLAIN, false)]), |_| ());
+        apply(
+            &mut assembler,
+            vec![snapshots.live(2, &push)],
+            &wanted(&[(dots, false), (Format::PLAIN, false)]),
+            |_| (),
+        );
         assert!(assembler.exposition().view(dots, true).is_none());
-        let both = [document(&assembler, dots, false), document(&assembler, Format::PLAIN, false)];
-        let lines = both.map(|text| String::from_utf8(text).unwrap().lines().filter(|l| l.contains("up{")).count());
+        let both = [
+            document(&assembler, dots, false),
+            document(&assembler, Format::PLAIN, false),
+        ];
+        let lines = both.map(|text| {
+            String::from_utf8(text)
+                .unwrap()
+                .lines()
+                .filter(|l| l.contains("up{"))
+                .count()
+        });
         assert_eq!(lines, [3, 3]);
     }
 
@@ -743,9 +1018,13 @@ mod tests {
         let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
         let deleted = snapshots.deleted(&live);
         let mut retired = Vec::new();
-        apply(&mut assembler, vec![live], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
+        apply(&mut assembler, vec![live], &wanted(&[]), |passed| {
+            retired.extend(passed.iter().map(|passed| passed.version))
+        });
         assert!(retired.is_empty());
-        apply(&mut assembler, vec![deleted], &wanted(&[]), |passed| retired.extend(passed.iter().map(|passed| passed.version)));
+        apply(&mut assembler, vec![deleted], &wanted(&[]), |passed| {
+            retired.extend(passed.iter().map(|passed| passed.version))
+        });
         assert_eq!(retired, [2]);
         assert_eq!(assembler.exposition().n_groups, 0);
     }

@@ -1,4 +1,5 @@
-//! Where scrapes and the assembler meet: the current exposition, whether it is complete, and which formats are asked for.
+//! Where scrapes and the assembler meet: the current exposition, whether it is complete, and which
+//! formats are asked for.
 //!
 //! | field     | written by                    | read by                          | what it carries                        |
 //! |-----------|-------------------------------|----------------------------------|----------------------------------------|
@@ -65,23 +66,36 @@ impl Assembly {
         }
     }
 
-    /// The exposition, if it shows everything that was answered before this call and has the format asked for.
+    /// The exposition, if it shows everything that was answered before this call and has the format
+    /// asked for.
     ///
     /// # Errors
     ///
-    /// Else the count to wait for: wake the assembler, and when [`Assembly::has_come_to`] says that it is there, [`Assembly::current`]
-    /// is it.
-    pub fn try_current(&self, store: &Store, format: Format, gzip: bool, now_ms: u64) -> Result<Arc<Exposition>, u64> {
+    /// Else the count to wait for: wake the assembler, and when [`Assembly::has_come_to`] says that
+    /// it is there, [`Assembly::current`] is it.
+    pub fn try_current(
+        &self,
+        store: &Store,
+        format: Format,
+        gzip: bool,
+        now_ms: u64,
+    ) -> Result<Arc<Exposition>, u64> {
         self.ask(format, gzip, now_ms);
-        // SeqCst fence: "it is asked for" is visible before the rounds are looked at; `Rounds::begin` has the twin, behind which the
-        // assembler looks at what is asked for.
+        // SeqCst fence: "it is asked for" is visible before the rounds are looked at;
+        // `Rounds::begin` has the twin, behind which the assembler looks at what is asked for.
         fence(SeqCst);
-        let complete = self.rounds.try_complete(!gzip, || !store.has_marked(Consumer::Assembler));
+        let complete = self
+            .rounds
+            .try_complete(!gzip, || !store.has_marked(Consumer::Assembler));
         match complete {
             Err(round) => Err(round),
             Ok(next_round) => {
                 let current = self.current(gzip);
-                if current.view(format, gzip).is_some() { Ok(current) } else { Err(next_round) }
+                if current.view(format, gzip).is_some() {
+                    Ok(current)
+                } else {
+                    Err(next_round)
+                }
             }
         }
     }
@@ -92,12 +106,14 @@ impl Assembly {
         self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
     }
 
-    /// Whether rounds have come to the count that [`Assembly::try_current`] named: what was asked for is shown.
+    /// Whether rounds have come to the count that [`Assembly::try_current`] named: what was asked
+    /// for is shown.
     pub fn has_come_to(&self, count: u64) -> bool {
         self.rounds.has_come_to(count)
     }
 
-    /// The exposition of the last round, for those that send it compressed; for others that of a round that runs if it shows it already.
+    /// The exposition of the last round, for those that send it compressed; for others that of a
+    /// round that runs if it shows it already.
     pub fn current(&self, gzip: bool) -> Arc<Exposition> {
         Arc::clone(&if gzip { &self.current } else { &self.plain }.load())
     }

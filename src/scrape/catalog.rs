@@ -1,11 +1,12 @@
-//! What the assembler knows of families and layouts: the order, header and place of each family, and for each layout in use where in
-//! the values of a snapshot a family's numbers are.
+//! What the assembler knows of families and layouts: the order, header and place of each family,
+//! and for each layout in use where in the values of a snapshot a family's numbers are.
 //!
-//! Help: the first non-empty help of a family stays while the family is exposed. Of several that arrive in one round the one of the
-//! oldest push counts.
+//! Help: the first non-empty help of a family stays while the family is exposed. Of several that
+//! arrive in one round the one of the oldest push counts.
 //!
-//! Invariants: a family has an id exactly as long as a plan names it; a plan exists exactly as long as a group uses it, but both are
-//! kept until the end of the round in which that ends, because the round still has to take their lines out.
+//! Invariants: a family has an id exactly as long as a plan names it; a plan exists exactly as long
+//! as a group uses it, but both are kept until the end of the round in which that ends, because the
+//! round still has to take their lines out.
 
 use super::page::FamilyId;
 use crate::model::{Families, FamiliesBuilder, Family, Metric, MetricFlags, MetricType};
@@ -16,9 +17,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 const PUSH_TIME: &str = "push_time_seconds";
-const PUSH_TIME_HELP: &str = "Last Unix time when changing this group in the Pushgateway succeeded.";
+const PUSH_TIME_HELP: &str =
+    "Last Unix time when changing this group in the Pushgateway succeeded.";
 const PUSH_FAILURE_TIME: &str = "push_failure_time_seconds";
-const PUSH_FAILURE_TIME_HELP: &str = "Last Unix time when changing this group in the Pushgateway failed.";
+const PUSH_FAILURE_TIME_HELP: &str =
+    "Last Unix time when changing this group in the Pushgateway failed.";
 
 /// The assembler's number of a layout.
 pub(super) type PlanId = u32;
@@ -28,7 +31,8 @@ pub(super) struct FamilyInfo {
     pub name: Arc<str>,
     pub metric_type: MetricType,
     pub help: Option<Box<str>>,
-    /// How many of the gateway's own families come before it or are it: the stretch between own families that it lies in.
+    /// How many of the gateway's own families come before it or are it: the stretch between own
+    /// families that it lies in.
     pub stretch: usize,
     /// One of the gateway's own families has this name, so its header stands already.
     pub is_own: bool,
@@ -36,7 +40,8 @@ pub(super) struct FamilyInfo {
     help_differs: bool,
 }
 
-/// A family was pushed with another help than the one that is exposed. Told once while the family is exposed.
+/// A family was pushed with another help than the one that is exposed. Told once while the family
+/// is exposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelpConflict {
     /// The family.
@@ -52,7 +57,11 @@ pub struct HelpConflict {
 pub(super) enum Source {
     FailureTime,
     PushTime,
-    Pushed { index: usize, values: Range<usize>, metrics: Range<usize> },
+    Pushed {
+        index: usize,
+        values: Range<usize>,
+        metrics: Range<usize>,
+    },
 }
 
 impl Source {
@@ -88,7 +97,9 @@ impl Plan {
     }
 
     pub fn has(&self, family: FamilyId) -> bool {
-        self.sources.binary_search_by_key(&family, |&(id, _)| id).is_ok()
+        self.sources
+            .binary_search_by_key(&family, |&(id, _)| id)
+            .is_ok()
     }
 }
 
@@ -113,7 +124,10 @@ impl Catalog {
         let own: Box<[Box<str>]> = own.into_iter().map(Box::from).collect();
         assert!(own.is_sorted(), "own families are sorted by name");
         let mut push_times = FamiliesBuilder::new();
-        for (name, help) in [(PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP), (PUSH_TIME, PUSH_TIME_HELP)] {
+        for (name, help) in [
+            (PUSH_FAILURE_TIME, PUSH_FAILURE_TIME_HELP),
+            (PUSH_TIME, PUSH_TIME_HELP),
+        ] {
             push_times.family(name, MetricType::Gauge, Some(help));
             push_times.value(0);
             push_times.end_metric(MetricFlags::default());
@@ -132,11 +146,15 @@ impl Catalog {
     }
 
     pub fn family(&self, id: FamilyId) -> &FamilyInfo {
-        self.families[id as usize].as_ref().expect("a family lives as long as its pages")
+        self.families[id as usize]
+            .as_ref()
+            .expect("a family lives as long as its pages")
     }
 
     pub fn plan(&self, id: PlanId) -> &Plan {
-        self.plans[id as usize].as_ref().expect("a plan lives as long as its groups")
+        self.plans[id as usize]
+            .as_ref()
+            .expect("a plan lives as long as its groups")
     }
 
     /// How many ids of families have been given out: each is below.
@@ -185,7 +203,9 @@ impl Catalog {
 
     /// A group with this plan is exposed no longer, or with another one.
     pub fn release_plan(&mut self, id: PlanId) {
-        let plan = self.plans[id as usize].as_mut().expect("a plan lives as long as its groups");
+        let plan = self.plans[id as usize]
+            .as_mut()
+            .expect("a plan lives as long as its groups");
         plan.n_groups -= 1;
         if plan.n_groups == 0 {
             self.used.push(id);
@@ -194,18 +214,38 @@ impl Catalog {
 
     fn add_plan(&mut self, layout: &Arc<Layout>) -> PlanId {
         let mut sources = vec![
-            (self.add_family(PUSH_FAILURE_TIME, MetricType::Gauge), Source::FailureTime),
-            (self.add_family(PUSH_TIME, MetricType::Gauge), Source::PushTime),
+            (
+                self.add_family(PUSH_FAILURE_TIME, MetricType::Gauge),
+                Source::FailureTime,
+            ),
+            (
+                self.add_family(PUSH_TIME, MetricType::Gauge),
+                Source::PushTime,
+            ),
         ];
-        for family in layout.families_by_name().filter(|family| family.metrics().len() > 0) {
+        for family in layout
+            .families_by_name()
+            .filter(|family| family.metrics().len() > 0)
+        {
             let (values, metrics) = (family.value_range(), family.metric_range());
             let id = self.add_family(family.name(), family.metric_type());
-            sources.push((id, Source::Pushed { index: family.index(), values, metrics }));
+            sources.push((
+                id,
+                Source::Pushed {
+                    index: family.index(),
+                    values,
+                    metrics,
+                },
+            ));
         }
         sources.sort_by_key(|&(id, _)| id);
         let plan = Plan {
             layout: Arc::clone(layout),
-            n_samples: 2 + layout.skeleton().families().flat_map(|f| f.metrics().map(move |m| n_samples(f, m))).sum::<u64>(),
+            n_samples: 2 + layout
+                .skeleton()
+                .families()
+                .flat_map(|f| f.metrics().map(move |m| n_samples(f, m)))
+                .sum::<u64>(),
             sources: sources.into(),
             n_groups: 0,
             oldest: u64::MAX,
@@ -223,8 +263,15 @@ impl Catalog {
         let stretch = self.own.partition_point(|own| &**own <= name);
         let is_own = stretch > 0 && &*self.own[stretch - 1] == name;
         let name: Arc<str> = name.into();
-        let info =
-            FamilyInfo { name: Arc::clone(&name), metric_type, help: None, stretch, is_own, n_plans: 1, help_differs: false };
+        let info = FamilyInfo {
+            name: Arc::clone(&name),
+            metric_type,
+            help: None,
+            stretch,
+            is_own,
+            n_plans: 1,
+            help_differs: false,
+        };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
         id
@@ -233,7 +280,12 @@ impl Catalog {
     /// Settles types and helps of the families whose layouts came into use in this round.
     pub fn settle_headers(&mut self) -> Vec<HelpConflict> {
         let mut conflicts = Vec::new();
-        let mut used: Vec<PlanId> = self.used.iter().copied().filter(|&id| self.plan(id).n_groups > 0).collect();
+        let mut used: Vec<PlanId> = self
+            .used
+            .iter()
+            .copied()
+            .filter(|&id| self.plan(id).n_groups > 0)
+            .collect();
         used.sort_by_key(|&id| self.plan(id).oldest);
         for plan_id in used {
             let plan = self.plans[plan_id as usize].as_mut().expect("in use");
@@ -244,17 +296,30 @@ impl Catalog {
                     Source::PushTime => self.push_times.skeleton.family(1),
                     Source::Pushed { index, .. } => plan.layout.skeleton().family(*index),
                 };
-                let info = self.families[*id as usize].as_mut().expect("named by a plan");
+                let info = self.families[*id as usize]
+                    .as_mut()
+                    .expect("named by a plan");
                 // All groups that still have it agree: the round is a cut.
                 info.metric_type = family.metric_type();
-                let Some(pushed) = family.help() else { continue };
+                let Some(pushed) = family.help() else {
+                    continue;
+                };
                 match info.help.as_deref() {
                     None => info.help = Some(pushed.into()),
                     Some("") if !pushed.is_empty() => info.help = Some(pushed.into()),
-                    Some(exposed) if exposed != pushed && !pushed.is_empty() && !info.help_differs && !info.is_own => {
+                    Some(exposed)
+                        if exposed != pushed
+                            && !pushed.is_empty()
+                            && !info.help_differs
+                            && !info.is_own =>
+                    {
                         info.help_differs = true;
                         let (family, exposed) = (info.name.to_string(), exposed.to_owned());
-                        conflicts.push(HelpConflict { family, exposed, pushed: pushed.to_owned() });
+                        conflicts.push(HelpConflict {
+                            family,
+                            exposed,
+                            pushed: pushed.to_owned(),
+                        });
                     }
                     Some(_) => {}
                 }
@@ -267,7 +332,9 @@ impl Catalog {
     pub fn end_round(&mut self) -> Vec<PlanId> {
         let mut gone = Vec::new();
         for id in std::mem::take(&mut self.used) {
-            let Some(plan) = &mut self.plans[id as usize] else { continue };
+            let Some(plan) = &mut self.plans[id as usize] else {
+                continue;
+            };
             plan.oldest = u64::MAX;
             if plan.n_groups > 0 {
                 continue;
@@ -277,7 +344,9 @@ impl Catalog {
             self.free_plans.push(id);
             gone.push(id);
             for &(family, _) in &plan.sources {
-                let info = self.families[family as usize].as_mut().expect("named by a plan");
+                let info = self.families[family as usize]
+                    .as_mut()
+                    .expect("named by a plan");
                 info.n_plans -= 1;
                 if info.n_plans == 0 {
                     self.by_name.remove(&*info.name);

@@ -1,6 +1,8 @@
-//! What a scrape sends: the pages as they are, and between them the gateway's own families, which change with every scrape.
+//! What a scrape sends: the pages as they are, and between them the gateway's own families, which
+//! change with every scrape.
 //!
-//! A document copies nothing. It is a [`Buf`] over all pages, or over the compressed segments, so that a server can hand the kernel many at once.
+//! A document copies nothing. It is a [`Buf`] over all pages, or over the compressed segments, so
+//! that a server can hand the kernel many at once.
 
 use super::exposition::{Exposition, ViewPages};
 use super::format::{Format, KeyForm, Template};
@@ -59,8 +61,20 @@ struct Splicer {
 
 impl Splicer {
     fn new(gzip: bool) -> Self {
-        let small = if gzip { gzip::HEADER.to_vec() } else { Vec::new() };
-        Self { gzip, small, small_start: 0, pending: Vec::new(), pieces: Vec::new(), crc: Crc::default(), len: 0 }
+        let small = if gzip {
+            gzip::HEADER.to_vec()
+        } else {
+            Vec::new()
+        };
+        Self {
+            gzip,
+            small,
+            small_start: 0,
+            pending: Vec::new(),
+            pieces: Vec::new(),
+            crc: Crc::default(),
+            len: 0,
+        }
     }
 
     fn stretch(&mut self, index: usize, view: &ViewPages) {
@@ -89,7 +103,8 @@ impl Splicer {
             self.pending.clear();
         }
         if self.small.len() > self.small_start {
-            self.pieces.push(Piece::Small(self.small_start..self.small.len()));
+            self.pieces
+                .push(Piece::Small(self.small_start..self.small.len()));
             self.len += (self.small.len() - self.small_start) as u64;
             self.small_start = self.small.len();
         }
@@ -97,8 +112,8 @@ impl Splicer {
 }
 
 impl Document {
-    /// The document of a view of `exposition` with the gateway's `own` families (each named in `own_families`, in that order)
-    /// spliced in; none if the exposition does not keep that view.
+    /// The document of a view of `exposition` with the gateway's `own` families (each named in
+    /// `own_families`, in that order) spliced in; none if the exposition does not keep that view.
     pub fn new(
         exposition: Arc<Exposition>,
         format: Format,
@@ -107,14 +122,29 @@ impl Document {
         own_families: &[(&str, MetricType)],
     ) -> Option<Self> {
         let view_pages = exposition.view(format, gzip)?;
-        let view = exposition.views.iter().position(|view| std::ptr::eq(view, view_pages))?;
+        let view = exposition
+            .views
+            .iter()
+            .position(|view| std::ptr::eq(view, view_pages))?;
         let mut splicer = Splicer::new(gzip);
         let key = format.key(&LabelSet::default());
         splicer.stretch(0, view_pages);
         for (index, (name, metric_type)) in own_families.iter().enumerate() {
-            let family = own.skeleton.families().find(|family| family.name() == *name);
+            let family = own
+                .skeleton
+                .families()
+                .find(|family| family.name() == *name);
             let joined_len = view_pages.stretches[index + 1].joined_len;
-            write_own(format, name, *metric_type, family, own, &key, joined_len, &mut splicer.pending);
+            write_own(
+                format,
+                name,
+                *metric_type,
+                family,
+                own,
+                &key,
+                joined_len,
+                &mut splicer.pending,
+            );
             splicer.stretch(index + 1, view_pages);
         }
         splicer.end_small();
@@ -124,7 +154,15 @@ impl Document {
         }
         let remaining = usize::try_from(splicer.len).expect("what is in memory has a length");
         let (small, pieces) = (splicer.small.into(), splicer.pieces.into());
-        Some(Self { exposition, view, gzip, small, pieces, remaining, at: Place::default() })
+        Some(Self {
+            exposition,
+            view,
+            gzip,
+            small,
+            pieces,
+            remaining,
+            at: Place::default(),
+        })
     }
 
     fn segments(&self, stretch: usize) -> &[Arc<Segment>] {
@@ -152,13 +190,23 @@ impl Document {
         if let Piece::Stretch(stretch) = &self.pieces[at.piece] {
             let segments = self.segments(*stretch);
             if !self.gzip && at.text + 1 < segments[at.segment].texts.len() {
-                return Place { text: at.text + 1, ..at };
+                return Place {
+                    text: at.text + 1,
+                    ..at
+                };
             }
             if at.segment + 1 < segments.len() {
-                return Place { segment: at.segment + 1, text: 0, ..at };
+                return Place {
+                    segment: at.segment + 1,
+                    text: 0,
+                    ..at
+                };
             }
         }
-        Place { piece: at.piece + 1, ..Place::default() }
+        Place {
+            piece: at.piece + 1,
+            ..Place::default()
+        }
     }
 }
 
@@ -183,7 +231,11 @@ impl Buf for Document {
     }
 
     fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.remaining, "advanced by {count} of {}", self.remaining);
+        assert!(
+            count <= self.remaining,
+            "advanced by {count} of {}",
+            self.remaining
+        );
         self.remaining -= count;
         while let Some(slice) = self.slice(self.at) {
             let left = slice.len();
@@ -197,8 +249,12 @@ impl Buf for Document {
     }
 }
 
-/// Writes one of the gateway's own families; where pushed metrics of the same name follow, the header stands for both.
-#[expect(clippy::too_many_arguments, reason = "one place calls it, in a loop over all but the last")]
+/// Writes one of the gateway's own families; where pushed metrics of the same name follow, the
+/// header stands for both.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one place calls it, in a loop over all but the last"
+)]
 fn write_own(
     format: Format,
     name: &str,
@@ -212,7 +268,13 @@ fn write_own(
     let mut metrics = Vec::new();
     if let Some(family) = family {
         let template: Template = format.template(family, &[], false);
-        template.render(key, &own.values[family.value_range()], &[], family.metric_range().start, &mut metrics);
+        template.render(
+            key,
+            &own.values[family.value_range()],
+            &[],
+            family.metric_range().start,
+            &mut metrics,
+        );
     }
     let joined_len = usize::try_from(joined_len).expect("what is in memory has a length");
     if metrics.is_empty() && joined_len == 0 {

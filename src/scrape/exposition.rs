@@ -33,11 +33,16 @@ impl Exposition {
 
     /// Bytes of the pushed families in the text format, as somebody asks for it.
     pub fn text_len(&self) -> Option<u64> {
-        let view = self.views.iter().find(|view| matches!(view.format, Format::Text(_)))?;
+        let view = self
+            .views
+            .iter()
+            .find(|view| matches!(view.format, Format::Text(_)))?;
         self.len_of(view.format)
     }
 
     pub(super) fn view(&self, format: Format, gzip: bool) -> Option<&ViewPages> {
-        self.views.iter().find(|view| view.format == format && (view.gzip || !gzip))
+        self.views
+            .iter()
+            .find(|view| view.format == format && (view.gzip || !gzip))
     }
 }

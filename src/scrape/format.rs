@@ -3,8 +3,8 @@
 use crate::exposition::{protobuf, text};
 use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricType};
 
-/// A format an exposition can be asked for in. Text 0.0.4 and 1.0.0 are the same bytes under every escaping but `allow-utf-8`,
-/// which only 1.0.0 has.
+/// A format an exposition can be asked for in. Text 0.0.4 and 1.0.0 are the same bytes under every
+/// escaping but `allow-utf-8`, which only 1.0.0 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The text format.
@@ -28,11 +28,20 @@ impl Format {
     }
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let escapings = [Escaping::Underscores, Escaping::AllowUtf8, Escaping::Dots, Escaping::Values];
-        escapings.map(Self::Text).into_iter().chain(escapings.map(Self::Protobuf))
+        let escapings = [
+            Escaping::Underscores,
+            Escaping::AllowUtf8,
+            Escaping::Dots,
+            Escaping::Values,
+        ];
+        escapings
+            .map(Self::Text)
+            .into_iter()
+            .chain(escapings.map(Self::Protobuf))
     }
 
-    /// Writes what precedes the metrics of a family. `metrics_len` is the length of those in this format.
+    /// Writes what precedes the metrics of a family. `metrics_len` is the length of those in this
+    /// format.
     pub(super) fn write_header(
         self,
         name: &str,
@@ -43,23 +52,40 @@ impl Format {
     ) {
         match self {
             Self::Text(escaping) => text::write_header(name, help, metric_type, escaping, out),
-            Self::Protobuf(escaping) => protobuf::write_header(name, help, metric_type, escaping, metrics_len, out),
+            Self::Protobuf(escaping) => {
+                protobuf::write_header(name, help, metric_type, escaping, metrics_len, out)
+            }
         }
     }
 
-    pub(super) fn template(self, family: Family<'_>, key_names: &[&str], add_instance: bool) -> Template {
+    pub(super) fn template(
+        self,
+        family: Family<'_>,
+        key_names: &[&str],
+        add_instance: bool,
+    ) -> Template {
         match self {
-            Self::Text(escaping) => Template::Text(text::FamilyTemplate::new(family, key_names, add_instance, escaping)),
-            Self::Protobuf(escaping) => {
-                Template::Protobuf(protobuf::FamilyTemplate::new(family, key_names, add_instance, escaping))
-            }
+            Self::Text(escaping) => Template::Text(text::FamilyTemplate::new(
+                family,
+                key_names,
+                add_instance,
+                escaping,
+            )),
+            Self::Protobuf(escaping) => Template::Protobuf(protobuf::FamilyTemplate::new(
+                family,
+                key_names,
+                add_instance,
+                escaping,
+            )),
         }
     }
 
     pub(super) fn key(self, labels: &LabelSet) -> KeyForm {
         match self {
             Self::Text(_) => KeyForm::Text(text::KeyText::new(labels)),
-            Self::Protobuf(escaping) => KeyForm::Protobuf(protobuf::KeyFields::new(labels, escaping)),
+            Self::Protobuf(escaping) => {
+                KeyForm::Protobuf(protobuf::KeyFields::new(labels, escaping))
+            }
         }
     }
 }
@@ -86,11 +112,21 @@ pub(super) enum KeyForm {
 }
 
 impl Template {
-    /// Writes a group's metrics. `extras` are those of the family, whose first metric has the index `first_metric`.
-    pub fn render(&self, key: &KeyForm, values: &[u64], extras: &[MetricExtra], first_metric: usize, out: &mut Vec<u8>) {
+    /// Writes a group's metrics. `extras` are those of the family, whose first metric has the index
+    /// `first_metric`.
+    pub fn render(
+        &self,
+        key: &KeyForm,
+        values: &[u64],
+        extras: &[MetricExtra],
+        first_metric: usize,
+        out: &mut Vec<u8>,
+    ) {
         match (self, key) {
             (Self::Text(template), KeyForm::Text(key)) => template.render(key, values, out),
-            (Self::Protobuf(template), KeyForm::Protobuf(key)) => template.render(key, values, extras, first_metric, out),
+            (Self::Protobuf(template), KeyForm::Protobuf(key)) => {
+                template.render(key, values, extras, first_metric, out)
+            }
             _ => unreachable!("templates and keys of a view have its format"),
         }
     }
@@ -102,7 +138,8 @@ mod tests {
     use crate::model::{GroupingKey, NameScheme};
     use crate::store::Layout;
 
-    /// Families of every type with extreme numbers: what is rendered of them, headers included, and what their layout reckons.
+    /// Families of every type with extreme numbers: what is rendered of them, headers included, and
+    /// what their layout reckons.
     fn rendered(text: &str, key: &[(&str, &str)], format: Format) -> (u64, u64) {
         let families = text::parse(text.as_bytes(), NameScheme::Utf8).unwrap();
         let key = GroupingKey::new(key.iter().copied()).unwrap();
@@ -113,8 +150,20 @@ mod tests {
             let mut lines = Vec::new();
             let template = format.template(family, &names, true);
             let values = &families.values[family.value_range()];
-            template.render(&format.key(key.labels()), values, &[], family.metric_range().start, &mut lines);
-            format.write_header(family.name(), family.help(), family.metric_type(), lines.len(), &mut out);
+            template.render(
+                &format.key(key.labels()),
+                values,
+                &[],
+                family.metric_range().start,
+                &mut lines,
+            );
+            format.write_header(
+                family.name(),
+                family.help(),
+                family.metric_type(),
+                lines.len(),
+                &mut out,
+            );
             out.append(&mut lines);
         }
         (out.len() as u64, layout.exposed_bytes(&key))
@@ -124,7 +173,9 @@ mod tests {
 
     /// `label` writes a label name with a number in it.
     fn families_of_all_types(label: impl Fn(usize) -> String) -> String {
-        let labels: String = (0..5).map(|i| format!("{}=\"{}\",", label(i), "v".repeat(i * 7))).collect();
+        let labels: String = (0..5)
+            .map(|i| format!("{}=\"{}\",", label(i), "v".repeat(i * 7)))
+            .collect();
         let bounds = |name: &str, bound: &str| {
             (1..9)
                 .map(|i| format!("{name}{{{labels}{bound}=\"-{i}.2250738585072014e-299\"}} 18446744073709549568\n"))
@@ -144,12 +195,17 @@ mod tests {
     #[test]
     fn text_of_legacy_names_is_no_longer_than_reckoned_and_not_much_shorter() {
         let text = families_of_all_types(|i| format!("label{i}"));
-        for key in
-            [&[("job", "j")][..], &[("job", "j"), ("instance", "i")], &[("job", "j"), ("label3", "x"), ("z", &"z".repeat(5000))]]
-        {
+        for key in [
+            &[("job", "j")][..],
+            &[("job", "j"), ("instance", "i")],
+            &[("job", "j"), ("label3", "x"), ("z", &"z".repeat(5000))],
+        ] {
             for format in Format::all().filter(|format| matches!(format, Format::Text(_))) {
                 let (bytes, reckoned) = rendered(&text, key, format);
-                assert!(bytes <= reckoned && reckoned < 2 * bytes, "{format:?}: {bytes}, {reckoned}");
+                assert!(
+                    bytes <= reckoned && reckoned < 2 * bytes,
+                    "{format:?}: {bytes}, {reckoned}"
+                );
             }
         }
         assert!(rendered("u 1\n", &[("job", "j")], Format::PLAIN).1 < 150);
@@ -163,7 +219,10 @@ mod tests {
             let key = [("job", "\\\n\""), ("k.\u{10ffff}", "\n")];
             for format in Format::all() {
                 let (bytes, reckoned) = rendered(&text, &key, format);
-                assert!(bytes < 10 * reckoned, "{label} {format:?}: {bytes}, {reckoned}");
+                assert!(
+                    bytes < 10 * reckoned,
+                    "{label} {format:?}: {bytes}, {reckoned}"
+                );
             }
         }
     }

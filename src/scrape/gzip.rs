@@ -4,8 +4,8 @@
 //! header | deflate of a page, not final, up to a byte border | … | stored block of the own families | … | final block | CRC-32, length
 //! ```
 //!
-//! Several members would be legal (RFC 1952, 2.2), but curl and browsers silently stop after the first. The CRC of the whole is
-//! combined from those of the parts.
+//! Several members would be legal (RFC 1952, 2.2), but curl and browsers silently stop after the
+//! first. The CRC of the whole is combined from those of the parts.
 
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress};
@@ -30,7 +30,10 @@ impl Crc {
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
-        Self { value: hasher.finalize(), len: bytes.len() as u64 }
+        Self {
+            value: hasher.finalize(),
+            len: bytes.len() as u64,
+        }
     }
 
     /// The CRC of what this covers followed by what `next` covers.
@@ -41,7 +44,10 @@ impl Crc {
         }
         let mut hasher = Hasher::new_with_initial_len(self.value, self.len);
         hasher.combine(&Hasher::new_with_initial_len(next.value, next.len));
-        Self { value: hasher.finalize(), len: self.len + next.len }
+        Self {
+            value: hasher.finalize(),
+            len: self.len + next.len,
+        }
     }
 
     /// The final block and the trailer of a member whose content this covers.
@@ -65,7 +71,8 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// zlib's level. The speed of level 3 is a third lower than that of level 2, for one per cent of the length.
+    /// zlib's level. The speed of level 3 is a third lower than that of level 2, for one per cent
+    /// of the length.
     fn level(self) -> Compression {
         Compression::new(match self {
             Self::Fast => 1,
@@ -87,17 +94,22 @@ pub(super) fn free_compressor() {
 /// Appends `bytes` compressed: deflate blocks, none of them final, up to a byte border.
 pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
     COMPRESSOR.with_borrow_mut(|kept| {
-        let (has_effort, compressor) = kept.get_or_insert_with(|| (effort, Compress::new(effort.level(), false)));
+        let (has_effort, compressor) =
+            kept.get_or_insert_with(|| (effort, Compress::new(effort.level(), false)));
         compressor.reset();
         if *has_effort != effort {
-            compressor.set_level(effort.level()).expect("nothing is on its way in a compressor that was reset");
+            compressor
+                .set_level(effort.level())
+                .expect("nothing is on its way in a compressor that was reset");
             *has_effort = effort;
         }
         loop {
             // Enough for text at once; data that does not compress takes another turn.
             out.reserve(bytes.len() / 4 + 128);
             let read = usize::try_from(compressor.total_in()).expect("a page fits memory");
-            compressor.compress_vec(&bytes[read..], out, FlushCompress::Sync).expect("deflate takes any input");
+            compressor
+                .compress_vec(&bytes[read..], out, FlushCompress::Sync)
+                .expect("deflate takes any input");
             // zlib: a flush is complete when it left room in the output.
             if out.len() < out.capacity() {
                 break;
@@ -124,7 +136,9 @@ mod tests {
 
     fn gunzip(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).expect("one valid member");
+        flate2::read::GzDecoder::new(bytes)
+            .read_to_end(&mut out)
+            .expect("one valid member");
         out
     }
 
@@ -136,7 +150,17 @@ mod tests {
         })
         .take(200_000)
         .collect();
-        let parts: [&[u8]; 9] = [b"", b"up 1\n", &noise, b"x", &[b'a'; 100_000], b"", &noise, &noise, b"y"];
+        let parts: [&[u8]; 9] = [
+            b"",
+            b"up 1\n",
+            &noise,
+            b"x",
+            &[b'a'; 100_000],
+            b"",
+            &noise,
+            &noise,
+            b"y",
+        ];
         let (mut member, mut crc, mut plain) = (HEADER.to_vec(), Crc::default(), Vec::new());
         for (i, part) in parts.iter().enumerate() {
             match i % 3 {

@@ -1,8 +1,8 @@
 //! Many snapshots become one exposition.
 //!
-//! Pushes mark slots and go on. The [`Assembler`] turns what is marked into pages, in rounds; a scrape finds whether the last
-//! exposition is complete ([`Assembly::try_current`]), else has a round run and waits for it, and then sends a [`Document`], a copy
-//! of bytes.
+//! Pushes mark slots and go on. The [`Assembler`] turns what is marked into pages, in rounds; a
+//! scrape finds whether the last exposition is complete ([`Assembly::try_current`]), else has a
+//! round run and waits for it, and then sends a [`Document`], a copy of bytes.
 
 mod assembler;
 mod assembly;

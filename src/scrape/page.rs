@@ -1,11 +1,12 @@
 //! A page: a stretch of the exposition that is rendered and freed as one.
 //!
-//! The exposition is family-major, the format demands it: a family's header, then the lines of every group that has it. So what one
-//! push changes lies scattered over as many places as it has families, and each place is a page. A page is never written again; a
-//! change makes a new one out of the old one's untouched runs and what was rendered anew.
+//! The exposition is family-major, the format demands it: a family's header, then the lines of
+//! every group that has it. So what one push changes lies scattered over as many places as it has
+//! families, and each place is a page. A page is never written again; a change makes a new one out
+//! of the old one's untouched runs and what was rendered anew.
 //!
-//! Invariants: the parts of a page are in the order of family names, each family once; the entries of a part are in ascending order
-//! of slots; ends ascend and the last one is the page's length.
+//! Invariants: the parts of a page are in the order of family names, each family once; the entries
+//! of a part are in ascending order of slots; ends ascend and the last one is the page's length.
 
 use std::sync::Arc;
 
@@ -43,7 +44,13 @@ pub(super) struct Page {
 impl Page {
     fn new(text: &[u8], parts: Box<[Part]>, entries: Box<[Entry]>) -> Self {
         let last_slot = entries.last().map_or(0, |entry| entry.slot);
-        Self { text: text.into(), parts, entries, last_slot, is_new: true }
+        Self {
+            text: text.into(),
+            parts,
+            entries,
+            last_slot,
+            is_new: true,
+        }
     }
 
     /// A header that stands alone before the pages of a large family.
@@ -72,13 +79,17 @@ impl Page {
 
     /// The group of its last entry; it has one.
     pub fn last_slot(&self) -> u32 {
-        debug_assert!(!self.entries.is_empty(), "a page of a large family has entries");
+        debug_assert!(
+            !self.entries.is_empty(),
+            "a page of a large family has entries"
+        );
         self.last_slot
     }
 
     pub fn parts(&self) -> impl Iterator<Item = PartRef<'_>> {
         (0..self.parts.len()).map(|index| {
-            let (start, entries_start) = match index.checked_sub(1).map(|before| self.parts[before]) {
+            let (start, entries_start) = match index.checked_sub(1).map(|before| self.parts[before])
+            {
                 None => (0, 0),
                 Some(before) => (self.end_of(before), before.entries_end as usize),
             };
@@ -94,7 +105,9 @@ impl Page {
     }
 
     fn end_of(&self, part: Part) -> u32 {
-        let last = (part.entries_end as usize).checked_sub(1).map(|last| self.entries[last].end);
+        let last = (part.entries_end as usize)
+            .checked_sub(1)
+            .map(|last| self.entries[last].end);
         last.unwrap_or(0).max(part.header_end)
     }
 
@@ -109,9 +122,15 @@ impl Page {
             .entries
             .iter()
             .copied()
-            .chain(next.entries.iter().map(|entry| Entry { slot: entry.slot, end: entry.end + shift }))
+            .chain(next.entries.iter().map(|entry| Entry {
+                slot: entry.slot,
+                end: entry.end + shift,
+            }))
             .collect();
-        let part = Part { entries_end: u32_len(entries.len()), ..self.parts[0] };
+        let part = Part {
+            entries_end: u32_len(entries.len()),
+            ..self.parts[0]
+        };
         Self::new(&bytes, [part].into(), entries)
     }
 }
@@ -129,7 +148,13 @@ pub(super) struct PartRef<'a> {
 impl<'a> PartRef<'a> {
     /// An empty part of a family that the page does not have yet.
     pub fn none(family: FamilyId) -> PartRef<'static> {
-        PartRef { family, header_start: 0, body_start: 0, entries: &[], bytes: &[] }
+        PartRef {
+            family,
+            header_start: 0,
+            body_start: 0,
+            entries: &[],
+            bytes: &[],
+        }
     }
 
     /// The bytes of the entries `from..to`.
@@ -139,7 +164,11 @@ impl<'a> PartRef<'a> {
 
     /// Where entry `index` begins in the page.
     pub fn start_of(&self, index: usize) -> u32 {
-        if index == 0 { self.body_start } else { self.entries[index - 1].end }
+        if index == 0 {
+            self.body_start
+        } else {
+            self.entries[index - 1].end
+        }
     }
 
     /// Header and entries as they lie in the page.
@@ -174,7 +203,10 @@ impl PageBuilder {
         let before = self.bytes.len();
         render(&mut self.bytes);
         if self.bytes.len() > before {
-            self.entries.push(Entry { slot, end: u32_len(self.bytes.len()) });
+            self.entries.push(Entry {
+                slot,
+                end: u32_len(self.bytes.len()),
+            });
         }
     }
 
@@ -182,20 +214,31 @@ impl PageBuilder {
     pub fn copy_run(&mut self, old: &PartRef<'_>, from: usize, to: usize) {
         let (start, here) = (old.start_of(from), u32_len(self.bytes.len()));
         self.bytes.extend_from_slice(old.run(from, to));
-        self.entries.extend(old.entries[from..to].iter().map(|e| Entry { slot: e.slot, end: e.end - start + here }));
+        self.entries
+            .extend(old.entries[from..to].iter().map(|e| Entry {
+                slot: e.slot,
+                end: e.end - start + here,
+            }));
     }
 
     /// Copies a whole part, header included.
     pub fn copy_part(&mut self, old: &PartRef<'_>) {
         let (start, here) = (old.header_start(), u32_len(self.bytes.len()));
         self.bytes.extend_from_slice(old.whole());
-        self.entries.extend(old.entries.iter().map(|e| Entry { slot: e.slot, end: e.end - start + here }));
+        self.entries.extend(old.entries.iter().map(|e| Entry {
+            slot: e.slot,
+            end: e.end - start + here,
+        }));
         self.end_part(old.family, here + old.header_len());
     }
 
     /// Ends a part whose header ends at `header_end`, unless it has no entry.
     pub fn end_part(&mut self, family: FamilyId, header_end: u32) {
-        self.parts.push(Part { family, header_end, entries_end: u32_len(self.entries.len()) });
+        self.parts.push(Part {
+            family,
+            header_end,
+            entries_end: u32_len(self.entries.len()),
+        });
     }
 
     /// Appends a part that was built apart, `header` before it.
@@ -203,7 +246,10 @@ impl PageBuilder {
         self.bytes.extend_from_slice(header);
         let shift = u32_len(self.bytes.len());
         self.bytes.extend_from_slice(&body.bytes);
-        self.entries.extend(body.entries.iter().map(|e| Entry { slot: e.slot, end: e.end + shift }));
+        self.entries.extend(body.entries.iter().map(|e| Entry {
+            slot: e.slot,
+            end: e.end + shift,
+        }));
         self.end_part(family, shift);
     }
 
@@ -225,12 +271,17 @@ impl PageBuilder {
 
     /// The page built; the builder is empty and keeps its memory.
     pub fn take_page(&mut self) -> Page {
-        let page = Page::new(&self.bytes, self.parts.as_slice().into(), self.entries.as_slice().into());
+        let page = Page::new(
+            &self.bytes,
+            self.parts.as_slice().into(),
+            self.entries.as_slice().into(),
+        );
         self.clear();
         page
     }
 
-    /// The entries built so far, of one family and without a header, as pages of up to `target` bytes and an entry, all about as long.
+    /// The entries built so far, of one family and without a header, as pages of up to `target`
+    /// bytes and an entry, all about as long.
     pub fn take_pages_of(&mut self, family: FamilyId, target: usize) -> Vec<Page> {
         let len = self.bytes.len();
         let n_pages = len.div_ceil(target).max(1);
@@ -242,9 +293,18 @@ impl PageBuilder {
                 continue;
             }
             let shift = u32_len(start);
-            let entries: Box<[Entry]> =
-                self.entries[first..=index].iter().map(|e| Entry { slot: e.slot, end: e.end - shift }).collect();
-            let part = Part { family, header_end: 0, entries_end: u32_len(entries.len()) };
+            let entries: Box<[Entry]> = self.entries[first..=index]
+                .iter()
+                .map(|e| Entry {
+                    slot: e.slot,
+                    end: e.end - shift,
+                })
+                .collect();
+            let part = Part {
+                family,
+                header_end: 0,
+                entries_end: u32_len(entries.len()),
+            };
             pages.push(Page::new(&self.bytes[start..end], [part].into(), entries));
             (first, start) = (index + 1, end);
         }
@@ -253,8 +313,9 @@ impl PageBuilder {
     }
 }
 
-/// What is built at once is a megabyte or two, cut behind a group's share of a family. That is below 4 GiB: the store limits what a group
-/// may be exposed with, such that it is even with every name escaped.
+/// What is built at once is a megabyte or two, cut behind a group's share of a family. That is
+/// below 4 GiB: the store limits what a group may be exposed with, such that it is even with every
+/// name escaped.
 pub(super) fn u32_len(len: usize) -> u32 {
     u32::try_from(len).expect("a page is below 4 GiB")
 }
@@ -275,7 +336,10 @@ mod tests {
         let mut all = Vec::new();
         for part in page.parts() {
             for (i, entry) in part.entries.iter().enumerate() {
-                all.push((entry.slot, String::from_utf8(part.run(i, i + 1).to_vec()).unwrap()));
+                all.push((
+                    entry.slot,
+                    String::from_utf8(part.run(i, i + 1).to_vec()).unwrap(),
+                ));
             }
         }
         all
@@ -288,9 +352,19 @@ mod tests {
         builder.append_part(9, b"# bb\n", &built(&[(1, "b 1\n"), (2, "")]));
         let page = builder.take_page();
         assert_eq!(&page.text()[..], b"# a\na 1\na 22\n# bb\nb 1\n");
-        assert_eq!(slots_and_lines(&page), [(1, "a 1\n".to_owned()), (4, "a 22\n".to_owned()), (1, "b 1\n".to_owned())]);
+        assert_eq!(
+            slots_and_lines(&page),
+            [
+                (1, "a 1\n".to_owned()),
+                (4, "a 22\n".to_owned()),
+                (1, "b 1\n".to_owned())
+            ]
+        );
         let second = page.parts().nth(1).unwrap();
-        assert_eq!((second.family, second.whole()), (9, b"# bb\nb 1\n".as_slice()));
+        assert_eq!(
+            (second.family, second.whole()),
+            (9, b"# bb\nb 1\n".as_slice())
+        );
 
         let mut copy = PageBuilder::default();
         copy.copy_part(&second);
@@ -302,9 +376,18 @@ mod tests {
     #[test]
     fn pages_of_a_large_family_split_and_join() {
         let lines: Vec<String> = (0..100).map(|i| format!("a {i}\n")).collect();
-        let entries: Vec<(u32, &str)> = lines.iter().enumerate().map(|(i, line)| (i as u32, line.as_str())).collect();
+        let entries: Vec<(u32, &str)> = lines
+            .iter()
+            .enumerate()
+            .map(|(i, line)| (i as u32, line.as_str()))
+            .collect();
         let pages = built(&entries).take_pages_of(3, 64);
-        assert!(pages.len() > 5 && pages.iter().all(|page| page.len() >= 56 && page.len() <= 70));
+        assert!(
+            pages.len() > 5
+                && pages
+                    .iter()
+                    .all(|page| page.len() >= 56 && page.len() <= 70)
+        );
         let whole = pages.into_iter().reduce(|a, b| a.joined_with(&b)).unwrap();
         assert_eq!(&whole.text()[..], lines.concat().as_bytes());
         assert_eq!(slots_and_lines(&whole).len(), 100);

@@ -4,9 +4,11 @@
 //! |----------|-----------------------------|-----------------------------|-----------------------------------------------------|
 //! | `rounds` | the assembler, AcqRel       | scrapes, Acquire            | four times the rounds that ended, and how far one is |
 //!
-//! A round begins (1), may show what it found as plain text already (2), and ends (4, which is the next one's 0). A scrape that finds no
-//! round running and no marked slot, with the same count before and after, has the exposition that shows every push answered before it; so
-//! has one that wants plain text where the round shows that. Else it waits: a round that *begins* after its look shows them.
+//! A round begins (1), may show what it found as plain text already (2), and ends (4, which is the
+//! next one's 0). A scrape that finds no round running and no marked slot, with the same count
+//! before and after, has the exposition that shows every push answered before it; so has one that
+//! wants plain text where the round shows that. Else it waits: a round that *begins* after its look
+//! shows them.
 
 use crate::sync::{Word, fence};
 use std::sync::atomic::Ordering::SeqCst;
@@ -26,12 +28,14 @@ impl Rounds {
         Self(Word::new(0))
     }
 
-    /// A round begins; the assembler alone calls this. What it takes from the queue it takes after this.
+    /// A round begins; the assembler alone calls this. What it takes from the queue it takes after
+    /// this.
     pub fn begin(&self) -> u64 {
         let round = self.0.add(1) + 1;
         debug_assert!(round % ROUND == 1, "rounds do not overlap");
-        // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked for. Its twin stands in
-        // `Assembly::try_current`, between asking and looking at the count: a scrape is not told to wait for a round that misses it.
+        // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked
+        // for. Its twin stands in `Assembly::try_current`, between asking and looking at the count:
+        // a scrape is not told to wait for a round that misses it.
         fence(SeqCst);
         round
     }
@@ -49,26 +53,40 @@ impl Rounds {
         debug_assert!(before - so_far == round - 1, "rounds do not overlap");
     }
 
-    /// Whether the exposition of the last round shows all that was answered before, or the plain text of one that runs does;
-    /// `is_queue_empty` says that no slot is marked, and acquires what the pop that emptied the queue released. If so, the count to wait
-    /// for if another round is wanted.
+    /// Whether the exposition of the last round shows all that was answered before, or the plain
+    /// text of one that runs does; `is_queue_empty` says that no slot is marked, and acquires what
+    /// the pop that emptied the queue released. If so, the count to wait for if another round is
+    /// wanted.
     ///
     /// # Errors
     ///
     /// Else the count to wait for.
-    pub fn try_complete(&self, is_plain: bool, is_queue_empty: impl FnOnce() -> bool) -> Result<u64, u64> {
+    pub fn try_complete(
+        &self,
+        is_plain: bool,
+        is_queue_empty: impl FnOnce() -> bool,
+    ) -> Result<u64, u64> {
         let before = self.0.load();
-        // If the queue is empty because a round took what was in it, that round's `begin` stands before the pop, and is seen below.
+        // If the queue is empty because a round took what was in it, that round's `begin` stands
+        // before the pop, and is seen below.
         let is_empty = is_queue_empty();
         let after = self.0.load();
         let so_far = before % ROUND;
         // The next round to begin shows at this count what is wanted.
-        let begins_after = if so_far == 0 { before } else { before - so_far + ROUND };
+        let begins_after = if so_far == 0 {
+            before
+        } else {
+            before - so_far + ROUND
+        };
         let next = begins_after + if is_plain { PLAIN } else { ROUND };
         // Of a round that shows its plain text, everything that emptied the queue came before.
         let is_shown = so_far == 0 || (is_plain && so_far == PLAIN);
         // Nothing has ever been assembled: an empty store needs a first round, too.
-        if before == after && is_shown && is_empty && before > 0 { Ok(next) } else { Err(next) }
+        if before == after && is_shown && is_empty && before > 0 {
+            Ok(next)
+        } else {
+            Err(next)
+        }
     }
 
     /// Whether it has come to `count`.
@@ -92,9 +110,15 @@ mod tests {
         let rounds = Rounds::new();
         // Plain, then compressed: complete or not, and the count to wait for.
         let check = |expected: [Result<u64, u64>; 2]| {
-            assert_eq!([true, false].map(|is_plain| rounds.try_complete(is_plain, || true)), expected);
+            assert_eq!(
+                [true, false].map(|is_plain| rounds.try_complete(is_plain, || true)),
+                expected
+            );
             let marked = expected.map(|result| Err(result.unwrap_or_else(|count| count)));
-            assert_eq!([true, false].map(|is_plain| rounds.try_complete(is_plain, || false)), marked);
+            assert_eq!(
+                [true, false].map(|is_plain| rounds.try_complete(is_plain, || false)),
+                marked
+            );
         };
         check([Err(2), Err(4)]);
         let round = rounds.begin();

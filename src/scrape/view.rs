@@ -1,11 +1,13 @@
 //! The pages of one format, and how a round changes them.
 //!
-//! A view is cut into *stretches* by the gateway's own families, whose numbers change with every scrape and which are spliced in
-//! between. A stretch is a row of *blocks* in the order of family names: a shared page of whole small families, or a large family
-//! with a page for its header and as many as it needs for its groups.
+//! A view is cut into *stretches* by the gateway's own families, whose numbers change with every
+//! scrape and which are spliced in between. A stretch is a row of *blocks* in the order of family
+//! names: a shared page of whole small families, or a large family with a page for its header and
+//! as many as it needs for its groups.
 //!
-//! Sizes: a page is about [`Sizes::target`] bytes. Above double it is split; neighbours that are together below it, one of them
-//! below half, become one. What is being built is cut whenever it is [`RUN_PAGES`] long.
+//! Sizes: a page is about [`Sizes::target`] bytes. Above double it is split; neighbours that are
+//! together below it, one of them below half, become one. What is being built is cut whenever it is
+//! [`RUN_PAGES`] long.
 
 use super::catalog::{Catalog, Plan, PlanId, Source};
 use super::format::{Format, KeyForm, Template};
@@ -38,7 +40,8 @@ impl Sizes {
 const SEGMENT_PAGES: usize = 96;
 /// Groups of a family in one piece of work where a family is built from nothing.
 const RUN_GROUPS: usize = 1024;
-/// Pages that are built before they are cut: a megabyte or two, however long the lines of a thousand groups are.
+/// Pages that are built before they are cut: a megabyte or two, however long the lines of a
+/// thousand groups are.
 const RUN_PAGES: usize = 256;
 /// Below this many bytes, about, a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 512 << 10;
@@ -46,8 +49,8 @@ const PARALLEL_BYTES: usize = 512 << 10;
 /// After so many bytes of work, about, others have their turn.
 pub(super) const TURN_BYTES: usize = 128 << 10;
 
-/// Lets other threads run, where there are more than cores: a push that has just arrived would wait for milliseconds, the scheduler's
-/// slice, until a thread that builds pages had its turn.
+/// Lets other threads run, where there are more than cores: a push that has just arrived would wait
+/// for milliseconds, the scheduler's slice, until a thread that builds pages had its turn.
 pub(super) fn give_way() {
     std::thread::yield_now();
 }
@@ -64,7 +67,8 @@ pub(super) struct Group {
     pub plan: PlanId,
 }
 
-/// What a change means for one family: the place in the plan's sources to render from, or that the lines go.
+/// What a change means for one family: the place in the plan's sources to render from, or that the
+/// lines go.
 #[derive(Clone, Copy)]
 pub(super) struct Item {
     pub change: u32,
@@ -96,7 +100,11 @@ impl Input<'_> {
 
 enum Block {
     Shared(Page),
-    Large { family: FamilyId, header: Page, pages: Vec<Page> },
+    Large {
+        family: FamilyId,
+        header: Page,
+        pages: Vec<Page>,
+    },
 }
 
 impl Block {
@@ -150,8 +158,15 @@ pub(super) struct View {
 }
 
 enum Job<'a> {
-    Shared { old: Option<Page>, touched: Vec<FamilyId> },
-    Run { family: FamilyId, old: Option<Page>, items: &'a [Item] },
+    Shared {
+        old: Option<Page>,
+        touched: Vec<FamilyId>,
+    },
+    Run {
+        family: FamilyId,
+        old: Option<Page>,
+        items: &'a [Item],
+    },
 }
 
 impl Job<'_> {
@@ -170,8 +185,14 @@ enum Built {
 /// A block as it will be, some of it still to be built.
 enum Next {
     Keep(Block),
-    Shared { job: usize },
-    Large { family: FamilyId, header: Option<Page>, pages: Vec<NextPages> },
+    Shared {
+        job: usize,
+    },
+    Large {
+        family: FamilyId,
+        header: Option<Page>,
+        pages: Vec<NextPages>,
+    },
 }
 
 enum NextPages {
@@ -182,7 +203,12 @@ enum NextPages {
 impl View {
     pub fn new(format: Format, n_own: usize) -> Self {
         let stretches = (0..=n_own).map(|_| StretchState::default()).collect();
-        Self { format, gzip: false, templates: Vec::new(), stretches }
+        Self {
+            format,
+            gzip: false,
+            templates: Vec::new(),
+            stretches,
+        }
     }
 
     /// As scrapes see them.
@@ -196,31 +222,51 @@ impl View {
             if !stretch.is_changed {
                 return Arc::clone(&stretch.published);
             }
-            let pages = stretch.blocks.iter().flat_map(Block::pages).filter(|page| !page.is_empty());
-            Arc::new(Stretch::plain(pages.map(|page| Arc::clone(page.text())).collect(), stretch.joined_len(catalog)))
+            let pages = stretch
+                .blocks
+                .iter()
+                .flat_map(Block::pages)
+                .filter(|page| !page.is_empty());
+            Arc::new(Stretch::plain(
+                pages.map(|page| Arc::clone(page.text())).collect(),
+                stretch.joined_len(catalog),
+            ))
         };
         self.stretches.iter().map(plain).collect()
     }
 
     /// Pages that scrapes see.
     pub fn n_pages(&self) -> usize {
-        self.stretches.iter().flat_map(|stretch| &stretch.published.segments).map(|segment| segment.texts.len()).sum()
+        self.stretches
+            .iter()
+            .flat_map(|stretch| &stretch.published.segments)
+            .map(|segment| segment.texts.len())
+            .sum()
     }
 
     /// Whether there are stretches all of which is yet to be compressed.
     pub fn is_stale(&self) -> bool {
-        self.stretches.iter().any(|stretch| stretch.is_stale(self.gzip))
+        self.stretches
+            .iter()
+            .any(|stretch| stretch.is_stale(self.gzip))
     }
 
     /// Pages that were compressed while somebody waited.
     pub fn n_fast(&self) -> usize {
-        self.stretches.iter().map(|stretch| stretch.published.n_fast).sum()
+        self.stretches
+            .iter()
+            .map(|stretch| stretch.published.n_fast)
+            .sum()
     }
 
     /// Compresses some `n_pages` of those anew.
     pub fn polish(&mut self, n_pages: usize, builders: &Builders) {
         let mut n_left = n_pages;
-        for stretch in self.stretches.iter_mut().filter(|stretch| stretch.published.n_fast > 0) {
+        for stretch in self
+            .stretches
+            .iter_mut()
+            .filter(|stretch| stretch.published.n_fast > 0)
+        {
             if n_left == 0 {
                 return;
             }
@@ -247,22 +293,49 @@ impl View {
         }
     }
 
-    /// Brings the pages up to date; returns how many were built. Scrapes see them after [`View::publish`].
+    /// Brings the pages up to date; returns how many were built. Scrapes see them after
+    /// [`View::publish`].
     pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
-        let key = |slot: &u32| input.group(*slot).map(|group| self.format.key(group.snapshot.fixed.key.labels()));
-        let keys = builders.map(input.changes, input.changes.len() * KEY_WEIGHT, |slot| *slot, key);
-        let context = Context { input, sizes, format: self.format, templates: &self.templates, keys };
+        let key = |slot: &u32| {
+            input
+                .group(*slot)
+                .map(|group| self.format.key(group.snapshot.fixed.key.labels()))
+        };
+        let keys = builders.map(
+            input.changes,
+            input.changes.len() * KEY_WEIGHT,
+            |slot| *slot,
+            key,
+        );
+        let context = Context {
+            input,
+            sizes,
+            format: self.format,
+            templates: &self.templates,
+            keys,
+        };
         let mut jobs = Vec::new();
         let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
-        for touched in input.touched.chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch) {
+        for touched in input
+            .touched
+            .chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch)
+        {
             let stretch = input.catalog.family(touched[0]).stretch;
             let blocks = std::mem::take(&mut self.stretches[stretch].blocks);
             next.push((stretch, context.plan_stretch(blocks, touched, &mut jobs)));
         }
         let weight = jobs.iter().map(|job| context.weight(job)).sum();
-        let mut built: Vec<Option<Built>> =
-            builders.map(&jobs, weight, |job| context.first_slot(job), |job| context.build(job)).into_iter().map(Some).collect();
+        let mut built: Vec<Option<Built>> = builders
+            .map(
+                &jobs,
+                weight,
+                |job| context.first_slot(job),
+                |job| context.build(job),
+            )
+            .into_iter()
+            .map(Some)
+            .collect();
         builders.drop_aside(jobs.into_iter().filter_map(Job::into_old).collect());
         let mut n_built = 0;
         for (stretch, next) in next {
@@ -276,8 +349,14 @@ impl View {
     }
 
     fn make_templates(&mut self, input: &Input<'_>) {
-        self.templates.resize_with(input.catalog.n_plan_ids(), || None);
-        for plan_id in input.changes.iter().filter_map(|slot| input.group(*slot)).map(|group| group.plan) {
+        self.templates
+            .resize_with(input.catalog.n_plan_ids(), || None);
+        for plan_id in input
+            .changes
+            .iter()
+            .filter_map(|slot| input.group(*slot))
+            .map(|group| group.plan)
+        {
             let template = &mut self.templates[plan_id as usize];
             if template.is_some() {
                 continue;
@@ -287,25 +366,50 @@ impl View {
             *template = Some(
                 plan.sources
                     .iter()
-                    .map(|(_, source)| self.format.template(input.catalog.source_family(plan, source), &names, true))
+                    .map(|(_, source)| {
+                        self.format.template(
+                            input.catalog.source_family(plan, source),
+                            &names,
+                            true,
+                        )
+                    })
                     .collect(),
             );
         }
     }
 
-    /// Makes the segments of the stretches that changed. `effort` is what they are compressed with, where they are.
-    pub fn publish(&mut self, catalog: &Catalog, effort: Effort, sizes: Sizes, builders: &Builders) {
+    /// Makes the segments of the stretches that changed. `effort` is what they are compressed with,
+    /// where they are.
+    pub fn publish(
+        &mut self,
+        catalog: &Catalog,
+        effort: Effort,
+        sizes: Sizes,
+        builders: &Builders,
+    ) {
         let gzip = self.gzip;
         let stale = self.stretches.iter_mut();
-        let mut stale: Vec<&mut StretchState> = stale.filter(|stretch| stretch.is_stale(gzip) || stretch.is_changed).collect();
+        let mut stale: Vec<&mut StretchState> = stale
+            .filter(|stretch| stretch.is_stale(gzip) || stretch.is_changed)
+            .collect();
         let plan = |stretch: &mut &mut StretchState| {
             let joined_len = stretch.joined_len(catalog);
             stretch.is_changed = false;
-            (stretch.published.plan(stretch.blocks.iter_mut().flat_map(Block::pages_mut), sizes, gzip), joined_len)
+            (
+                stretch.published.plan(
+                    stretch.blocks.iter_mut().flat_map(Block::pages_mut),
+                    sizes,
+                    gzip,
+                ),
+                joined_len,
+            )
         };
         let planned = stale.iter_mut().map(plan).collect();
         let made = Stretch::make_all(planned, gzip.then_some(effort), builders);
-        stale.into_iter().zip(made).for_each(|(stretch, made)| stretch.published = Arc::new(made));
+        stale
+            .into_iter()
+            .zip(made)
+            .for_each(|(stretch, made)| stretch.published = Arc::new(made));
     }
 }
 
@@ -316,9 +420,18 @@ impl StretchState {
     }
 
     fn joined_len(&self, catalog: &Catalog) -> u64 {
-        let Some(block) = self.blocks.first().filter(|block| catalog.family(block.first_family()).is_own) else { return 0 };
+        let Some(block) = self
+            .blocks
+            .first()
+            .filter(|block| catalog.family(block.first_family()).is_own)
+        else {
+            return 0;
+        };
         match block {
-            Block::Shared(page) => page.parts().next().map_or(0, |part| part.whole().len() as u64),
+            Block::Shared(page) => page
+                .parts()
+                .next()
+                .map_or(0, |part| part.whole().len() as u64),
             Block::Large { pages, .. } => pages.iter().map(|page| page.len() as u64).sum(),
         }
     }
@@ -375,25 +488,40 @@ impl<'a> Context<'a> {
     }
 
     /// Tells which blocks stay and which are to be built, and notes the work.
-    fn plan_stretch(&self, blocks: Vec<Block>, touched: &[FamilyId], jobs: &mut Vec<Job<'a>>) -> Vec<Next> {
+    fn plan_stretch(
+        &self,
+        blocks: Vec<Block>,
+        touched: &[FamilyId],
+        jobs: &mut Vec<Job<'a>>,
+    ) -> Vec<Next> {
         let mut next = Vec::with_capacity(blocks.len() + 1);
         let mut touched = touched.iter().copied().peekable();
         let mut blocks = blocks.into_iter().peekable();
         loop {
             // Families before the next block that is theirs alone, or behind the last one.
             let before = match blocks.peek() {
-                Some(Block::Large { family, .. }) => self.families_before(&mut touched, Some(*family)),
+                Some(Block::Large { family, .. }) => {
+                    self.families_before(&mut touched, Some(*family))
+                }
                 Some(Block::Shared(_)) => Vec::new(),
                 None => self.families_before(&mut touched, None),
             };
             self.plan_new(before, jobs, &mut next);
             let Some(block) = blocks.next() else { break };
             match block {
-                Block::Large { family, header, pages } => {
+                Block::Large {
+                    family,
+                    header,
+                    pages,
+                } => {
                     if touched.next_if_eq(&family).is_some() {
                         next.push(self.plan_large(family, header, pages, jobs));
                     } else {
-                        next.push(Next::Keep(Block::Large { family, header, pages }));
+                        next.push(Next::Keep(Block::Large {
+                            family,
+                            header,
+                            pages,
+                        }));
                     }
                 }
                 Block::Shared(page) => {
@@ -401,11 +529,19 @@ impl<'a> Context<'a> {
                     let mine = self.families_before(&mut touched, limit);
                     if mine.is_empty() {
                         next.push(Next::Keep(Block::Shared(page)));
-                    } else if mine.iter().any(|&family| self.items(family).len() > RUN_GROUPS) {
+                    } else if mine
+                        .iter()
+                        .any(|&family| self.items(family).len() > RUN_GROUPS)
+                    {
                         self.plan_apart(&page, mine, jobs, &mut next);
                     } else {
-                        jobs.push(Job::Shared { old: Some(page), touched: mine });
-                        next.push(Next::Shared { job: jobs.len() - 1 });
+                        jobs.push(Job::Shared {
+                            old: Some(page),
+                            touched: mine,
+                        });
+                        next.push(Next::Shared {
+                            job: jobs.len() - 1,
+                        });
                     }
                 }
             }
@@ -413,15 +549,25 @@ impl<'a> Context<'a> {
         next
     }
 
-    /// A shared page in which a family grows large: it is taken apart, so that many threads can build the large ones.
-    fn plan_apart(&self, page: &Page, touched: Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>) {
+    /// A shared page in which a family grows large: it is taken apart, so that many threads can
+    /// build the large ones.
+    fn plan_apart(
+        &self,
+        page: &Page,
+        touched: Vec<FamilyId>,
+        jobs: &mut Vec<Job<'a>>,
+        next: &mut Vec<Next>,
+    ) {
         let mut touched = touched.into_iter().peekable();
         for part in page.parts() {
             let before = self.families_before(&mut touched, Some(part.family));
             self.plan_new(before, jobs, next);
             let mine: Vec<FamilyId> = touched.next_if_eq(&part.family).into_iter().collect();
             let mut builder = PageBuilder::default();
-            if mine.iter().any(|&family| self.items(family).len() > RUN_GROUPS) {
+            if mine
+                .iter()
+                .any(|&family| self.items(family).len() > RUN_GROUPS)
+            {
                 builder.copy_run(&part, 0, part.entries.len());
                 let pages = self.cut(part.family, &mut builder);
                 next.push(self.plan_large(part.family, Page::header(&[]), pages, jobs));
@@ -432,8 +578,13 @@ impl<'a> Context<'a> {
             if mine.is_empty() {
                 next.push(Next::Keep(Block::Shared(old)));
             } else {
-                jobs.push(Job::Shared { old: Some(old), touched: mine });
-                next.push(Next::Shared { job: jobs.len() - 1 });
+                jobs.push(Job::Shared {
+                    old: Some(old),
+                    touched: mine,
+                });
+                next.push(Next::Shared {
+                    job: jobs.len() - 1,
+                });
             }
         }
         self.plan_new(touched.collect(), jobs, next);
@@ -444,17 +595,25 @@ impl<'a> Context<'a> {
         touched: &mut std::iter::Peekable<impl Iterator<Item = FamilyId>>,
         limit: Option<FamilyId>,
     ) -> Vec<FamilyId> {
-        let is_before = |id: &FamilyId| limit.is_none_or(|limit| self.input.catalog.compare(*id, limit) == Ordering::Less);
+        let is_before = |id: &FamilyId| {
+            limit.is_none_or(|limit| self.input.catalog.compare(*id, limit) == Ordering::Less)
+        };
         std::iter::from_fn(|| touched.next_if(is_before)).collect()
     }
 
-    /// Families that have no block yet: large ones get one of their own at once, so that many threads can build it.
+    /// Families that have no block yet: large ones get one of their own at once, so that many
+    /// threads can build it.
     fn plan_new(&self, families: Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>) {
         let mut small: Vec<FamilyId> = Vec::new();
         let flush = |small: &mut Vec<FamilyId>, jobs: &mut Vec<Job<'a>>, next: &mut Vec<Next>| {
             if !small.is_empty() {
-                jobs.push(Job::Shared { old: None, touched: std::mem::take(small) });
-                next.push(Next::Shared { job: jobs.len() - 1 });
+                jobs.push(Job::Shared {
+                    old: None,
+                    touched: std::mem::take(small),
+                });
+                next.push(Next::Shared {
+                    job: jobs.len() - 1,
+                });
             }
         };
         let mut n_items = 0;
@@ -463,7 +622,11 @@ impl<'a> Context<'a> {
             if items.len() > RUN_GROUPS {
                 flush(&mut small, jobs, next);
                 let pages = self.plan_runs(family, items, jobs);
-                next.push(Next::Large { family, header: None, pages });
+                next.push(Next::Large {
+                    family,
+                    header: None,
+                    pages,
+                });
                 continue;
             }
             n_items += items.len();
@@ -477,15 +640,32 @@ impl<'a> Context<'a> {
         flush(&mut small, jobs, next);
     }
 
-    fn plan_runs(&self, family: FamilyId, items: &'a [Item], jobs: &mut Vec<Job<'a>>) -> Vec<NextPages> {
+    fn plan_runs(
+        &self,
+        family: FamilyId,
+        items: &'a [Item],
+        jobs: &mut Vec<Job<'a>>,
+    ) -> Vec<NextPages> {
         let run = |items| {
-            jobs.push(Job::Run { family, old: None, items });
-            NextPages::Build { job: jobs.len() - 1 }
+            jobs.push(Job::Run {
+                family,
+                old: None,
+                items,
+            });
+            NextPages::Build {
+                job: jobs.len() - 1,
+            }
         };
         items.chunks(RUN_GROUPS).map(run).collect()
     }
 
-    fn plan_large(&self, family: FamilyId, header: Page, pages: Vec<Page>, jobs: &mut Vec<Job<'a>>) -> Next {
+    fn plan_large(
+        &self,
+        family: FamilyId,
+        header: Page,
+        pages: Vec<Page>,
+        jobs: &mut Vec<Job<'a>>,
+    ) -> Next {
         let mut items = self.items(family);
         let mut next = Vec::with_capacity(pages.len());
         let n_pages = pages.len();
@@ -501,15 +681,26 @@ impl<'a> Context<'a> {
             if here.is_empty() {
                 next.push(NextPages::Keep(page));
             } else {
-                jobs.push(Job::Run { family, old: Some(page), items: here });
-                next.push(NextPages::Build { job: jobs.len() - 1 });
+                jobs.push(Job::Run {
+                    family,
+                    old: Some(page),
+                    items: here,
+                });
+                next.push(NextPages::Build {
+                    job: jobs.len() - 1,
+                });
             }
         }
         next.extend(self.plan_runs(family, items, jobs));
-        Next::Large { family, header: Some(header), pages: next }
+        Next::Large {
+            family,
+            header: Some(header),
+            pages: next,
+        }
     }
 
-    /// How many of `items` are of slots up to this one: looked for near the first ones, a page has few.
+    /// How many of `items` are of slots up to this one: looked for near the first ones, a page has
+    /// few.
     fn n_up_to(&self, items: &[Item], slot: u32) -> usize {
         let is_before = |&item: &Item| self.slot(item) <= slot;
         let mut end = 1;
@@ -525,9 +716,15 @@ impl<'a> Context<'a> {
         const LINE: usize = 100;
         match job {
             Job::Shared { old, touched } => {
-                old.as_ref().map_or(0, |page| page.len()) + touched.iter().map(|&id| self.items(id).len() * LINE).sum::<usize>()
+                old.as_ref().map_or(0, |page| page.len())
+                    + touched
+                        .iter()
+                        .map(|&id| self.items(id).len() * LINE)
+                        .sum::<usize>()
             }
-            Job::Run { old, items, .. } => old.as_ref().map_or(0, |page| page.len()) + items.len() * LINE,
+            Job::Run { old, items, .. } => {
+                old.as_ref().map_or(0, |page| page.len()) + items.len() * LINE
+            }
         }
     }
 
@@ -545,7 +742,10 @@ impl<'a> Context<'a> {
             Job::Run { family, old, items } => BUILDER.with_borrow_mut(|builder| {
                 let mut pages = Vec::new();
                 let none = PartRef::none(*family);
-                let part = old.as_ref().and_then(|page| page.parts().next()).unwrap_or(none);
+                let part = old
+                    .as_ref()
+                    .and_then(|page| page.parts().next())
+                    .unwrap_or(none);
                 self.merge(&part, items, builder, &mut pages);
                 pages.append(&mut self.cut(*family, builder));
                 builder.shrink_to(BUILDER_BYTES);
@@ -559,7 +759,11 @@ impl<'a> Context<'a> {
         if builder.is_empty() {
             return Vec::new();
         }
-        let target = if builder.len() > 2 * self.sizes.target { self.sizes.target } else { usize::MAX };
+        let target = if builder.len() > 2 * self.sizes.target {
+            self.sizes.target
+        } else {
+            usize::MAX
+        };
         builder.take_pages_of(family, target)
     }
 
@@ -568,8 +772,15 @@ impl<'a> Context<'a> {
         builder.len() > RUN_PAGES.saturating_mul(self.sizes.target)
     }
 
-    /// Takes the untouched runs of `old` and renders the items between them. What a full builder holds becomes pages.
-    fn merge(&self, old: &PartRef<'_>, items: &[Item], builder: &mut PageBuilder, pages: &mut Vec<Page>) {
+    /// Takes the untouched runs of `old` and renders the items between them. What a full builder
+    /// holds becomes pages.
+    fn merge(
+        &self,
+        old: &PartRef<'_>,
+        items: &[Item],
+        builder: &mut PageBuilder,
+        pages: &mut Vec<Page>,
+    ) {
         let entries = old.entries;
         let (mut copied, mut at) = (0, 0);
         for &item in items {
@@ -597,10 +808,17 @@ impl<'a> Context<'a> {
     }
 
     fn render(&self, item: Item, out: &mut Vec<u8>) {
-        let group = self.input.group(self.slot(item)).expect("an item that is not removed has a group");
-        let key = self.keys[item.change as usize].as_ref().expect("made for every snapshot");
+        let group = self
+            .input
+            .group(self.slot(item))
+            .expect("an item that is not removed has a group");
+        let key = self.keys[item.change as usize]
+            .as_ref()
+            .expect("made for every snapshot");
         let plan = self.input.catalog.plan(group.plan);
-        let template = &self.templates[group.plan as usize].as_ref().expect("made before")[item.source as usize];
+        let template = &self.templates[group.plan as usize]
+            .as_ref()
+            .expect("made before")[item.source as usize];
         render_source(plan, item.source, template, &group.snapshot, key, out);
     }
 
@@ -633,10 +851,16 @@ impl<'a> Context<'a> {
             pages.append(&mut self.cut(family, &mut building.body));
             self.end_shared(building);
             let header = self.header_page(family, pages.iter().map(|page| page.len()).sum());
-            building.blocks.push(Block::Large { family, header, pages });
+            building.blocks.push(Block::Large {
+                family,
+                header,
+                pages,
+            });
         } else if !building.body.is_empty() {
             self.write_header(family, building.body.len(), &mut building.header);
-            building.shared.append_part(family, &building.header, &building.body);
+            building
+                .shared
+                .append_part(family, &building.header, &building.body);
         }
         building.body.clear();
         if self.is_full(&building.shared) {
@@ -680,7 +904,11 @@ impl<'a> Context<'a> {
             run.copy_run(&part, 0, part.entries.len());
             let header = self.header_page(part.family, run.len());
             let pages = run.take_pages_of(part.family, target);
-            blocks.push(Block::Large { family: part.family, header, pages });
+            blocks.push(Block::Large {
+                family: part.family,
+                header,
+                pages,
+            });
         }
         flush(&mut shared, &mut blocks);
         blocks
@@ -690,7 +918,13 @@ impl<'a> Context<'a> {
         out.clear();
         let info = self.input.catalog.family(family);
         if !info.is_own {
-            self.format.write_header(&info.name, info.help.as_deref(), info.metric_type, metrics_len, out);
+            self.format.write_header(
+                &info.name,
+                info.help.as_deref(),
+                info.metric_type,
+                metrics_len,
+                out,
+            );
         }
     }
 
@@ -702,16 +936,27 @@ impl<'a> Context<'a> {
 
     /// Puts what was built into its places and joins neighbours that have become small.
     fn finish_stretch(&self, next: Vec<Next>, built: &mut [Option<Built>]) -> Finished {
-        let mut finished = Finished { blocks: Vec::with_capacity(next.len()), n_built: 0 };
+        let mut finished = Finished {
+            blocks: Vec::with_capacity(next.len()),
+            n_built: 0,
+        };
         for next in next {
             match next {
                 Next::Keep(block) => self.add_block(&mut finished.blocks, block),
                 Next::Shared { job } => {
-                    let Some(Built::Blocks(blocks)) = built[job].take() else { unreachable!("a job builds its kind, once") };
+                    let Some(Built::Blocks(blocks)) = built[job].take() else {
+                        unreachable!("a job builds its kind, once")
+                    };
                     finished.n_built += blocks.iter().map(Block::n_pages).sum::<usize>();
-                    blocks.into_iter().for_each(|block| self.add_block(&mut finished.blocks, block));
+                    blocks
+                        .into_iter()
+                        .for_each(|block| self.add_block(&mut finished.blocks, block));
                 }
-                Next::Large { family, header, pages } => {
+                Next::Large {
+                    family,
+                    header,
+                    pages,
+                } => {
                     let (pages, n_built) = self.finish_pages(pages, built);
                     finished.n_built += n_built;
                     if let Some(block) = self.finish_large(family, header, pages) {
@@ -728,7 +973,9 @@ impl<'a> Context<'a> {
             && self.should_join(last.len(), page.len())
         {
             let mut both = PageBuilder::default();
-            last.parts().chain(page.parts()).for_each(|part| both.copy_part(&part));
+            last.parts()
+                .chain(page.parts())
+                .for_each(|part| both.copy_part(&part));
             *last = both.take_page();
         } else {
             blocks.push(block);
@@ -739,17 +986,25 @@ impl<'a> Context<'a> {
         a + b <= self.sizes.target && a.min(b) < self.sizes.target / 2
     }
 
-    fn finish_pages(&self, next: Vec<NextPages>, built: &mut [Option<Built>]) -> (Vec<Page>, usize) {
+    fn finish_pages(
+        &self,
+        next: Vec<NextPages>,
+        built: &mut [Option<Built>],
+    ) -> (Vec<Page>, usize) {
         let (mut pages, mut n_built): (Vec<Page>, usize) = (Vec::with_capacity(next.len()), 0);
         let mut add = |page: Page| match pages.last_mut() {
-            Some(last) if self.should_join(last.len(), page.len()) => *last = last.joined_with(&page),
+            Some(last) if self.should_join(last.len(), page.len()) => {
+                *last = last.joined_with(&page)
+            }
             _ => pages.push(page),
         };
         for next in next {
             match next {
                 NextPages::Keep(page) => add(page),
                 NextPages::Build { job } => {
-                    let Some(Built::Pages(new)) = built[job].take() else { unreachable!("a job builds its kind, once") };
+                    let Some(Built::Pages(new)) = built[job].take() else {
+                        unreachable!("a job builds its kind, once")
+                    };
                     n_built += new.len();
                     new.into_iter().for_each(&mut add);
                 }
@@ -759,7 +1014,12 @@ impl<'a> Context<'a> {
     }
 
     /// A large family with these pages: nothing without any, a shared page if it has become small.
-    fn finish_large(&self, family: FamilyId, header: Option<Page>, pages: Vec<Page>) -> Option<Block> {
+    fn finish_large(
+        &self,
+        family: FamilyId,
+        header: Option<Page>,
+        pages: Vec<Page>,
+    ) -> Option<Block> {
         if pages.is_empty() {
             return None;
         }
@@ -768,46 +1028,78 @@ impl<'a> Context<'a> {
         if pages.len() == 1 && len < self.sizes.target / 2 {
             let mut builder = PageBuilder::default();
             let mut body = PageBuilder::default();
-            let part = pages[0].parts().next().expect("a page of a large family has one part");
+            let part = pages[0]
+                .parts()
+                .next()
+                .expect("a page of a large family has one part");
             body.copy_run(&part, 0, part.entries.len());
             builder.append_part(family, fresh.text(), &body);
             return Some(Block::Shared(builder.take_page()));
         }
         // An unchanged header stays in its segment.
-        let header = header.filter(|old| old.text() == fresh.text()).unwrap_or(fresh);
-        Some(Block::Large { family, header, pages })
+        let header = header
+            .filter(|old| old.text() == fresh.text())
+            .unwrap_or(fresh);
+        Some(Block::Large {
+            family,
+            header,
+            pages,
+        })
     }
 }
 
-fn render_source(plan: &Plan, source: u32, template: &Template, snapshot: &Snapshot, key: &KeyForm, out: &mut Vec<u8>) {
+fn render_source(
+    plan: &Plan,
+    source: u32,
+    template: &Template,
+    snapshot: &Snapshot,
+    key: &KeyForm,
+    out: &mut Vec<u8>,
+) {
     // As the reference computes it: nanoseconds to seconds in one division.
     let seconds = |time: i64| [(time as f64 / 1e9).to_bits()];
     match &plan.sources[source as usize].1 {
         Source::FailureTime => template.render(key, &seconds(snapshot.failure_time), &[], 0, out),
         Source::PushTime => template.render(key, &seconds(snapshot.push_time), &[], 0, out),
-        Source::Pushed { values, metrics, .. } => {
+        Source::Pushed {
+            values, metrics, ..
+        } => {
             let extras = &snapshot.extras;
             let from = extras.partition_point(|extra| (extra.metric as usize) < metrics.start);
             let to = extras.partition_point(|extra| (extra.metric as usize) < metrics.end);
-            template.render(key, &snapshot.values[values.clone()], &extras[from..to], metrics.start, out);
+            template.render(
+                key,
+                &snapshot.values[values.clone()],
+                &extras[from..to],
+                metrics.start,
+                out,
+            );
         }
     }
 }
 
-/// The threads that build pages when much has changed. They live as long as the assembler, so that what they allocate with, and
-/// compress with, is made once.
+/// The threads that build pages when much has changed. They live as long as the assembler, so that
+/// what they allocate with, and compress with, is made once.
 pub(super) struct Builders(Option<rayon::ThreadPool>);
 
 impl Builders {
-    /// So many threads; none if the system gives none, or one is asked for: then the caller's does the work.
+    /// So many threads; none if the system gives none, or one is asked for: then the caller's does
+    /// the work.
     pub fn new(n_threads: usize) -> Self {
         let name = |_| "page-builder".to_owned();
-        let pool = || rayon::ThreadPoolBuilder::new().num_threads(n_threads).thread_name(name).build().ok();
+        let pool = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(n_threads)
+                .thread_name(name)
+                .build()
+                .ok()
+        };
         Self((n_threads > 1).then(pool).flatten())
     }
 
-    /// Has each of the threads, and the calling one, free what it keeps to work with, and then call `release_memory`: an allocator that
-    /// has blocks of one size side by side cannot give back the others' memory as long as one is in use.
+    /// Has each of the threads, and the calling one, free what it keeps to work with, and then call
+    /// `release_memory`: an allocator that has blocks of one size side by side cannot give back the
+    /// others' memory as long as one is in use.
     pub fn tidy(&self, release_memory: fn()) {
         let tidy = || {
             free_kept();
@@ -828,8 +1120,9 @@ impl Builders {
         }
     }
 
-    /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each thread takes neighbours in the order
-    /// of `place`: items that look at the same groups find them in the cache.
+    /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each
+    /// thread takes neighbours in the order of `place`: items that look at the same groups find
+    /// them in the cache.
     pub fn map<T: Sync, R: Send>(
         &self,
         items: &[T],
@@ -853,7 +1146,8 @@ impl Builders {
         }
         let mut order: Vec<(u32, usize)> = items.iter().map(place).zip(0..).collect();
         order.sort_unstable();
-        let of_place = |(nth, &(_, index)): (usize, &(u32, usize))| (index, f((nth, &items[index])));
+        let of_place =
+            |(nth, &(_, index)): (usize, &(u32, usize))| (index, f((nth, &items[index])));
         let mut done: Vec<(usize, R)> = match pool {
             Some(pool) => pool.install(|| order.par_iter().enumerate().map(of_place).collect()),
             None => order.iter().enumerate().map(of_place).collect(),

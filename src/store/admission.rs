@@ -1,7 +1,7 @@
 //! Claims of one push: what it may expose, decided name by name.
 //!
-//! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything is given back, so `Busy` never
-//! cycles and somebody always proceeds.
+//! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything
+//! is given back, so `Busy` never cycles and somebody always proceeds.
 
 use super::cell::{Cell, Mode, NotGranted};
 use super::layout::{ClaimedName, Layout};
@@ -15,10 +15,15 @@ use std::sync::Arc;
 enum Claim {
     Take(Arc<Cell>),
     Drop(Arc<Cell>),
-    Change { cell: Arc<Cell>, to: Mode, raw: Box<str> },
+    Change {
+        cell: Arc<Cell>,
+        to: Mode,
+        raw: Box<str>,
+    },
 }
 
-/// The claims that a push holds. Unless they are settled they are undone when they are dropped, also by a panic.
+/// The claims that a push holds. Unless they are settled they are undone when they are dropped,
+/// also by a panic.
 pub(super) struct Claims<'a> {
     cells: &'a Registry<Cell>,
     by: &'a Arc<GroupingKey>,
@@ -42,7 +47,11 @@ pub(super) type ClaimedIndex = usize;
 
 impl<'a> Claims<'a> {
     pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
-        Self { cells, by, held: SmallVec::new() }
+        Self {
+            cells,
+            by,
+            held: SmallVec::new(),
+        }
     }
 
     /// Claims the difference between the names of `base` and those of `next`.
@@ -63,7 +72,8 @@ impl<'a> Claims<'a> {
                     self.take(index, name)?;
                 }
                 Ordering::Equal => {
-                    let (base, (index, next)) = (base.next().expect("peeked"), next.next().expect("peeked"));
+                    let (base, (index, next)) =
+                        (base.next().expect("peeked"), next.next().expect("peeked"));
                     if base.mode != next.mode || base.raw != next.raw {
                         self.change(base, index, next)?;
                     }
@@ -76,7 +86,11 @@ impl<'a> Claims<'a> {
         loop {
             let make = || Cell::taken(&name.escaped, &name.raw, name.mode, self.by);
             let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
-            let granted = if is_mine { Ok(()) } else { cell.try_take(name.mode, &name.raw, self.by) };
+            let granted = if is_mine {
+                Ok(())
+            } else {
+                cell.try_take(name.mode, &name.raw, self.by)
+            };
             match granted {
                 Ok(()) => {
                     self.held.push(Claim::Take(cell));
@@ -97,17 +111,30 @@ impl<'a> Claims<'a> {
 
     fn drop_name(&mut self, name: &ClaimedName) -> Result<(), NotClaimed> {
         // No cell: our view of the group is old, somebody else of it has dropped the name.
-        let Some(cell) = self.cells.get(&name.escaped) else { return Err(NotClaimed::Busy) };
+        let Some(cell) = self.cells.get(&name.escaped) else {
+            return Err(NotClaimed::Busy);
+        };
         cell.try_drop().map_err(|_| NotClaimed::Busy)?;
         self.held.push(Claim::Drop(cell));
         Ok(())
     }
 
-    fn change(&mut self, base: &ClaimedName, index: ClaimedIndex, next: &ClaimedName) -> Result<(), NotClaimed> {
-        let Some(cell) = self.cells.get(&base.escaped) else { return Err(NotClaimed::Busy) };
+    fn change(
+        &mut self,
+        base: &ClaimedName,
+        index: ClaimedIndex,
+        next: &ClaimedName,
+    ) -> Result<(), NotClaimed> {
+        let Some(cell) = self.cells.get(&base.escaped) else {
+            return Err(NotClaimed::Busy);
+        };
         match cell.try_change(base.mode) {
             Ok(()) => {
-                self.held.push(Claim::Change { cell, to: next.mode, raw: next.raw.clone() });
+                self.held.push(Claim::Change {
+                    cell,
+                    to: next.mode,
+                    raw: next.raw.clone(),
+                });
                 Ok(())
             }
             Err(NotGranted::Conflict(mode)) => Err(conflict(&cell, index, mode)),
@@ -153,6 +180,15 @@ fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
 }
 
 fn conflict(cell: &Cell, name: ClaimedIndex, mode: Mode) -> NotClaimed {
-    let owner = if cell.is_own() { Owner::Gateway } else { cell.hint().map_or(Owner::Unknown, Owner::Group) };
-    NotClaimed::Conflict { name, mode, raw: cell.raw(), owner }
+    let owner = if cell.is_own() {
+        Owner::Gateway
+    } else {
+        cell.hint().map_or(Owner::Unknown, Owner::Group)
+    };
+    NotClaimed::Conflict {
+        name,
+        mode,
+        raw: cell.raw(),
+        owner,
+    }
 }

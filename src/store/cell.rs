@@ -1,8 +1,9 @@
 //! A name has one mode: which type a family is exposed with, or that it is a suffix of another one.
 //!
-//! Names are compared as they look after underscore escaping, and a cell belongs to one such name. Whoever exposes the name holds a
-//! *firm* claim on its cell, whoever is about to, or about to cease to, a *doubt*. A firm claim of another mode is a conflict; mere
-//! doubts make others wait, because they may come to nothing.
+//! Names are compared as they look after underscore escaping, and a cell belongs to one such name.
+//! Whoever exposes the name holds a *firm* claim on its cell, whoever is about to, or about to
+//! cease to, a *doubt*. A firm claim of another mode is a conflict; mere doubts make others wait,
+//! because they may come to nothing.
 //!
 //! | field  | written by                    | read by              | what it carries                                       |
 //! |--------|-------------------------------|----------------------|-------------------------------------------------------|
@@ -11,7 +12,8 @@
 //! |        |                               | claim of its own     |                                                       |
 //! | `hint` | takers and droppers           | texts of refusals    | nothing: a guess who holds it                         |
 //!
-//! A cell without any claim is dead, for good: whoever finds it dead removes it and looks the name up again.
+//! A cell without any claim is dead, for good: whoever finds it dead removes it and looks the name
+//! up again.
 
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::{Hint, Keyed, Published, Word};
@@ -74,7 +76,11 @@ impl State {
 
     /// The word, or that of a dead cell if nobody has a claim any more.
     fn or_dead(self) -> u64 {
-        if self.firm() == 0 && self.doubt() == 0 { DEAD } else { self.0 }
+        if self.firm() == 0 && self.doubt() == 0 {
+            DEAD
+        } else {
+            self.0
+        }
     }
 }
 
@@ -83,7 +89,8 @@ impl State {
 pub enum NotGranted {
     /// Others expose the name, with this mode or with another raw name.
     Conflict(Mode),
-    /// Somebody is about to begin or to cease exposing it: the caller gives everything back and comes again.
+    /// Somebody is about to begin or to cease exposing it: the caller gives everything back and
+    /// comes again.
     Busy,
     /// The cell is dead: look the name up again.
     Dead,
@@ -151,9 +158,14 @@ impl Cell {
         // The raw name stays as long as we hold a claim: who changes it holds the only one.
         if ***self.raw.load() != *raw {
             self.undo_take();
-            return Err(if State(before).firm() > 0 { NotGranted::Conflict(mode) } else { NotGranted::Busy });
+            return Err(if State(before).firm() > 0 {
+                NotGranted::Conflict(mode)
+            } else {
+                NotGranted::Busy
+            });
         }
-        self.hint.change(|hint| hint.or_else(|| Some(Arc::clone(by))));
+        self.hint
+            .change(|hint| hint.or_else(|| Some(Arc::clone(by))));
         Ok(())
     }
 
@@ -173,16 +185,22 @@ impl Cell {
         });
     }
 
-    /// A group ceases to expose the name: others wait, rather than are refused, until it is settled or undone.
+    /// A group ceases to expose the name: others wait, rather than are refused, until it is settled
+    /// or undone.
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Busy`], and the cell is as before. A dead cell is busy too: the caller's view of its group is old.
+    /// [`NotGranted::Busy`], and the cell is as before. A dead cell is busy too: the caller's view
+    /// of its group is old.
     pub fn try_drop(&self) -> Result<(), NotGranted> {
         self.word.update(|word| {
             let state = State(word);
             let is_granted = !state.is_dead() && !state.is_changing() && state.firm() > 0;
-            if is_granted { Ok(word - FIRM + DOUBT) } else { Err(NotGranted::Busy) }
+            if is_granted {
+                Ok(word - FIRM + DOUBT)
+            } else {
+                Err(NotGranted::Busy)
+            }
         })?;
         Ok(())
     }
@@ -198,16 +216,22 @@ impl Cell {
         self.must_update(|state| state.0 - DOUBT + FIRM);
     }
 
-    /// The only group that exposes the name changes its mode or its raw name: nobody else is granted anything until that is settled
-    /// or undone.
+    /// The only group that exposes the name changes its mode or its raw name: nobody else is
+    /// granted anything until that is settled or undone.
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Conflict`] if others expose it, too; else [`NotGranted::Busy`]. The cell is as before.
+    /// [`NotGranted::Conflict`] if others expose it, too; else [`NotGranted::Busy`]. The cell is as
+    /// before.
     pub fn try_change(&self, from: Mode) -> Result<(), NotGranted> {
         self.word.update(|word| {
             let state = State(word);
-            if state.is_dead() || state.is_changing() || state.mode() != from.bits() || state.firm() == 0 || state.doubt() > 0 {
+            if state.is_dead()
+                || state.is_changing()
+                || state.mode() != from.bits()
+                || state.firm() == 0
+                || state.doubt() > 0
+            {
                 Err(NotGranted::Busy)
             } else if state.firm() > 1 {
                 Err(NotGranted::Conflict(from))
@@ -235,7 +259,9 @@ impl Cell {
     }
 
     fn must_update(&self, next: impl Fn(State) -> u64) {
-        let Ok(_) = self.word.update::<std::convert::Infallible>(|word| Ok(next(State(word))));
+        let Ok(_) = self
+            .word
+            .update::<std::convert::Infallible>(|word| Ok(next(State(word))));
     }
 
     /// Whether nobody has a claim on it.
@@ -286,7 +312,10 @@ mod tests {
         assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Busy));
         assert_eq!(cell.try_take(GAUGE, "a", &key()), Ok(()));
         cell.settle_take();
-        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Conflict(GAUGE)));
+        assert_eq!(
+            cell.try_take(COUNTER, "a", &key()),
+            Err(NotGranted::Conflict(GAUGE))
+        );
         assert_eq!(cell.counts(), (GAUGE, 1, 1));
     }
 
@@ -295,7 +324,10 @@ mod tests {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
         assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(NotGranted::Busy));
         cell.settle_take();
-        assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(NotGranted::Conflict(GAUGE)));
+        assert_eq!(
+            cell.try_take(GAUGE, "a_b", &key()),
+            Err(NotGranted::Conflict(GAUGE))
+        );
         assert_eq!(cell.counts(), (GAUGE, 1, 0));
     }
 

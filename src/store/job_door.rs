@@ -1,8 +1,10 @@
-//! The door of a job: whether its groups can share a series, and who may change which series they have.
+//! The door of a job: whether its groups can share a series, and who may change which series they
+//! have.
 //!
-//! Grouping labels overwrite a series' own, so two groups can only share a series if they have the same `job` and label names that
-//! differ, another *shape*. While all groups of a job have one shape, pushes go through the door side by side. The first push of a
-//! second shape makes it *mixed*: from then on pushes that change which series exist go through one at a time, and look.
+//! Grouping labels overwrite a series' own, so two groups can only share a series if they have the
+//! same `job` and label names that differ, another *shape*. While all groups of a job have one
+//! shape, pushes go through the door side by side. The first push of a second shape makes it
+//! *mixed*: from then on pushes that change which series exist go through one at a time, and look.
 //!
 //! | field    | written by                               | read by                | what it carries                            |
 //! |----------|------------------------------------------|------------------------|--------------------------------------------|
@@ -10,7 +12,8 @@
 //! | `shapes` | who is inside alone                      | who is inside alone    | the shapes of the job, counted             |
 //! | `recent` | whoever made a layout                    | everybody              | nothing but chances to share a layout      |
 //!
-//! A door without groups and without anybody inside is dead, for good: whoever finds it dead removes it and looks the job up again.
+//! A door without groups and without anybody inside is dead, for good: whoever finds it dead
+//! removes it and looks the job up again.
 
 use super::layout::Layout;
 use super::snapshot::Snapshot;
@@ -19,7 +22,8 @@ use crate::sync::{Keyed, Published, Tally, Word};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not empty.
+/// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not
+/// empty.
 #[derive(Debug)]
 pub struct Shape {
     names: Box<[Box<str>]>,
@@ -61,7 +65,10 @@ impl Shape {
     }
 
     fn is_of(&self, key: &LabelSet) -> bool {
-        self.names.iter().map(|name| &**name).eq(key.iter().map(|(name, _)| name))
+        self.names
+            .iter()
+            .map(|name| &**name)
+            .eq(key.iter().map(|(name, _)| name))
     }
 
     /// Its names, sorted.
@@ -158,8 +165,11 @@ impl JobDoor {
             let (next, result) = match word & STATE {
                 DEAD => return Err(NotEntered::Dead),
                 SINGLE if is_first => (word + IN_FLIGHT, Ok(Entry::Shared)),
-                // Whoever finds the way free opens the mixed door, also if the push that began to mix never came back.
-                SINGLE | MIXING if n_in_flight(word) == 0 => (word & !STATE | MIXED | BUSY, Ok(Entry::Exclusive)),
+                // Whoever finds the way free opens the mixed door, also if the push that began to
+                // mix never came back.
+                SINGLE | MIXING if n_in_flight(word) == 0 => {
+                    (word & !STATE | MIXED | BUSY, Ok(Entry::Exclusive))
+                }
                 SINGLE => (word | MIXING, Err(NotEntered::Busy)),
                 MIXED if word & BUSY == 0 => (word | BUSY, Ok(Entry::Exclusive)),
                 _ => return Err(NotEntered::Busy),
@@ -183,7 +193,8 @@ impl JobDoor {
             };
             let word = word.wrapping_add_signed(n_groups * GROUPS.cast_signed());
             let is_deserted = word / GROUPS == 0 && n_in_flight(word) == 0 && word & BUSY == 0;
-            // A mixing door waits for a push that holds nothing and may never come back: it dies like the others.
+            // A mixing door waits for a push that holds nothing and may never come back: it dies
+            // like the others.
             Ok(if is_deserted { DEAD } else { word })
         });
     }
@@ -199,8 +210,10 @@ impl JobDoor {
         };
         // What it has become first: a shape that goes on having a group is never seen without.
         let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
-        for (tally, is, was) in [(&shape.n_groups, counts(is).0, counts(was).0), (&shape.n_accepted, counts(is).1, counts(was).1)]
-        {
+        for (tally, is, was) in [
+            (&shape.n_groups, counts(is).0, counts(was).0),
+            (&shape.n_accepted, counts(is).1, counts(was).1),
+        ] {
             match (was, is) {
                 (false, true) => tally.add(1),
                 (true, false) => tally.sub(1),
@@ -219,15 +232,24 @@ impl JobDoor {
         Arc::clone(&self.shapes.load())
     }
 
-    /// Makes room for a group with this key, for one who is inside alone; forgets shapes that no group has. Returns whether there is
-    /// room: `shapes_max` shapes may have groups for which a push was accepted. Those that were only refused are limited as well, but
-    /// take no room from the others: nobody is refused because of a push that was refused itself.
-    pub fn add_shape_while_alone(&self, key: &GroupingKey, becomes: Becomes, shapes_max: usize) -> bool {
+    /// Makes room for a group with this key, for one who is inside alone; forgets shapes that no
+    /// group has. Returns whether there is room: `shapes_max` shapes may have groups for which a
+    /// push was accepted. Those that were only refused are limited as well, but take no room from
+    /// the others: nobody is refused because of a push that was refused itself.
+    pub fn add_shape_while_alone(
+        &self,
+        key: &GroupingKey,
+        becomes: Becomes,
+        shapes_max: usize,
+    ) -> bool {
         let shapes = self.shapes.load();
         let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
         let has_room = match becomes {
             Becomes::Absent => true,
-            Becomes::Refused => known.is_some() || shapes.iter().filter(|shape| shape.is_live()).count() < shapes_max,
+            Becomes::Refused => {
+                known.is_some()
+                    || shapes.iter().filter(|shape| shape.is_live()).count() < shapes_max
+            }
             Becomes::Accepted => {
                 known.is_some_and(|shape| shape.is_accepted())
                     || shapes.iter().filter(|shape| shape.is_accepted()).count() < shapes_max
@@ -236,15 +258,24 @@ impl JobDoor {
         if known.is_some() || !has_room {
             return has_room;
         }
-        let mut kept: Vec<Arc<Shape>> = shapes.iter().filter(|shape| shape.is_live()).cloned().collect();
+        let mut kept: Vec<Arc<Shape>> = shapes
+            .iter()
+            .filter(|shape| shape.is_live())
+            .cloned()
+            .collect();
         kept.push(Arc::new(Shape::new(key.canonical())));
         self.shapes.store(Arc::new(kept));
         true
     }
 
-    /// A layout that was pushed to this job lately, for this skeleton and a key with the names of `key`.
+    /// A layout that was pushed to this job lately, for this skeleton and a key with the names of
+    /// `key`.
     pub fn recent_layout(&self, skeleton: &Skeleton, key: &GroupingKey) -> Option<Arc<Layout>> {
-        self.recent.load().iter().find(|layout| layout.is_for(skeleton, key)).cloned()
+        self.recent
+            .load()
+            .iter()
+            .find(|layout| layout.is_for(skeleton, key))
+            .cloned()
     }
 
     /// The layouts that were pushed to this job lately, newest first.
@@ -259,7 +290,9 @@ impl JobDoor {
             return;
         }
         let older = recent.iter().take(N_RECENT - 1).cloned();
-        self.recent.store(Arc::new(std::iter::once(Arc::clone(layout)).chain(older).collect()));
+        self.recent.store(Arc::new(
+            std::iter::once(Arc::clone(layout)).chain(older).collect(),
+        ));
     }
 }
 
@@ -295,7 +328,11 @@ mod tests {
         assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
         assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
         assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
-        let live: Vec<bool> = door.shapes_while_alone().iter().map(|shape| shape.is_live()).collect();
+        let live: Vec<bool> = door
+            .shapes_while_alone()
+            .iter()
+            .map(|shape| shape.is_live())
+            .collect();
         assert_eq!(live, [true, false]);
         door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
         assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));

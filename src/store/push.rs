@@ -4,7 +4,9 @@ use super::job_door::JobDoor;
 use super::layout::{Checked, Flaw, Layout};
 use super::refusal::{self, Refusal, show_metric};
 use super::snapshot::{Content, Snapshot};
-use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton, extras_of};
+use crate::model::{
+    Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton, extras_of,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -29,7 +31,8 @@ pub struct Push {
     pub(super) received_at: i64,
     /// Why it is refused, once that is decided.
     pub(super) refusal: Option<Refusal>,
-    /// What a structural attempt made, with the version of the snapshot that was merged into: 0 for none.
+    /// What a structural attempt made, with the version of the snapshot that was merged into: 0 for
+    /// none.
     made: Option<(u64, Content)>,
 }
 
@@ -37,16 +40,30 @@ pub struct Push {
 pub(super) const MARKERS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
 
 impl Push {
-    /// A push of `families`, received at `received_at` nanoseconds since the epoch. Pushed families with the names of the push times are
-    /// left out: those are the gateway's.
-    pub fn new(key: Arc<GroupingKey>, families: Families, mode: PushMode, received_at: i64) -> Self {
+    /// A push of `families`, received at `received_at` nanoseconds since the epoch. Pushed families
+    /// with the names of the push times are left out: those are the gateway's.
+    pub fn new(
+        key: Arc<GroupingKey>,
+        families: Families,
+        mode: PushMode,
+        received_at: i64,
+    ) -> Self {
         let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
         let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
         let families = without_markers(families);
-        Self { key, families, known: None, mode, received_at, refusal, made: None }
+        Self {
+            key,
+            families,
+            known: None,
+            mode,
+            received_at,
+            refusal,
+            made: None,
+        }
     }
 
-    /// A push that has a layout which the store knows, with these numbers and nothing that the text format cannot carry.
+    /// A push that has a layout which the store knows, with these numbers and nothing that the text
+    /// format cannot carry.
     pub fn of_layout(
         key: Arc<GroupingKey>,
         layout: Arc<Layout>,
@@ -55,7 +72,15 @@ impl Push {
         received_at: i64,
     ) -> Self {
         let refusal = bad_key_name(&key);
-        Self { key, families: Families::default(), known: Some((layout, values)), mode, received_at, refusal, made: None }
+        Self {
+            key,
+            families: Families::default(),
+            known: Some((layout, values)),
+            mode,
+            received_at,
+            refusal,
+            made: None,
+        }
     }
 
     /// Whether what it makes of a group rests on what the group has.
@@ -66,7 +91,11 @@ impl Push {
     /// Has families from here on, also if a layout was known.
     fn unpack(&mut self) {
         if let Some((layout, values)) = self.known.take() {
-            self.families = Families { skeleton: layout.skeleton().clone(), values: values.to_vec(), ..Families::default() };
+            self.families = Families {
+                skeleton: layout.skeleton().clone(),
+                values: values.to_vec(),
+                ..Families::default()
+            };
         }
     }
 
@@ -85,22 +114,38 @@ impl Push {
     /// What the group has after this push, if only numbers change.
     pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<Content> {
         if let Some((layout, values)) = &self.known
-            && (Arc::ptr_eq(layout, &base.fixed.layout) || layout.skeleton() == base.fixed.layout.skeleton())
+            && (Arc::ptr_eq(layout, &base.fixed.layout)
+                || layout.skeleton() == base.fixed.layout.skeleton())
         {
             let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content { layout, values: values.clone(), extras: Box::default(), family_times: None });
+            return Some(Content {
+                layout,
+                values: values.clone(),
+                extras: Box::default(),
+                family_times: None,
+            });
         }
         self.unpack();
         if base.fixed.layout.skeleton() == self.skeleton() {
             let (values, extras) = match &self.made {
-                Some((_, made)) if self.mode == PushMode::Replace => (made.values.clone(), made.extras.clone()),
-                _ => (SmallVec::from_slice(&self.families.values), self.families.extras.as_slice().into()),
+                Some((_, made)) if self.mode == PushMode::Replace => {
+                    (made.values.clone(), made.extras.clone())
+                }
+                _ => (
+                    SmallVec::from_slice(&self.families.values),
+                    self.families.extras.as_slice().into(),
+                ),
             };
             if let Some(form) = self.families.take_form() {
                 base.fixed.layout.learn_form(form);
             }
             let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content { layout, values, extras, family_times: None });
+            return Some(Content {
+                layout,
+                values,
+                extras,
+                family_times: None,
+            });
         }
         match self.mode {
             PushMode::Replace => None,
@@ -108,14 +153,22 @@ impl Push {
         }
     }
 
-    /// The group with the numbers of the pushed families, where each of those has its layout there already.
+    /// The group with the numbers of the pushed families, where each of those has its layout there
+    /// already.
     fn patched(&self, base: &Snapshot) -> Option<Content> {
-        let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families()).map(|index| base.family_time(index)).collect();
+        let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families())
+            .map(|index| base.family_time(index))
+            .collect();
         let mut values = base.values.clone();
         let mut pushed_as = vec![None; times.len()];
         for pushed in self.families.skeleton.families() {
-            let known = base.fixed.layout.family_by_name(pushed.name()).filter(|known| known.same_layout(pushed))?;
-            values[known.value_range()].copy_from_slice(&self.families.values[pushed.value_range()]);
+            let known = base
+                .fixed
+                .layout
+                .family_by_name(pushed.name())
+                .filter(|known| known.same_layout(pushed))?;
+            values[known.value_range()]
+                .copy_from_slice(&self.families.values[pushed.value_range()]);
             times[known.index()] = self.received_at;
             pushed_as[known.index()] = Some(pushed);
         }
@@ -124,43 +177,69 @@ impl Push {
             for (known, pushed) in base.fixed.layout.skeleton().families().zip(pushed_as) {
                 let to = known.metric_range().start;
                 let (from, of_family) = match pushed {
-                    Some(pushed) => (pushed.metric_range().start, extras_of(&self.families.extras, pushed)),
+                    Some(pushed) => (
+                        pushed.metric_range().start,
+                        extras_of(&self.families.extras, pushed),
+                    ),
                     None => (to, extras_of(&base.extras, known)),
                 };
                 extras.extend(of_family.iter().map(|extra| {
                     let metric = extra.metric as usize - from + to;
-                    MetricExtra { metric: u32::try_from(metric).expect("metrics have 32 bits"), body: extra.body.clone() }
+                    MetricExtra {
+                        metric: u32::try_from(metric).expect("metrics have 32 bits"),
+                        body: extra.body.clone(),
+                    }
                 }));
             }
         }
-        let family_times = times.iter().any(|&time| time != self.received_at).then_some(times);
-        Some(Content { layout: Arc::clone(&base.fixed.layout), values, extras: extras.into(), family_times })
+        let family_times = times
+            .iter()
+            .any(|&time| time != self.received_at)
+            .then_some(times);
+        Some(Content {
+            layout: Arc::clone(&base.fixed.layout),
+            values,
+            extras: extras.into(),
+            family_times,
+        })
     }
 
     /// What the group has after this push, whatever it had. A layout that the job knows is shared.
     ///
     /// # Errors
     ///
-    /// The push contradicts itself, or for a merge what it leaves of the group; or the group would be exposed with more than
-    /// `exposition_bytes_max`.
+    /// The push contradicts itself, or for a merge what it leaves of the group; or the group would
+    /// be exposed with more than `exposition_bytes_max`.
     pub(super) fn content(
         &mut self,
         base: &Snapshot,
         door: Option<&JobDoor>,
         exposition_bytes_max: u64,
     ) -> Result<Content, Refusal> {
-        let merged_into = if self.is_merge_into(base) { base.version } else { 0 };
+        let merged_into = if self.is_merge_into(base) {
+            base.version
+        } else {
+            0
+        };
         if let Some((version, made)) = &self.made
             && *version == merged_into
         {
             return Ok(made.clone());
         }
         if merged_into == 0
-            && let Some((layout, values)) = self.known.take_if(|(layout, _)| layout.has_names_of(&self.key))
+            && let Some((layout, values)) = self
+                .known
+                .take_if(|(layout, _)| layout.has_names_of(&self.key))
         {
-            // It was checked when it was made, for any key with these names; but the values of this one may be longer.
+            // It was checked when it was made, for any key with these names; but the values of this
+            // one may be longer.
             check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-            let content = Content { layout, values, extras: Box::default(), family_times: None };
+            let content = Content {
+                layout,
+                values,
+                extras: Box::default(),
+                family_times: None,
+            };
             if self.mode == PushMode::Merge {
                 // A merge may find a group in its next attempt, and then needs its families.
                 self.known = Some((Arc::clone(&content.layout), content.values.clone()));
@@ -181,7 +260,12 @@ impl Push {
             let (families, times) = self.merged(base)?;
             (families, Some(times))
         };
-        let Families { skeleton, values, extras, .. } = families;
+        let Families {
+            skeleton,
+            values,
+            extras,
+            ..
+        } = families;
         let layout = match door.and_then(|door| door.recent_layout(&skeleton, &self.key)) {
             Some(layout) => {
                 // Not for a layout that is new: many a group has one of its own and is pushed once.
@@ -196,7 +280,12 @@ impl Push {
             },
         };
         check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-        let content = Content { layout, values: values.into(), extras: extras.into(), family_times };
+        let content = Content {
+            layout,
+            values: values.into(),
+            extras: extras.into(),
+            family_times,
+        };
         self.made = Some((merged_into, content.clone()));
         Ok(content)
     }
@@ -209,7 +298,11 @@ impl Push {
         // By name: a body may have thousands of families.
         let mut by_name: Vec<usize> = (0..pushed.n_families()).collect();
         by_name.sort_by_key(|&index| pushed.family(index).name());
-        let find = |name: &str| by_name.binary_search_by(|&index| pushed.family(index).name().cmp(name)).ok();
+        let find = |name: &str| {
+            by_name
+                .binary_search_by(|&index| pushed.family(index).name().cmp(name))
+                .ok()
+        };
         let mut is_placed = vec![false; by_name.len()];
         for known in base.fixed.layout.skeleton().families() {
             if let Some(place) = find(known.name()) {
@@ -221,7 +314,10 @@ impl Push {
                 times.push(base.family_time(known.index()));
             }
         }
-        for family in pushed.families().filter(|family| !is_placed[family.index()]) {
+        for family in pushed
+            .families()
+            .filter(|family| !is_placed[family.index()])
+        {
             builder.copy_family(&self.families, family);
             times.push(self.received_at);
         }
@@ -230,35 +326,58 @@ impl Push {
     }
 }
 
-/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not only what is pushed.
+/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not
+/// only what is pushed.
 fn check_exposed_bytes(layout: &Layout, key: &GroupingKey, bytes_max: u64) -> Result<(), Refusal> {
     let bytes = layout.exposed_bytes(key);
-    if bytes <= bytes_max { Ok(()) } else { Err(Refusal::ExpositionTooLarge { bytes, bytes_max }) }
+    if bytes <= bytes_max {
+        Ok(())
+    } else {
+        Err(Refusal::ExpositionTooLarge { bytes, bytes_max })
+    }
 }
 
 fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {
     let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
     let type_of = |metric: usize| {
-        let of_metric = skeleton.families().find(|family| family.metric_range().contains(&metric));
+        let of_metric = skeleton
+            .families()
+            .find(|family| family.metric_range().contains(&metric));
         of_metric.map(|family| family.metric_type())
     };
     match flaw {
         Flaw::NoName => Refusal::NoName,
-        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries { metric: show(*metric) },
-        Flaw::LabelTwice { metric, label } if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) => {
-            Refusal::Malformed { metric: show(*metric), what: "must not have an explicit \"quantile\" label".to_owned() }
+        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries {
+            metric: show(*metric),
+        },
+        Flaw::LabelTwice { metric, label }
+            if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
+        {
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: "must not have an explicit \"quantile\" label".to_owned(),
+            }
         }
-        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice { metric: show(*metric), label: label.clone() },
+        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: label.clone(),
+        },
         // As the reference has it, whose check takes an empty name for the one before the first.
-        Flaw::LabelName { metric, label } if label.is_empty() => {
-            Refusal::LabelTwice { metric: show(*metric), label: String::new() }
-        }
-        Flaw::LabelName { metric, label } => {
-            Refusal::Malformed { metric: show(*metric), what: format!("has a label with an invalid name: {label}") }
-        }
+        Flaw::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: String::new(),
+        },
+        Flaw::LabelName { metric, label } => Refusal::Malformed {
+            metric: show(*metric),
+            what: format!("has a label with an invalid name: {label}"),
+        },
         Flaw::SameEscapedName { family, other } => {
             let pushed = skeleton.family(*family).name().to_owned();
-            Refusal::EscapedName { pushed, exposed: other.clone(), owner: None }
+            Refusal::EscapedName {
+                pushed,
+                exposed: other.clone(),
+                owner: None,
+            }
         }
         Flaw::Suffix { name, family } => {
             let of = skeleton.family(*family);
@@ -277,28 +396,62 @@ fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
     use crate::model::{Escaping, escape_label_name, is_legacy_label_name};
     let labels = key.labels();
     if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
-        return Some(Refusal::KeyNames { name: name.to_owned(), why: "is empty" });
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is empty",
+        });
     }
     if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
-        return Some(Refusal::KeyNames { name: name.to_owned(), why: "is reserved" });
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is reserved",
+        });
     }
     // Legacy names stay as they are under every scheme, and each stands there once.
-    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) { 0 } else { Escaping::LEGACY.len() };
+    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
+        0
+    } else {
+        Escaping::LEGACY.len()
+    };
     Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
-        let mut names: SmallVec<[_; 8]> = labels.iter().map(|(name, _)| escape_label_name(name, escaping)).collect();
+        let mut names: SmallVec<[_; 8]> = labels
+            .iter()
+            .map(|(name, _)| escape_label_name(name, escaping))
+            .collect();
         names.sort();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| (&pair[0], "stands twice once escaped"));
-        let reserved = || names.iter().find(|name| *name == "__name__").map(|name| (name, "is reserved"));
-        twice.or_else(reserved).map(|(name, why)| Refusal::KeyNames { name: name.to_string(), why })
+        let twice = names
+            .windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| (&pair[0], "stands twice once escaped"));
+        let reserved = || {
+            names
+                .iter()
+                .find(|name| *name == "__name__")
+                .map(|name| (name, "is reserved"))
+        };
+        twice
+            .or_else(reserved)
+            .map(|(name, why)| Refusal::KeyNames {
+                name: name.to_string(),
+                why,
+            })
     })
 }
 
 fn without_markers(families: Families) -> Families {
-    if !families.skeleton.families().any(|family| MARKERS.contains(&family.name())) {
+    if !families
+        .skeleton
+        .families()
+        .any(|family| MARKERS.contains(&family.name()))
+    {
         return families;
     }
     let mut builder = FamiliesBuilder::new();
-    for family in families.skeleton.families().filter(|family| !MARKERS.contains(&family.name())) {
+    for family in families
+        .skeleton
+        .families()
+        .filter(|family| !MARKERS.contains(&family.name()))
+    {
         builder.copy_family(&families, family);
     }
     builder.finish().expect("it is less than before")

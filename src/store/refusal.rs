@@ -1,7 +1,9 @@
-//! Why a group may not have what was pushed to it, in words that clients of the reference know where it has some.
+//! Why a group may not have what was pushed to it, in words that clients of the reference know
+//! where it has some.
 
 use crate::model::{
-    Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, ShortText, Skeleton, exposed_labels,
+    Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, ShortText, Skeleton,
+    exposed_labels,
 };
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -11,7 +13,8 @@ use std::sync::Arc;
 pub enum Refusal {
     /// A sample carries a time stamp.
     Timestamps,
-    /// A protobuf metric lacks the value that its family's type demands, or has a label that is not UTF-8.
+    /// A protobuf metric lacks the value that its family's type demands, or has a label that is not
+    /// UTF-8.
     Malformed {
         /// The metric as protobuf's text form shows it.
         metric: String,
@@ -50,7 +53,8 @@ pub enum Refusal {
     },
     /// Others expose the family with another type.
     FamilyType {
-        /// A metric as protobuf's text form shows it: the owner's, if that is a known group, else the pushed one.
+        /// A metric as protobuf's text form shows it: the owner's, if that is a known group, else
+        /// the pushed one.
         metric: String,
         /// The family.
         family: String,
@@ -132,13 +136,23 @@ impl Refusal {
             Self::LabelTwice { .. } => "duplicate_label",
             Self::FamilyType { .. } => "type",
             Self::Suffix { .. } | Self::EscapedName { .. } => "name",
-            Self::OtherKey { .. } | Self::TooManyShapes { .. } | Self::KeyNames { .. } => "grouping_key",
+            Self::OtherKey { .. } | Self::TooManyShapes { .. } | Self::KeyNames { .. } => {
+                "grouping_key"
+            }
         }
     }
 
     /// All words that [`Refusal::reason`] knows.
-    pub const REASONS: [&str; 8] =
-        ["duplicate_label", "duplicate_series", "exposition_bytes", "grouping_key", "malformed", "name", "timestamps", "type"];
+    pub const REASONS: [&str; 8] = [
+        "duplicate_label",
+        "duplicate_series",
+        "exposition_bytes",
+        "grouping_key",
+        "malformed",
+        "name",
+        "timestamps",
+        "type",
+    ];
 }
 
 impl fmt::Display for Refusal {
@@ -155,28 +169,75 @@ impl fmt::Display for Refusal {
                  (--limit.group-exposition-bytes)"
             ),
             Self::DuplicateSeries { metric } => write!(f, "collected metric {metric} {same}"),
-            Self::Series { metric, owner } => write!(f, "collected metric {metric} {same}; the group {owner} has it"),
+            Self::Series { metric, owner } => write!(
+                f,
+                "collected metric {metric} {same}; the group {owner} has it"
+            ),
             Self::LabelTwice { metric, label } => {
-                write!(f, "collected metric {metric} has two or more labels with the same name: {label}")
+                write!(
+                    f,
+                    "collected metric {metric} has two or more labels with the same name: {label}"
+                )
             }
-            Self::FamilyType { family, pushed, exposed, owner: Owner::Gateway, .. } => {
+            Self::FamilyType {
+                family,
+                pushed,
+                exposed,
+                owner: Owner::Gateway,
+                ..
+            } => {
                 let (pushed, exposed) = (pushed.as_proto_str(), exposed.as_proto_str());
-                write!(f, "gathered metric family {family} has type {pushed} but should have {exposed}")
+                write!(
+                    f,
+                    "gathered metric family {family} has type {pushed} but should have {exposed}"
+                )
             }
             // The metric is the group's: its labels name it.
-            Self::FamilyType { metric, pushed, owner: Owner::Group(_), .. } => {
-                write!(f, "collected metric {metric} is not a {}", pushed.as_proto_str())
+            Self::FamilyType {
+                metric,
+                pushed,
+                owner: Owner::Group(_),
+                ..
+            } => {
+                write!(
+                    f,
+                    "collected metric {metric} is not a {}",
+                    pushed.as_proto_str()
+                )
             }
-            Self::FamilyType { metric, exposed, .. } => {
-                write!(f, "collected metric {metric} is not a {}", exposed.as_proto_str())
+            Self::FamilyType {
+                metric, exposed, ..
+            } => {
+                write!(
+                    f,
+                    "collected metric {metric} is not a {}",
+                    exposed.as_proto_str()
+                )
             }
-            Self::Suffix { name, of: Some((_, of)), owner: Some(owner), is_name_exposed: true } => {
-                let kinds = if name.ends_with("_bucket") { "histogram" } else { "histogram or summary" };
-                write!(f, "collected {kinds} named {of:?} collides with previously collected metric named {name:?}")?;
+            Self::Suffix {
+                name,
+                of: Some((_, of)),
+                owner: Some(owner),
+                is_name_exposed: true,
+            } => {
+                let kinds = if name.ends_with("_bucket") {
+                    "histogram"
+                } else {
+                    "histogram or summary"
+                };
+                write!(
+                    f,
+                    "collected {kinds} named {of:?} collides with previously collected metric named {name:?}"
+                )?;
                 write!(f, "; {owner} has it")
             }
-            Self::Suffix { name, of, owner, .. } => {
-                write!(f, "collected metric named {name:?} collides with previously collected ")?;
+            Self::Suffix {
+                name, of, owner, ..
+            } => {
+                write!(
+                    f,
+                    "collected metric named {name:?} collides with previously collected "
+                )?;
                 match of {
                     Some((metric_type, of)) => write!(f, "{} named {of:?}", metric_type.as_str())?,
                     None => f.write_str("summary, histogram or suffix of one")?,
@@ -187,9 +248,18 @@ impl fmt::Display for Refusal {
                     Some(owner) => write!(f, "; {owner} has it"),
                 }
             }
-            Self::EscapedName { pushed, exposed, owner } => {
-                write!(f, "the metric names {pushed:?} and {exposed:?} are the same once escaped")?;
-                owner.as_ref().map_or(Ok(()), |owner| write!(f, "; {owner} has {exposed:?}"))
+            Self::EscapedName {
+                pushed,
+                exposed,
+                owner,
+            } => {
+                write!(
+                    f,
+                    "the metric names {pushed:?} and {exposed:?} are the same once escaped"
+                )?;
+                owner
+                    .as_ref()
+                    .map_or(Ok(()), |owner| write!(f, "; {owner} has {exposed:?}"))
             }
             Self::OtherKey { exposed } => {
                 write!(
@@ -202,14 +272,24 @@ impl fmt::Display for Refusal {
                 "the groups of this job have {shapes_max} different sets of grouping label names already, which is the limit \
                  (--limit.shapes-per-job)"
             ),
-            Self::KeyNames { name, why } => write!(f, "the label name {name:?} of the grouping key {why}"),
+            Self::KeyNames { name, why } => {
+                write!(f, "the label name {name:?} of the grouping key {why}")
+            }
         }
     }
 }
 
-/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed with. Cut where it is too long.
-pub(super) fn show_metric(skeleton: &Skeleton, values: &[u64], metric: Metric<'_>, key: &LabelSet) -> String {
-    show_with(skeleton, metric, key, |family, text| show_value(family, metric, &values[metric.value_range()], text))
+/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed
+/// with. Cut where it is too long.
+pub(super) fn show_metric(
+    skeleton: &Skeleton,
+    values: &[u64],
+    metric: Metric<'_>,
+    key: &LabelSet,
+) -> String {
+    show_with(skeleton, metric, key, |family, text| {
+        show_value(family, metric, &values[metric.value_range()], text)
+    })
 }
 
 fn show_with(
@@ -219,7 +299,10 @@ fn show_with(
     show_value: impl FnOnce(Family<'_>, &mut ShortText) -> fmt::Result,
 ) -> String {
     let place = |family: &Family<'_>| family.metric_range().contains(&metric.index());
-    let family = skeleton.families().find(place).expect("a metric belongs to a family");
+    let family = skeleton
+        .families()
+        .find(place)
+        .expect("a metric belongs to a family");
     let mut text = ShortText::default();
     let show = |text: &mut ShortText| {
         write!(text, "{:?} {{ ", family.name())?;
@@ -234,13 +317,27 @@ fn show_with(
     text.into_string()
 }
 
-fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64], text: &mut ShortText) -> fmt::Result {
+fn show_value(
+    family: Family<'_>,
+    metric: Metric<'_>,
+    values: &[u64],
+    text: &mut ShortText,
+) -> fmt::Result {
     let number = |bits: u64| f64::from_bits(bits);
     let is_summary = family.metric_type() == MetricType::Summary;
     let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS) && !is_summary;
-    let count = |bits: u64| if is_float { number(bits).to_string() } else { bits.to_string() };
+    let count = |bits: u64| {
+        if is_float {
+            number(bits).to_string()
+        } else {
+            bits.to_string()
+        }
+    };
     let field = family.metric_type().as_str();
-    if !matches!(family.metric_type(), MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram) {
+    if !matches!(
+        family.metric_type(),
+        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram
+    ) {
         return write!(text, "{field}:{{value:{}}}", number(values[0]));
     }
     write!(text, "{field}:{{")?;
@@ -255,9 +352,17 @@ fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64], text: &mut
     }
     for (bound, &value) in metric.bounds().zip(&values[2..]) {
         if is_summary {
-            write!(text, "{separator}quantile:{{quantile:{bound} value:{}}}", number(value))?;
+            write!(
+                text,
+                "{separator}quantile:{{quantile:{bound} value:{}}}",
+                number(value)
+            )?;
         } else {
-            write!(text, "{separator}bucket:{{cumulative_count:{} upper_bound:{bound}}}", count(value))?;
+            write!(
+                text,
+                "{separator}bucket:{{cumulative_count:{} upper_bound:{bound}}}",
+                count(value)
+            )?;
         }
         separator = " ";
     }
@@ -265,21 +370,51 @@ fn show_value(family: Family<'_>, metric: Metric<'_>, values: &[u64], text: &mut
 }
 
 /// What a broken rule of the body means for the group.
-pub(super) fn of_invalid(invalid: &crate::model::Invalid, families: &Families, key: &LabelSet) -> Refusal {
+pub(super) fn of_invalid(
+    invalid: &crate::model::Invalid,
+    families: &Families,
+    key: &LabelSet,
+) -> Refusal {
     use crate::model::Invalid;
-    let show = |metric: u32| show_metric(&families.skeleton, &families.values, families.skeleton.metric(metric as usize), key);
+    let show = |metric: u32| {
+        show_metric(
+            &families.skeleton,
+            &families.values,
+            families.skeleton.metric(metric as usize),
+            key,
+        )
+    };
     match invalid {
         Invalid::Timestamp => Refusal::Timestamps,
         Invalid::NotOfType { metric, found } => {
-            let of_metric = |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
-            let family = families.skeleton.families().find(of_metric).expect("a metric belongs to a family");
-            let shown =
-                show_with(&families.skeleton, families.skeleton.metric(*metric as usize), key, |_, text| text.write_str(found));
-            Refusal::Malformed { metric: shown, what: format!("is not a {}", family.metric_type().as_proto_str()) }
+            let of_metric =
+                |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
+            let family = families
+                .skeleton
+                .families()
+                .find(of_metric)
+                .expect("a metric belongs to a family");
+            let shown = show_with(
+                &families.skeleton,
+                families.skeleton.metric(*metric as usize),
+                key,
+                |_, text| text.write_str(found),
+            );
+            Refusal::Malformed {
+                metric: shown,
+                what: format!("is not a {}", family.metric_type().as_proto_str()),
+            }
         }
-        Invalid::LabelNotUtf8 { metric, label, in_name } => {
+        Invalid::LabelNotUtf8 {
+            metric,
+            label,
+            in_name,
+        } => {
             let part = if *in_name { "name" } else { "value" };
-            Refusal::Malformed { metric: show(*metric), what: format!("has a label {label:?} whose {part} is not utf8") }
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: format!("has a label {label:?} whose {part} is not utf8"),
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A group's place: its current snapshot, and who still has to look at it.
 //!
-//! Invariant: a push is seen whole or not at all. It builds a new `Snapshot` and swaps it in; whoever holds the old one keeps it
-//! until they are done.
+//! Invariant: a push is seen whole or not at all. It builds a new `Snapshot` and swaps it in;
+//! whoever holds the old one keeps it until they are done.
 //!
-//! The key lies in the slot itself if it is of usual size: finding a slot among a million is a chain of cache misses, and this is
-//! one less.
+//! The key lies in the slot itself if it is of usual size: finding a slot among a million is a
+//! chain of cache misses, and this is one less.
 //!
 //! | field     | written by            | read by              | what it carries                                 |
 //! |-----------|-----------------------|----------------------|-------------------------------------------------|
@@ -40,7 +40,12 @@ impl Keyed for Slot {
 impl Slot {
     /// A slot without a group.
     pub fn new(id: u32, key: &GroupingKey, absent: Arc<Snapshot>) -> Self {
-        Self { id, key: key.canonical().as_bytes().into(), current: Published::new(absent), mark: Mark::new() }
+        Self {
+            id,
+            key: key.canonical().as_bytes().into(),
+            current: Published::new(absent),
+            mark: Mark::new(),
+        }
     }
 
     /// The group's snapshot.

@@ -15,8 +15,8 @@ enum Kind {
     Dead,
 }
 
-/// What stays the same of a group from push to push, shared by its snapshots alone: a push that only brings numbers counts a
-/// reference here, and none that other groups count, too.
+/// What stays the same of a group from push to push, shared by its snapshots alone: a push that
+/// only brings numbers counts a reference here, and none that other groups count, too.
 #[derive(Debug)]
 pub struct Fixed {
     /// The key as the push wrote it.
@@ -30,7 +30,11 @@ pub struct Fixed {
 impl Fixed {
     fn new(key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Self> {
         let is_canonical = key.is_canonical();
-        Arc::new(Self { key, layout, is_canonical })
+        Arc::new(Self {
+            key,
+            layout,
+            is_canonical,
+        })
     }
 }
 
@@ -52,7 +56,8 @@ pub struct Snapshot {
     pub failure_time: i64,
     /// When the first push came, accepted or refused, that made the group.
     pub first_time: i64,
-    /// When each family was pushed, in the layout's order, where that was not always at `push_time`.
+    /// When each family was pushed, in the layout's order, where that was not always at
+    /// `push_time`.
     family_times: Option<Box<[i64]>>,
 }
 
@@ -72,28 +77,70 @@ pub struct Content {
 impl Content {
     /// No families at all.
     pub fn empty(layout: Arc<Layout>) -> Self {
-        Self { layout, values: SmallVec::new(), extras: Box::default(), family_times: None }
+        Self {
+            layout,
+            values: SmallVec::new(),
+            extras: Box::default(),
+            family_times: None,
+        }
     }
 }
 
 impl Snapshot {
     /// A group after an accepted push.
-    pub fn pushed(base: &Self, version: u64, key: Arc<GroupingKey>, content: Content, received_at: i64) -> Self {
-        let Content { layout, values, extras, family_times } = content;
+    pub fn pushed(
+        base: &Self,
+        version: u64,
+        key: Arc<GroupingKey>,
+        content: Content,
+        received_at: i64,
+    ) -> Self {
+        let Content {
+            layout,
+            values,
+            extras,
+            family_times,
+        } = content;
         let fixed = Self::fixed(base, key, layout);
-        // A group that was only ever refused may have had its key written otherwise: then it was another one.
+        // A group that was only ever refused may have had its key written otherwise: then it was
+        // another one.
         let goes_on = base.is_live() && base.fixed.key.labels() == fixed.key.labels();
-        let (failure_time, first_time) = if goes_on { (base.failure_time, base.first_time) } else { (0, received_at) };
-        Self { kind: Kind::Live, version, fixed, values, extras, push_time: received_at, failure_time, first_time, family_times }
+        let (failure_time, first_time) = if goes_on {
+            (base.failure_time, base.first_time)
+        } else {
+            (0, received_at)
+        };
+        Self {
+            kind: Kind::Live,
+            version,
+            fixed,
+            values,
+            extras,
+            push_time: received_at,
+            failure_time,
+            first_time,
+            family_times,
+        }
     }
 
     fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Fixed> {
-        let is_same = Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
-        if is_same { Arc::clone(&base.fixed) } else { Fixed::new(key, layout) }
+        let is_same =
+            Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
+        if is_same {
+            Arc::clone(&base.fixed)
+        } else {
+            Fixed::new(key, layout)
+        }
     }
 
-    /// A live group after a push of all its families that only brought other numbers, and nothing that the text format cannot carry.
-    pub fn with_numbers(&self, version: u64, values: SmallVec<[u64; 12]>, received_at: i64) -> Self {
+    /// A live group after a push of all its families that only brought other numbers, and nothing
+    /// that the text format cannot carry.
+    pub fn with_numbers(
+        &self,
+        version: u64,
+        values: SmallVec<[u64; 12]>,
+        received_at: i64,
+    ) -> Self {
         Self {
             kind: Kind::Live,
             version,
@@ -108,7 +155,13 @@ impl Snapshot {
     }
 
     /// A group after a refused push; `empty` is the layout of a group that the push has made.
-    pub fn failed(base: &Self, version: u64, key: Arc<GroupingKey>, empty: Option<Arc<Layout>>, received_at: i64) -> Self {
+    pub fn failed(
+        base: &Self,
+        version: u64,
+        key: Arc<GroupingKey>,
+        empty: Option<Arc<Layout>>,
+        received_at: i64,
+    ) -> Self {
         let content = match empty {
             Some(layout) => Content::empty(layout),
             None => base.content(),
@@ -135,7 +188,8 @@ impl Snapshot {
         }
     }
 
-    /// The group of this snapshot is deleted. The tombstone has the layout `empty`: tombstones may wait long to be looked at.
+    /// The group of this snapshot is deleted. The tombstone has the layout `empty`: tombstones may
+    /// wait long to be looked at.
     pub fn tombstone(&self, version: u64, empty: &Arc<Layout>) -> Self {
         Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
     }
@@ -143,12 +197,28 @@ impl Snapshot {
     /// The slot is not used any more.
     pub fn dead(&self) -> Self {
         let fixed = &self.fixed;
-        Self { kind: Kind::Dead, ..Self::absent(self.version, Arc::clone(&fixed.key), Arc::clone(&fixed.layout)) }
+        Self {
+            kind: Kind::Dead,
+            ..Self::absent(
+                self.version,
+                Arc::clone(&fixed.key),
+                Arc::clone(&fixed.layout),
+            )
+        }
     }
 
     fn content(&self) -> Content {
-        let (layout, values, extras) = (Arc::clone(&self.fixed.layout), self.values.clone(), self.extras.clone());
-        Content { layout, values, extras, family_times: self.family_times.clone() }
+        let (layout, values, extras) = (
+            Arc::clone(&self.fixed.layout),
+            self.values.clone(),
+            self.extras.clone(),
+        );
+        Content {
+            layout,
+            values,
+            extras,
+            family_times: self.family_times.clone(),
+        }
     }
 
     /// Whether there is a group.
@@ -168,13 +238,30 @@ impl Snapshot {
 
     /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
     pub fn family_time(&self, index: usize) -> i64 {
-        self.family_times.as_ref().map_or(self.push_time, |times| times[index])
+        self.family_times
+            .as_ref()
+            .map_or(self.push_time, |times| times[index])
     }
 
     /// A live snapshot, for tests of what is made from snapshots.
     #[cfg(test)]
-    pub fn for_test(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>, values: Vec<u64>, push_time: i64) -> Self {
-        let content = Content { values: values.into(), ..Content::empty(Arc::clone(&layout)) };
-        Self::pushed(&Self::absent(0, Arc::clone(&key), layout), version, key, content, push_time)
+    pub fn for_test(
+        version: u64,
+        key: Arc<GroupingKey>,
+        layout: Arc<Layout>,
+        values: Vec<u64>,
+        push_time: i64,
+    ) -> Self {
+        let content = Content {
+            values: values.into(),
+            ..Content::empty(Arc::clone(&layout))
+        };
+        Self::pushed(
+            &Self::absent(0, Arc::clone(&key), layout),
+            version,
+            key,
+            content,
+            push_time,
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! Quantiles over the last ten minutes, recorded without waiting.
 //!
-//! Numbers fall into buckets whose width is at most 1/64 of their value; five sets of buckets of two minutes each take turns. A
-//! quantile is the middle of the bucket it falls into: at most 0.8 % off, and exact below 128.
+//! Numbers fall into buckets whose width is at most 1/64 of their value; five sets of buckets of
+//! two minutes each take turns. A quantile is the middle of the bucket it falls into: at most 0.8 %
+//! off, and exact below 128.
 
 use crate::sync::Tally;
 use std::sync::OnceLock;
@@ -24,7 +25,8 @@ struct Window {
 
 impl Window {
     fn counts(&self) -> &[AtomicU32] {
-        self.counts.get_or_init(|| (0..N_BUCKETS).map(|_| AtomicU32::new(0)).collect())
+        self.counts
+            .get_or_init(|| (0..N_BUCKETS).map(|_| AtomicU32::new(0)).collect())
     }
 }
 
@@ -59,9 +61,19 @@ impl Distribution {
         let turn = now_ms / WINDOW_MS + 1;
         let window = &self.windows[(turn as usize) % N_WINDOWS];
         let before = window.turn.load(Relaxed);
-        // Relaxed throughout: a statistic. Whoever is first in a new turn empties the buckets; what others record meanwhile may be lost.
-        if before != turn && window.turn.compare_exchange(before, turn, Relaxed, Relaxed).is_ok() && before != 0 {
-            window.counts().iter().for_each(|count| count.store(0, Relaxed));
+        // Relaxed throughout: a statistic. Whoever is first in a new turn empties the buckets; what
+        // others record meanwhile may be lost.
+        if before != turn
+            && window
+                .turn
+                .compare_exchange(before, turn, Relaxed, Relaxed)
+                .is_ok()
+            && before != 0
+        {
+            window
+                .counts()
+                .iter()
+                .for_each(|count| count.store(0, Relaxed));
         }
         window.counts()[bucket_of(value)].fetch_add(1, Relaxed);
     }
@@ -71,16 +83,28 @@ impl Distribution {
         (self.count.get(), self.sum.get())
     }
 
-    /// The quantiles of these ascending ranks over the last ten minutes and over all of `parts`; NaN for none recorded.
-    pub fn quantiles<'a, const N: usize>(parts: impl Iterator<Item = &'a Self>, ranks: [f64; N], now_ms: u64) -> [f64; N] {
+    /// The quantiles of these ascending ranks over the last ten minutes and over all of `parts`;
+    /// NaN for none recorded.
+    pub fn quantiles<'a, const N: usize>(
+        parts: impl Iterator<Item = &'a Self>,
+        ranks: [f64; N],
+        now_ms: u64,
+    ) -> [f64; N] {
         let turn = now_ms / WINDOW_MS + 1;
         let is_recent = |window: &&Window| {
             let of = window.turn.load(Relaxed);
             of != 0 && of + N_WINDOWS as u64 > turn
         };
-        let recent: Vec<&[AtomicU32]> =
-            parts.flat_map(|part| part.windows.iter().filter(is_recent)).map(Window::counts).collect();
-        let count = |bucket: usize| recent.iter().map(|counts| u64::from(counts[bucket].load(Relaxed))).sum::<u64>();
+        let recent: Vec<&[AtomicU32]> = parts
+            .flat_map(|part| part.windows.iter().filter(is_recent))
+            .map(Window::counts)
+            .collect();
+        let count = |bucket: usize| {
+            recent
+                .iter()
+                .map(|counts| u64::from(counts[bucket].load(Relaxed)))
+                .sum::<u64>()
+        };
         let counts: Vec<u64> = (0..N_BUCKETS).map(count).collect();
         let total: u64 = counts.iter().sum();
         ranks.map(|rank| {
@@ -103,7 +127,10 @@ mod tests {
     fn small_numbers_are_exact_and_large_ones_nearly() {
         for value in (0..128).chain([128, 1000, 123_456_789, 1 << 43]) {
             let middle = middle_of(bucket_of(value));
-            assert!((middle - value as f64).abs() <= value as f64 * 0.008, "{value}: {middle}");
+            assert!(
+                (middle - value as f64).abs() <= value as f64 * 0.008,
+                "{value}: {middle}"
+            );
             if value < 128 {
                 assert_eq!(middle, value as f64);
             }
@@ -115,13 +142,24 @@ mod tests {
     #[test]
     fn quantiles_forget_after_ten_minutes() {
         let (first, second) = (Distribution::default(), Distribution::default());
-        let quantile = |rank, now_ms| Distribution::quantiles([&first, &second].into_iter(), [rank], now_ms)[0];
+        let quantile = |rank, now_ms| {
+            Distribution::quantiles([&first, &second].into_iter(), [rank], now_ms)[0]
+        };
         (1..=99).for_each(|value| [&first, &second][value % 2].record(value as u64, 0));
         first.record(100, 0);
-        assert_eq!([0.1, 0.5, 0.9].map(|rank| quantile(rank, 1)), [10.0, 50.0, 90.0]);
+        assert_eq!(
+            [0.1, 0.5, 0.9].map(|rank| quantile(rank, 1)),
+            [10.0, 50.0, 90.0]
+        );
         second.record(7, 5 * WINDOW_MS);
         assert_eq!(quantile(0.5, 5 * WINDOW_MS), 7.0);
         assert!(quantile(0.5, 11 * WINDOW_MS).is_nan());
-        assert_eq!((first.totals().0 + second.totals().0, first.totals().1 + second.totals().1), (101, 5057));
+        assert_eq!(
+            (
+                first.totals().0 + second.totals().0,
+                first.totals().1 + second.totals().1
+            ),
+            (101, 5057)
+        );
     }
 }

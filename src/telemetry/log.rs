@@ -1,4 +1,5 @@
-//! The log: one line an event on standard error, in logfmt or JSON, with the reference's keys: `ts`, `level`, `msg`, then the event's own.
+//! The log: one line an event on standard error, in logfmt or JSON, with the reference's keys:
+//! `ts`, `level`, `msg`, then the event's own.
 //!
 //! Whatever an event carries, it is one line: control characters are escaped in both formats.
 
@@ -43,8 +44,13 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let layer = tracing_subscriber::fmt::layer().event_format(Lines(format)).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(level).with(layer).init();
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(Lines(format))
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(level)
+        .with(layer)
+        .init();
 }
 
 /// Writes events as lines.
@@ -55,7 +61,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",
@@ -87,7 +98,10 @@ struct Line {
 
 impl Line {
     fn new(format: LogFormat) -> Self {
-        Self { format, out: String::new() }
+        Self {
+            format,
+            out: String::new(),
+        }
     }
 
     fn key(&mut self, key: &str) {
@@ -109,7 +123,8 @@ impl Line {
 
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        let is_plain = |c: char| !c.is_control() && !is_line_end(c) && !matches!(c, ' ' | '"' | '=');
+        let is_plain =
+            |c: char| !c.is_control() && !is_line_end(c) && !matches!(c, ' ' | '"' | '=');
         if self.format == LogFormat::Logfmt && !value.is_empty() && value.chars().all(is_plain) {
             self.out.push_str(value);
         } else {
@@ -144,7 +159,11 @@ impl Line {
     }
 
     fn finish(mut self) -> String {
-        self.out.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
+        self.out.push_str(if self.format == LogFormat::Json {
+            "}\n"
+        } else {
+            "\n"
+        });
         self.out
     }
 }
@@ -155,12 +174,20 @@ fn is_line_end(c: char) -> bool {
 }
 
 fn key_of(field: &Field) -> &str {
-    if field.name() == "message" { "msg" } else { field.name() }
+    if field.name() == "message" {
+        "msg"
+    } else {
+        field.name()
+    }
 }
 
 impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() { self.bare(key_of(field), value) } else { self.text(key_of(field), &value.to_string()) }
+        if value.is_finite() {
+            self.bare(key_of(field), value)
+        } else {
+            self.text(key_of(field), &value.to_string())
+        }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -207,7 +234,9 @@ mod tests {
     fn written(format: LogFormat, log: impl Fn()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let layer = tracing_subscriber::fmt::layer().event_format(Lines(format)).with_writer(move || writer.clone());
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(Lines(format))
+            .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         let time_len = "2026-11-24T15:37:04.259Z".len();
@@ -221,7 +250,12 @@ mod tests {
 
     fn log() {
         tracing::info!(address = %"[::]:9091", n = 3, ok = true, "listening");
-        tracing::error!(err = "a \"b\"\n\x1b[0m\u{2028}\\", empty = "", path = "C:\\x", "cannot run");
+        tracing::error!(
+            err = "a \"b\"\n\x1b[0m\u{2028}\\",
+            empty = "",
+            path = "C:\\x",
+            "cannot run"
+        );
         tracing::debug!("one word: {}", 1);
         tracing::warn!(x = 1.5, "plain");
     }
@@ -245,7 +279,10 @@ ts=T level=warn msg=plain x=1.5
 "#;
         let text = written(LogFormat::Json, log);
         assert_eq!(text, expected);
-        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(
+            text.lines()
+                .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::store::Refusal;
 use crate::sync::Tally;
 use std::time::Duration;
 
-/// Names and types of all own families, in ascending order of their names. Pushes cannot use these names for other types.
+/// Names and types of all own families, in ascending order of their names. Pushes cannot use these
+/// names for other types.
 pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("process_cpu_seconds_total", MetricType::Counter),
     ("process_max_fds", MetricType::Gauge),
@@ -33,7 +34,10 @@ pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("pushgateway_exposition_bytes", MetricType::Gauge),
     ("pushgateway_families", MetricType::Gauge),
     ("pushgateway_groups", MetricType::Gauge),
-    ("pushgateway_http_push_duration_seconds", MetricType::Summary),
+    (
+        "pushgateway_http_push_duration_seconds",
+        MetricType::Summary,
+    ),
     ("pushgateway_http_push_size_bytes", MetricType::Summary),
     ("pushgateway_http_requests_total", MetricType::Counter),
     ("pushgateway_pushes_refused_total", MetricType::Counter),
@@ -118,7 +122,8 @@ impl Telemetry {
     /// A round was run.
     pub fn count_assembly(&self, took: Duration, n_pages: usize) {
         self.n_assemblies.add(1);
-        self.assembly_ns.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.assembly_ns
+            .add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         self.n_pages.add(n_pages as u64);
     }
 
@@ -126,26 +131,47 @@ impl Telemetry {
     pub fn families(&self, exposition: &Exposition, now_ms: u64) -> Families {
         let mut own = OwnBuilder(FamiliesBuilder::new());
         self.process.write(&mut own, now_ms);
-        own.counter("pushgateway_assemblies_total", "Rounds in which changed groups were brought into the exposition.");
+        own.counter(
+            "pushgateway_assemblies_total",
+            "Rounds in which changed groups were brought into the exposition.",
+        );
         own.value(&[], self.n_assemblies.get() as f64);
-        own.counter("pushgateway_assembly_pages_total", "Pages of the exposition that were rendered, over all formats.");
+        own.counter(
+            "pushgateway_assembly_pages_total",
+            "Pages of the exposition that were rendered, over all formats.",
+        );
         own.value(&[], self.n_pages.get() as f64);
-        own.counter("pushgateway_assembly_seconds_total", "Time spent on bringing changed groups into the exposition.");
+        own.counter(
+            "pushgateway_assembly_seconds_total",
+            "Time spent on bringing changed groups into the exposition.",
+        );
         own.value(&[], self.assembly_ns.get() as f64 / 1e9);
         own.gauge("pushgateway_build_info", "A metric with a constant '1' value labeled by version, revision and branch from which pushgateway was built, and the platform of the build.");
         own.value(&build_labels(), 1.0);
-        own.gauge("pushgateway_exposition_bytes", "Size of the pushed families in the text format, as it is asked for.");
+        own.gauge(
+            "pushgateway_exposition_bytes",
+            "Size of the pushed families in the text format, as it is asked for.",
+        );
         own.value(&[], exposition.text_len().unwrap_or(0) as f64);
-        own.gauge("pushgateway_families", "Metric families exposed, the gateway's own excluded.");
+        own.gauge(
+            "pushgateway_families",
+            "Metric families exposed, the gateway's own excluded.",
+        );
         own.value(&[], exposition.n_families as f64);
         own.gauge("pushgateway_groups", "Groups that are kept.");
         own.value(&[], exposition.n_groups as f64);
         self.requests.write(&mut own, now_ms);
-        own.counter("pushgateway_pushes_refused_total", "Pushes that were refused, by reason.");
+        own.counter(
+            "pushgateway_pushes_refused_total",
+            "Pushes that were refused, by reason.",
+        );
         for (reason, count) in REASONS.iter().zip(&self.refused) {
             own.value(&[("reason", reason)], count.get() as f64);
         }
-        own.gauge("pushgateway_series", "Samples exposed, the gateway's own excluded.");
+        own.gauge(
+            "pushgateway_series",
+            "Samples exposed, the gateway's own excluded.",
+        );
         own.value(&[], exposition.n_samples as f64);
         own.0.finish().expect("own families are small")
     }
@@ -163,7 +189,10 @@ pub fn build_labels() -> [(&'static str, &'static str); 7] {
         ("goarch", arch),
         ("goos", std::env::consts::OS),
         ("goversion", ""),
-        ("revision", option_env!("PUSHGATEWAY_REVISION").unwrap_or("")),
+        (
+            "revision",
+            option_env!("PUSHGATEWAY_REVISION").unwrap_or(""),
+        ),
         ("tags", ""),
         ("version", env!("CARGO_PKG_VERSION")),
     ]
@@ -192,7 +221,13 @@ impl OwnBuilder {
     }
 
     /// A metric of a summary: count, sum, and ranks with their values.
-    pub fn quantiles(&mut self, labels: &[(&str, &str)], count: u64, sum: f64, quantiles: &[(f64, f64)]) {
+    pub fn quantiles(
+        &mut self,
+        labels: &[(&str, &str)],
+        count: u64,
+        sum: f64,
+        quantiles: &[(f64, f64)],
+    ) {
         self.labels(labels);
         self.0.value(count);
         self.0.value(sum.to_bits());
@@ -200,11 +235,14 @@ impl OwnBuilder {
             self.0.bound(rank);
             self.0.value(value.to_bits());
         }
-        self.0.end_metric(MetricFlags::HAS_COUNT | MetricFlags::HAS_SUM);
+        self.0
+            .end_metric(MetricFlags::HAS_COUNT | MetricFlags::HAS_SUM);
     }
 
     fn labels(&mut self, labels: &[(&str, &str)]) {
-        labels.iter().for_each(|(name, value)| self.0.label(name, value));
+        labels
+            .iter()
+            .for_each(|(name, value)| self.0.label(name, value));
     }
 }
 
@@ -215,8 +253,14 @@ mod tests {
     #[test]
     fn every_reason_is_listed() {
         use EarlyRefusal::{Encoding, GroupingKey, Incomplete, Malformed, TooLarge};
-        let early = [Encoding, GroupingKey, Incomplete, Malformed, TooLarge].map(EarlyRefusal::reason);
-        assert!(Refusal::REASONS.iter().chain(&early).all(|reason| REASONS.contains(reason)));
+        let early =
+            [Encoding, GroupingKey, Incomplete, Malformed, TooLarge].map(EarlyRefusal::reason);
+        assert!(
+            Refusal::REASONS
+                .iter()
+                .chain(&early)
+                .all(|reason| REASONS.contains(reason))
+        );
         assert!(REASONS.is_sorted());
     }
     use crate::model::GroupingKey;
@@ -226,9 +270,15 @@ mod tests {
     fn own_families_are_the_listed_ones_and_valid() {
         let telemetry = Telemetry::new();
         telemetry.requests.count(Handler::Push, Method::Put, 200);
-        telemetry.requests.count_push(Method::Put, 100, Duration::from_millis(1), 1);
+        telemetry
+            .requests
+            .count_push(Method::Put, 100, Duration::from_millis(1), 1);
         let families = telemetry.families(&Exposition::default(), 1);
-        let found: Vec<(&str, MetricType)> = families.skeleton.families().map(|f| (f.name(), f.metric_type())).collect();
+        let found: Vec<(&str, MetricType)> = families
+            .skeleton
+            .families()
+            .map(|f| (f.name(), f.metric_type()))
+            .collect();
         assert_eq!(found, OWN_FAMILIES);
         assert!(OWN_FAMILIES.is_sorted_by_key(|(name, _)| name));
         let key = GroupingKey::new([("job", "j")]).unwrap();

@@ -43,32 +43,61 @@ impl Process {
                 own.value(&[], value);
             }
         };
-        own.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
+        own.counter(
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+        );
         value(seen.cpu_seconds, own);
-        own.gauge("process_max_fds", "Maximum number of open file descriptors.");
+        own.gauge(
+            "process_max_fds",
+            "Maximum number of open file descriptors.",
+        );
         value(seen.max_fds, own);
-        own.counter("process_network_receive_bytes_total", "Number of bytes received by the process over the network.");
+        own.counter(
+            "process_network_receive_bytes_total",
+            "Number of bytes received by the process over the network.",
+        );
         value(seen.network.map(|(received, _)| received), own);
-        own.counter("process_network_transmit_bytes_total", "Number of bytes sent by the process over the network.");
+        own.counter(
+            "process_network_transmit_bytes_total",
+            "Number of bytes sent by the process over the network.",
+        );
         value(seen.network.map(|(_, sent)| sent), own);
         own.gauge("process_open_fds", "Number of open file descriptors.");
         value(seen.open_fds, own);
-        own.gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
+        own.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+        );
         value(seen.resident_bytes, own);
-        own.gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
+        own.gauge(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+        );
         value(seen.start_seconds, own);
         own.gauge("process_threads", "Number of threads of the process.");
         value(seen.n_threads, own);
-        own.gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.");
+        own.gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+        );
         value(seen.virtual_bytes, own);
-        own.gauge("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.");
+        own.gauge(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+        );
         value(seen.virtual_max_bytes, own);
     }
 }
 
 /// What cannot be read is left out.
 fn look(now_ms: u64) -> Seen {
-    let Ok(process) = procfs::process::Process::myself() else { return Seen { at_ms: now_ms, ..Seen::default() } };
+    let Ok(process) = procfs::process::Process::myself() else {
+        return Seen {
+            at_ms: now_ms,
+            ..Seen::default()
+        };
+    };
     let stat = process.stat().ok();
     let limits = process.limits().ok();
     let ticks = procfs::ticks_per_second() as f64;
@@ -79,17 +108,32 @@ fn look(now_ms: u64) -> Seen {
     let interfaces = process.dev_status().ok();
     Seen {
         at_ms: now_ms,
-        cpu_seconds: stat.as_ref().map(|stat| (stat.utime + stat.stime) as f64 / ticks),
+        cpu_seconds: stat
+            .as_ref()
+            .map(|stat| (stat.utime + stat.stime) as f64 / ticks),
         open_fds: process.fd_count().ok().map(|n| n as f64),
-        max_fds: limits.as_ref().map(|limits| limit(limits.max_open_files.soft_limit)),
+        max_fds: limits
+            .as_ref()
+            .map(|limits| limit(limits.max_open_files.soft_limit)),
         network: interfaces.map(|interfaces| {
-            let sum = |of: fn(&procfs::net::DeviceStatus) -> u64| interfaces.values().map(of).sum::<u64>() as f64;
-            (sum(|interface| interface.recv_bytes), sum(|interface| interface.sent_bytes))
+            let sum = |of: fn(&procfs::net::DeviceStatus) -> u64| {
+                interfaces.values().map(of).sum::<u64>() as f64
+            };
+            (
+                sum(|interface| interface.recv_bytes),
+                sum(|interface| interface.sent_bytes),
+            )
         }),
-        resident_bytes: stat.as_ref().map(|stat| (stat.rss * procfs::page_size()) as f64),
+        resident_bytes: stat
+            .as_ref()
+            .map(|stat| (stat.rss * procfs::page_size()) as f64),
         virtual_bytes: stat.as_ref().map(|stat| stat.vsize as f64),
-        virtual_max_bytes: limits.as_ref().map(|limits| limit(limits.max_address_space.soft_limit)),
-        start_seconds: stat.as_ref().and_then(|stat| Some(procfs::boot_time_secs().ok()? as f64 + stat.starttime as f64 / ticks)),
+        virtual_max_bytes: limits
+            .as_ref()
+            .map(|limits| limit(limits.max_address_space.soft_limit)),
+        start_seconds: stat.as_ref().and_then(|stat| {
+            Some(procfs::boot_time_secs().ok()? as f64 + stat.starttime as f64 / ticks)
+        }),
         n_threads: stat.as_ref().map(|stat| stat.num_threads as f64),
     }
 }

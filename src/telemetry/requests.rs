@@ -97,28 +97,56 @@ impl Requests {
     }
 
     pub(super) fn write(&self, own: &mut OwnBuilder, now_ms: u64) {
-        own.summary("pushgateway_http_push_duration_seconds", "HTTP request duration for pushes to the Pushgateway.");
+        own.summary(
+            "pushgateway_http_push_duration_seconds",
+            "HTTP request duration for pushes to the Pushgateway.",
+        );
         self.write_pushes(own, now_ms, |pushes| &pushes.times, 1e9);
-        own.summary("pushgateway_http_push_size_bytes", "HTTP request size for pushes to the Pushgateway.");
+        own.summary(
+            "pushgateway_http_push_size_bytes",
+            "HTTP request size for pushes to the Pushgateway.",
+        );
         self.write_pushes(own, now_ms, |pushes| &pushes.sizes, 1.0);
-        own.counter("pushgateway_http_requests_total", "Total HTTP requests processed by the Pushgateway, excluding scrapes.");
+        own.counter(
+            "pushgateway_http_requests_total",
+            "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
+        );
         for code in CODE_ORDER {
             for (handler, handler_name) in HANDLERS {
                 for (method, method_name) in METHODS.iter().enumerate() {
-                    let count: u64 = self.0.iter().map(|stripe| stripe.counts[handler as usize][method][code].get()).sum();
+                    let count: u64 = self
+                        .0
+                        .iter()
+                        .map(|stripe| stripe.counts[handler as usize][method][code].get())
+                        .sum();
                     if count > 0 {
                         let code = CODES[code].to_string();
-                        own.value(&[("code", &code), ("handler", handler_name), ("method", method_name)], count as f64);
+                        own.value(
+                            &[
+                                ("code", &code),
+                                ("handler", handler_name),
+                                ("method", method_name),
+                            ],
+                            count as f64,
+                        );
                     }
                 }
             }
         }
     }
 
-    fn write_pushes(&self, own: &mut OwnBuilder, now_ms: u64, which: fn(&Pushes) -> &Distribution, unit: f64) {
+    fn write_pushes(
+        &self,
+        own: &mut OwnBuilder,
+        now_ms: u64,
+        which: fn(&Pushes) -> &Distribution,
+        unit: f64,
+    ) {
         for (place, method) in ["post", "put"].into_iter().enumerate() {
             let parts = || self.0.iter().map(|stripe| which(&stripe.pushes[place]));
-            let (count, sum) = parts().map(Distribution::totals).fold((0, 0), |(n, all), (count, sum)| (n + count, all + sum));
+            let (count, sum) = parts()
+                .map(Distribution::totals)
+                .fold((0, 0), |(n, all), (count, sum)| (n + count, all + sum));
             if count == 0 {
                 continue;
             }

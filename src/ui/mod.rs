@@ -24,7 +24,10 @@ pub fn status_page(status: &Status<'_>) -> String {
         let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
     }
     // Relative: a proxy in front may have its own idea of where this page is.
-    let telemetry = status.telemetry_path.strip_prefix(status.root).unwrap_or(status.telemetry_path);
+    let telemetry = status
+        .telemetry_path
+        .strip_prefix(status.root)
+        .unwrap_or(status.telemetry_path);
     let telemetry = escape(telemetry);
     format!(
         "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>Pushgateway</title>\n\
@@ -39,7 +42,11 @@ pub fn status_page(status: &Status<'_>) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 #[cfg(test)]
@@ -48,9 +55,22 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_is_no_markup() {
-        let flags = [("web.external-url".to_owned(), "http://x/<script>\"".to_owned())];
-        let page = status_page(&Status { n_groups: 3, root: "/pg/", telemetry_path: "/pg/metrics", version: "1", flags: &flags });
+        let flags = [(
+            "web.external-url".to_owned(),
+            "http://x/<script>\"".to_owned(),
+        )];
+        let page = status_page(&Status {
+            n_groups: 3,
+            root: "/pg/",
+            telemetry_path: "/pg/metrics",
+            version: "1",
+            flags: &flags,
+        });
         assert!(page.contains("http://x/&lt;script&gt;&quot;") && !page.contains("<script>"));
-        assert!(page.contains("href=\"metrics\"") && page.contains("href=\"api/v1/metrics\"") && page.contains("3 groups"));
+        assert!(
+            page.contains("href=\"metrics\"")
+                && page.contains("href=\"api/v1/metrics\"")
+                && page.contains("3 groups")
+        );
     }
 }

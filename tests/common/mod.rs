@@ -25,14 +25,19 @@ impl Gateway {
 
     pub fn with_flags(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushgateway"));
-        command.arg("--web.listen-address=127.0.0.1:0").args(flags).stderr(Stdio::piped());
+        command
+            .arg("--web.listen-address=127.0.0.1:0")
+            .args(flags)
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let mut address = None;
         for line in lines.by_ref() {
             let line = line.expect("the log is text");
-            address = line.split_once("address=").and_then(|(_, address)| address.trim().parse().ok());
+            address = line
+                .split_once("address=")
+                .and_then(|(_, address)| address.trim().parse().ok());
             log.lock().unwrap().push_str(&(line + "\n"));
             if address.is_some() {
                 break;
@@ -44,8 +49,13 @@ impl Gateway {
                 writer.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let address = address.unwrap_or_else(|| panic!("no address in the log: {}", log.lock().unwrap()));
-        Self { child, address, log }
+        let address =
+            address.unwrap_or_else(|| panic!("no address in the log: {}", log.lock().unwrap()));
+        Self {
+            child,
+            address,
+            log,
+        }
     }
 
     pub fn log(&self) -> String {
@@ -64,7 +74,13 @@ impl Gateway {
     }
 
     /// One request on a connection of its own.
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         Client::new(self).request(method, path, headers, body)
     }
 
@@ -92,7 +108,10 @@ impl Gateway {
         let mut lines: Vec<String> = self
             .scrape()
             .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
             .map(str::to_owned)
             .collect();
         lines.sort();
@@ -133,10 +152,19 @@ pub struct Client {
 
 impl Client {
     pub fn new(gateway: &Gateway) -> Self {
-        Self { address: gateway.address, stream: BufReader::new(gateway.connect()) }
+        Self {
+            address: gateway.address,
+            stream: BufReader::new(gateway.connect()),
+        }
     }
 
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
@@ -147,7 +175,10 @@ impl Client {
         head += "\r\n";
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
-        self.stream.get_mut().write_all(&request).expect("the gateway reads");
+        self.stream
+            .get_mut()
+            .write_all(&request)
+            .expect("the gateway reads");
         read_response(&mut self.stream, method == "HEAD").expect("the gateway answers")
     }
 }
@@ -166,7 +197,10 @@ impl Response {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Status and text.
@@ -181,7 +215,11 @@ pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Respons
     if stream.read_line(&mut line).ok()? == 0 {
         return None;
     }
-    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .expect("a status line");
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
@@ -194,7 +232,11 @@ pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Respons
     if status == 100 {
         return read_response(stream, is_head);
     }
-    let mut response = Response { status, headers, body: Vec::new() };
+    let mut response = Response {
+        status,
+        headers,
+        body: Vec::new(),
+    };
     if is_head {
         return Some(response);
     }
@@ -225,10 +267,13 @@ pub fn half_close(stream: &TcpStream) {
     stream.shutdown(Shutdown::Write).expect("it is open");
 }
 
-/// A program that a test needs from outside. None if it is missing and may be; `install` says how to get it.
+/// A program that a test needs from outside. None if it is missing and may be; `install` says how
+/// to get it.
 pub fn program(name: &str, install: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
     if found.is_none() {
         missing(&format!("{name} is not installed: {install}"));
     }
@@ -241,7 +286,10 @@ pub fn program(name: &str, install: &str) -> Option<PathBuf> {
 ///
 /// If `PUSHGATEWAY_E2E=required` is set.
 pub fn missing(what: &str) {
-    assert!(std::env::var("PUSHGATEWAY_E2E").as_deref() != Ok("required"), "{what}");
+    assert!(
+        std::env::var("PUSHGATEWAY_E2E").as_deref() != Ok("required"),
+        "{what}"
+    );
     eprintln!("passed over, because {what}");
 }
 

@@ -1,7 +1,8 @@
-//! `io.prometheus.client.MetricFamily` messages, each behind its length: what client_golang and client_java push, and what Prometheus
-//! can scrape.
+//! `io.prometheus.client.MetricFamily` messages, each behind its length: what client_golang and
+//! client_java push, and what Prometheus can scrape.
 //!
-//! The messages are read and written here field by field, without a tree of objects in between. Field numbers:
+//! The messages are read and written here field by field, without a tree of objects in between.
+//! Field numbers:
 //!
 //! ```text
 //! MetricFamily  1 name  2 help  3 type  4 metric*

@@ -1,7 +1,8 @@
 //! The buckets of a native histogram.
 //!
-//! Format: `io.prometheus.client.Histogram`, fields 5 to 14. Bucket `i` of schema `s` ends at `2^(i / 2^s)`; spans say which buckets
-//! there are, and their counts are differences of integers or floats as they are.
+//! Format: `io.prometheus.client.Histogram`, fields 5 to 14. Bucket `i` of schema `s` ends at `2^(i
+//! / 2^s)`; spans say which buckets there are, and their counts are differences of integers or
+//! floats as they are.
 
 use super::wire::{Fields, Value, read_varint};
 
@@ -27,11 +28,13 @@ struct Side {
     counts: Vec<f64>,
 }
 
-/// Spans may announce more buckets than a message has counts for: those do not exist. Nor do more than this.
+/// Spans may announce more buckets than a message has counts for: those do not exist. Nor do more
+/// than this.
 const BUCKETS_MAX: usize = 1 << 20;
 
-/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending order; none if it is not native: for
-/// the query API that takes a span. A schema and a zero bucket alone are what an instrumented process sends that has not seen anything.
+/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending
+/// order; none if it is not native: for the query API that takes a span. A schema and a zero bucket
+/// alone are what an instrumented process sends that has not seen anything.
 pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
     let (mut schema, mut zero_threshold, mut zero_count) = (0, 0.0, 0.0);
     let (mut negative, mut positive) = (Side::default(), Side::default());
@@ -49,21 +52,46 @@ pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
     if negative.spans.is_empty() && positive.spans.is_empty() {
         return None;
     }
-    let schema = i32::try_from(schema).ok().filter(|schema| (-4..=8).contains(schema))?;
+    let schema = i32::try_from(schema)
+        .ok()
+        .filter(|schema| (-4..=8).contains(schema))?;
     let bounds = bounds(schema);
-    let bucket = |(index, count): (i64, f64)| (bound(schema, &bounds, index - 1), bound(schema, &bounds, index), count);
+    let bucket = |(index, count): (i64, f64)| {
+        (
+            bound(schema, &bounds, index - 1),
+            bound(schema, &bounds, index),
+            count,
+        )
+    };
     let mut buckets: Vec<NativeBucket> = negative
         .buckets()
         .into_iter()
         .rev()
         .map(bucket)
-        .map(|(low, high, count)| NativeBucket { lower: -high, upper: -low, count, has_lower: true, has_upper: false })
+        .map(|(low, high, count)| NativeBucket {
+            lower: -high,
+            upper: -low,
+            count,
+            has_lower: true,
+            has_upper: false,
+        })
         .collect();
-    let zero =
-        NativeBucket { lower: -zero_threshold, upper: zero_threshold, count: zero_count, has_lower: true, has_upper: true };
+    let zero = NativeBucket {
+        lower: -zero_threshold,
+        upper: zero_threshold,
+        count: zero_count,
+        has_lower: true,
+        has_upper: true,
+    };
     buckets.push(zero);
     let positive = positive.buckets().into_iter().map(bucket);
-    buckets.extend(positive.map(|(lower, upper, count)| NativeBucket { lower, upper, count, has_lower: false, has_upper: true }));
+    buckets.extend(positive.map(|(lower, upper, count)| NativeBucket {
+        lower,
+        upper,
+        count,
+        has_lower: false,
+        has_upper: true,
+    }));
     buckets.retain(|bucket| bucket.count != 0.0);
     Some(buckets)
 }
@@ -96,7 +124,13 @@ impl Side {
             }
             (2, Value::Fixed64(bits)) => self.counts.push(f64::from_bits(bits)),
             (2, Value::Bytes(packed)) => {
-                self.counts.extend(packed.as_chunks::<8>().0.iter().map(|bits| f64::from_le_bytes(*bits)));
+                self.counts.extend(
+                    packed
+                        .as_chunks::<8>()
+                        .0
+                        .iter()
+                        .map(|bits| f64::from_le_bytes(*bits)),
+                );
             }
             _ => {}
         }
@@ -110,7 +144,11 @@ impl Side {
             count = count.wrapping_add(*delta);
             count as f64
         });
-        let counts: Vec<f64> = if self.counts.is_empty() { of_deltas.collect() } else { self.counts.clone() };
+        let counts: Vec<f64> = if self.counts.is_empty() {
+            of_deltas.collect()
+        } else {
+            self.counts.clone()
+        };
         let mut index = 0i64;
         let mut indices = Vec::new();
         for &(offset, length) in &self.spans {
@@ -125,12 +163,17 @@ impl Side {
     }
 }
 
-/// The limits of the buckets between 0.5 and 1, computed as client_golang does, so that they are the same numbers.
+/// The limits of the buckets between 0.5 and 1, computed as client_golang does, so that they are
+/// the same numbers.
 fn bounds(schema: i32) -> Vec<f64> {
     let mut bounds = vec![0.5];
     for n in 1..=schema {
         // Go's `Exp2` is one unit in the last place below the square root of two.
-        let factor = if n == 1 { std::f64::consts::SQRT_2.next_down() } else { (-f64::from(n)).exp2().exp2() };
+        let factor = if n == 1 {
+            std::f64::consts::SQRT_2.next_down()
+        } else {
+            (-f64::from(n)).exp2().exp2()
+        };
         let coarser = std::mem::take(&mut bounds);
         for bound in coarser {
             bounds.push(bound);
@@ -147,7 +190,8 @@ fn bound(schema: i32, bounds: &[f64], index: i64) -> f64 {
         return 2f64.powi(clamp(index.saturating_mul(1 << -schema)));
     }
     let n = bounds.len().cast_signed() as i64;
-    let fraction = bounds[usize::try_from(index.rem_euclid(n)).expect("a remainder is not negative")];
+    let fraction =
+        bounds[usize::try_from(index.rem_euclid(n)).expect("a remainder is not negative")];
     fraction * 2f64.powi(clamp(index.div_euclid(n) + 1))
 }
 
@@ -173,8 +217,11 @@ mod tests {
         write_bytes(12, &span(0, 2), &mut body);
         write_bytes(12, &span(2, 1), &mut body);
         write_bytes(13, &[2, 2, 1], &mut body);
-        let shown: Vec<(f64, f64, f64)> =
-            native_buckets(&body).unwrap().iter().map(|bucket| (bucket.lower, bucket.upper, bucket.count)).collect();
+        let shown: Vec<(f64, f64, f64)> = native_buckets(&body)
+            .unwrap()
+            .iter()
+            .map(|bucket| (bucket.lower, bucket.upper, bucket.count))
+            .collect();
         assert_eq!(
             shown,
             [

@@ -1,11 +1,13 @@
 //! Delimited messages to families.
 //!
-//! Nothing is ever allocated because a length says so: a length that the body does not have is an error. Of two messages with one
-//! family name the last counts, as with the reference. Fields of the wrong wire type count as unknown, as everywhere in protobuf;
-//! a message field that stands twice is the two put together.
+//! Nothing is ever allocated because a length says so: a length that the body does not have is an
+//! error. Of two messages with one family name the last counts, as with the reference. Fields of
+//! the wrong wire type count as unknown, as everywhere in protobuf; a message field that stands
+//! twice is the two put together.
 //!
-//! A body is read twice: first which message of a family is the last, then what it says. No list of messages is kept in between: one
-//! of them may be a single byte. What is kept of metrics, buckets and labels is counted as it comes.
+//! A body is read twice: first which message of a family is the last, then what it says. No list of
+//! messages is kept in between: one of them may be a single byte. What is kept of metrics, buckets
+//! and labels is counted as it comes.
 
 use super::to_text::metric_value_text;
 use super::wire::{Fields, Malformed, NoVarint, Value, read_varint};
@@ -49,7 +51,9 @@ impl fmt::Display for ParseError {
             Self::LengthOverflow => f.write_str("proto: variable length integer overflow"),
             Self::Malformed => f.write_str("proto: cannot parse invalid wire-format data"),
             Self::NameNotUtf8(name) => write!(f, "invalid metric name {name}"),
-            Self::UnknownType { family, number } => write!(f, "unknown type {number} of metric family {family:?}"),
+            Self::UnknownType { family, number } => {
+                write!(f, "unknown type {number} of metric family {family:?}")
+            }
             Self::TooLarge => f.write_str("more than 4 GiB of labels in one push"),
             Self::TooManySeries(too_many) => too_many.fmt(f),
             Self::TooManyLabels(too_many) => too_many.fmt(f),
@@ -78,18 +82,30 @@ pub fn parse(body: &[u8]) -> Result<Families, ParseError> {
 ///
 /// # Errors
 ///
-/// [`ParseError`] at the first message that cannot be read, or with which there is more than `limits` allow.
+/// [`ParseError`] at the first message that cannot be read, or with which there is more than
+/// `limits` allow.
 pub fn parse_within(body: &[u8], limits: Limits) -> Result<Families, ParseError> {
     let last = last_of_each_family(body, limits)?;
-    let mut tally = Tally { limits, n_series: 0 };
+    let mut tally = Tally {
+        limits,
+        n_series: 0,
+    };
     let mut builder = FamiliesBuilder::with_capacity(body.len());
     for message in Messages::new(body) {
         let (place, message) = message?;
         let header = header_of(message)?;
         // Even what is not kept has to be in the format.
         let mut ignored = FamiliesBuilder::new();
-        let builder = if last[header.name] == place { &mut builder } else { &mut ignored };
-        builder.family(header.name, header.metric_type, header.help.map(String::from_utf8_lossy).as_deref());
+        let builder = if last[header.name] == place {
+            &mut builder
+        } else {
+            &mut ignored
+        };
+        builder.family(
+            header.name,
+            header.metric_type,
+            header.help.map(String::from_utf8_lossy).as_deref(),
+        );
         for field in Fields::new(message) {
             if let (4, Value::Bytes(metric)) = field? {
                 parse_metric(metric, header.metric_type, builder, &mut tally)?;
@@ -99,7 +115,8 @@ pub fn parse_within(body: &[u8], limits: Limits) -> Result<Families, ParseError>
     builder.finish().map_err(|_| ParseError::TooLarge)
 }
 
-/// Looks at every message but not into its metrics; returns where the last one of each family begins.
+/// Looks at every message but not into its metrics; returns where the last one of each family
+/// begins.
 fn last_of_each_family(body: &[u8], limits: Limits) -> Result<AHashMap<&str, usize>, ParseError> {
     let mut last = AHashMap::new();
     for (n, message) in Messages::new(body).enumerate() {
@@ -131,7 +148,9 @@ impl<'a> Messages<'a> {
             NoVarint::Overflow => ParseError::LengthOverflow,
         })?;
         let len = usize::try_from(len).map_err(|_| ParseError::UnexpectedEnd)?;
-        let (message, _) = rest[len_len..].split_at_checked(len).ok_or(ParseError::UnexpectedEnd)?;
+        let (message, _) = rest[len_len..]
+            .split_at_checked(len)
+            .ok_or(ParseError::UnexpectedEnd)?;
         self.at += len_len + len;
         Ok((place, message))
     }
@@ -165,9 +184,15 @@ fn header_of(message: &[u8]) -> Result<Header<'_>, ParseError> {
     }
     let name = std::str::from_utf8(name).map_err(|_| ParseError::NameNotUtf8(quote(name)))?;
     // A family without a type is a counter: the number's default.
-    let metric_type =
-        MetricType::from_number(number).ok_or_else(|| ParseError::UnknownType { family: name.to_owned(), number })?;
-    Ok(Header { name, help, metric_type })
+    let metric_type = MetricType::from_number(number).ok_or_else(|| ParseError::UnknownType {
+        family: name.to_owned(),
+        number,
+    })?;
+    Ok(Header {
+        name,
+        help,
+        metric_type,
+    })
 }
 
 /// How much of the push was read.
@@ -186,12 +211,18 @@ impl Tally {
     /// So many more.
     fn many_series(&mut self, n: usize) -> Result<(), ParseError> {
         self.n_series += n;
-        if self.n_series > self.limits.series_max { Err(too_many_series(self.limits)) } else { Ok(()) }
+        if self.n_series > self.limits.series_max {
+            Err(too_many_series(self.limits))
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn too_many_series(limits: Limits) -> ParseError {
-    ParseError::TooManySeries(TooManySeries { series_max: limits.series_max })
+    ParseError::TooManySeries(TooManySeries {
+        series_max: limits.series_max,
+    })
 }
 
 /// The field of `Metric` that carries the value of a type.
@@ -213,7 +244,12 @@ fn parse_metric(
 ) -> Result<(), ParseError> {
     tally.series()?;
     let mut value: Option<Cow<'_, [u8]>> = None;
-    let mut labels = Labels { labels_max: tally.limits.labels_max, n: 0, has_nameless: false, bad: None };
+    let mut labels = Labels {
+        labels_max: tally.limits.labels_max,
+        n: 0,
+        has_nameless: false,
+        bad: None,
+    };
     for field in Fields::new(bytes) {
         match field? {
             (1, Value::Bytes(label)) => labels.add(label, builder)?,
@@ -225,17 +261,29 @@ fn parse_metric(
             _ => {}
         }
     }
-    let parsed = parse_value(value.as_deref().unwrap_or_default(), metric_type, builder, tally)?;
+    let parsed = parse_value(
+        value.as_deref().unwrap_or_default(),
+        metric_type,
+        builder,
+        tally,
+    )?;
     let metric = builder.end_metric(parsed.flags);
     if parsed.has_more {
         builder.extra(metric, value.as_deref().unwrap_or_default());
     }
     // The first rule that is broken is the one that is told.
     if value.is_none() && !builder.is_invalid() {
-        builder.invalid(Invalid::NotOfType { metric, found: metric_value_text(bytes) });
+        builder.invalid(Invalid::NotOfType {
+            metric,
+            found: metric_value_text(bytes),
+        });
     }
     if let Some((label, in_name)) = labels.bad {
-        builder.invalid(Invalid::LabelNotUtf8 { metric, label, in_name });
+        builder.invalid(Invalid::LabelNotUtf8 {
+            metric,
+            label,
+            in_name,
+        });
     }
     Ok(())
 }
@@ -253,7 +301,9 @@ impl Labels {
     fn add(&mut self, label: &[u8], builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
         self.n += 1;
         if self.n > self.labels_max {
-            return Err(ParseError::TooManyLabels(TooManyLabels { labels_max: self.labels_max }));
+            return Err(ParseError::TooManyLabels(TooManyLabels {
+                labels_max: self.labels_max,
+            }));
         }
         let (mut name, mut value) = (&[][..], &[][..]);
         for field in Fields::new(label) {
@@ -263,11 +313,15 @@ impl Labels {
                 _ => {}
             }
         }
-        // One is enough for a refusal, and another one is two bytes of the body but sixteen of memory.
+        // One is enough for a refusal, and another one is two bytes of the body but sixteen of
+        // memory.
         if name.is_empty() && std::mem::replace(&mut self.has_nameless, true) {
             return Ok(());
         }
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         // What is UTF-8 is borrowed.
         for (text, in_name) in [(&name, true), (&value, false)] {
             if let Cow::Owned(_) = text {
@@ -292,7 +346,9 @@ fn parse_value(
     tally: &mut Tally,
 ) -> Result<Parsed, ParseError> {
     match metric_type {
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => parse_number(body, builder),
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {
+            parse_number(body, builder)
+        }
         MetricType::Summary => parse_summary(body, builder, tally),
         MetricType::Histogram | MetricType::GaugeHistogram => parse_histogram(body, builder, tally),
     }
@@ -308,10 +364,17 @@ fn parse_number(body: &[u8], builder: &mut FamiliesBuilder) -> Result<Parsed, Pa
     }
     builder.value(value.unwrap_or(0));
     // That there is no value is something that the number does not say.
-    Ok(Parsed { flags: MetricFlags::default(), has_more: has_more || value.is_none() })
+    Ok(Parsed {
+        flags: MetricFlags::default(),
+        has_more: has_more || value.is_none(),
+    })
 }
 
-fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally) -> Result<Parsed, ParseError> {
+fn parse_summary(
+    body: &[u8],
+    builder: &mut FamiliesBuilder,
+    tally: &mut Tally,
+) -> Result<Parsed, ParseError> {
     let (mut count, mut sum, mut quantiles) = (None, None, Vec::new());
     let mut has_more = false;
     for field in Fields::new(body) {
@@ -339,10 +402,14 @@ fn parse_summary(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally) 
         builder.bound(f64::from_bits(rank));
         builder.value(value);
     }
-    Ok(Parsed { flags: presence(count.is_some(), sum.is_some()), has_more })
+    Ok(Parsed {
+        flags: presence(count.is_some(), sum.is_some()),
+        has_more,
+    })
 }
 
-/// A count that is an integer, a float, or both: then the float counts if it is above zero, as the reference's text writer has it.
+/// A count that is an integer, a float, or both: then the float counts if it is above zero, as the
+/// reference's text writer has it.
 #[derive(Clone, Copy, Default)]
 struct Count {
     integer: Option<u64>,
@@ -351,7 +418,8 @@ struct Count {
 
 impl Count {
     fn float(self) -> Option<f64> {
-        self.float.filter(|&float| float > 0.0 || self.integer.is_none())
+        self.float
+            .filter(|&float| float > 0.0 || self.integer.is_none())
     }
 
     fn bits(self, is_float: bool) -> u64 {
@@ -364,7 +432,11 @@ impl Count {
     }
 }
 
-fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally) -> Result<Parsed, ParseError> {
+fn parse_histogram(
+    body: &[u8],
+    builder: &mut FamiliesBuilder,
+    tally: &mut Tally,
+) -> Result<Parsed, ParseError> {
     let (mut count, mut sum, mut buckets) = (Count::default(), None, Vec::new());
     let mut has_more = false;
     for field in Fields::new(body) {
@@ -391,8 +463,10 @@ fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally
             }
         }
     }
-    let is_float = count.float().is_some() || buckets.iter().any(|(_, count)| count.float().is_some());
-    // How floats were spelled (which are integers all the same, which counts came both ways) is kept with the rest.
+    let is_float =
+        count.float().is_some() || buckets.iter().any(|(_, count)| count.float().is_some());
+    // How floats were spelled (which are integers all the same, which counts came both ways) is
+    // kept with the rest.
     has_more |= count.float.is_some() || buckets.iter().any(|(_, count)| count.float.is_some());
     builder.value(count.bits(is_float));
     builder.value(sum.unwrap_or(0));
@@ -400,7 +474,10 @@ fn parse_histogram(body: &[u8], builder: &mut FamiliesBuilder, tally: &mut Tally
         builder.bound(f64::from_bits(bound));
         builder.value(count.bits(is_float));
     }
-    let mut flags = presence(count.integer.is_some() || count.float.is_some(), sum.is_some());
+    let mut flags = presence(
+        count.integer.is_some() || count.float.is_some(),
+        sum.is_some(),
+    );
     if is_float {
         flags |= MetricFlags::FLOAT_COUNTS;
     }
@@ -464,7 +541,9 @@ mod tests {
 
     fn family(name: &str, metric_type: u64, metrics: &[Vec<u8>]) -> Vec<u8> {
         message(|out| {
-            metrics.iter().for_each(|metric| write_bytes(4, metric, out));
+            metrics
+                .iter()
+                .for_each(|metric| write_bytes(4, metric, out));
             write_varint_field(3, metric_type, out);
             write_bytes(1, name.as_bytes(), out);
         })
@@ -474,17 +553,34 @@ mod tests {
     fn families_are_read_whatever_the_order_of_fields() {
         let families = parse(&delimited(&[family("g", 1, &[gauge(2.5)])])).unwrap();
         let family = families.skeleton.family(0);
-        assert_eq!((family.name(), family.metric_type(), family.help()), ("g", MetricType::Gauge, None));
-        assert_eq!(families.skeleton.metric(0).labels().collect::<Vec<_>>(), [("l", "v")]);
+        assert_eq!(
+            (family.name(), family.metric_type(), family.help()),
+            ("g", MetricType::Gauge, None)
+        );
+        assert_eq!(
+            families.skeleton.metric(0).labels().collect::<Vec<_>>(),
+            [("l", "v")]
+        );
         assert_eq!(families.values, [2.5f64.to_bits()]);
         assert_eq!((families.extras.len(), families.invalid), (0, None));
     }
 
     #[test]
     fn of_two_messages_of_a_family_the_last_counts() {
-        let body = delimited(&[family("g", 1, &[gauge(1.0)]), family("h", 1, &[]), family("g", 1, &[gauge(2.0)])]);
+        let body = delimited(&[
+            family("g", 1, &[gauge(1.0)]),
+            family("h", 1, &[]),
+            family("g", 1, &[gauge(2.0)]),
+        ]);
         let families = parse(&body).unwrap();
-        assert_eq!(families.skeleton.families().map(|f| f.name()).collect::<Vec<_>>(), ["h", "g"]);
+        assert_eq!(
+            families
+                .skeleton
+                .families()
+                .map(|f| f.name())
+                .collect::<Vec<_>>(),
+            ["h", "g"]
+        );
         assert_eq!(families.values, [2f64.to_bits()]);
     }
 
@@ -503,7 +599,10 @@ mod tests {
         let metric = message(|out| write_bytes(7, &histogram, out));
         let families = parse(&delimited(&[family("h", 4, &[metric])])).unwrap();
         assert_eq!(families.values, [5, 4.5f64.to_bits(), 3]);
-        assert_eq!(families.skeleton.metric(0).bounds().collect::<Vec<_>>(), [1.0]);
+        assert_eq!(
+            families.skeleton.metric(0).bounds().collect::<Vec<_>>(),
+            [1.0]
+        );
         assert_eq!(&*families.extras[0].body, histogram);
     }
 
@@ -516,20 +615,46 @@ mod tests {
         let metric = message(|out| write_bytes(7, &histogram, out));
         let families = parse(&delimited(&[family("h", 4, &[metric])])).unwrap();
         assert_eq!(families.values, [2.5f64.to_bits(), 0, 1f64.to_bits()]);
-        assert!(families.skeleton.metric(0).flags().has(MetricFlags::FLOAT_COUNTS | MetricFlags::HAS_COUNT));
+        assert!(
+            families
+                .skeleton
+                .metric(0)
+                .flags()
+                .has(MetricFlags::FLOAT_COUNTS | MetricFlags::HAS_COUNT)
+        );
     }
 
     #[test]
     fn what_breaks_a_rule_is_noted() {
-        let invalid = |metric_type, metric: Vec<u8>| parse(&delimited(&[family("x", metric_type, &[metric])])).unwrap().invalid;
-        assert_eq!(invalid(0, gauge(1.0)), Some(Invalid::NotOfType { metric: 0, found: "gauge:{value:1}".to_owned() }));
-        assert_eq!(invalid(1, [gauge(1.0), vec![0x30, 0]].concat()), Some(Invalid::Timestamp));
+        let invalid = |metric_type, metric: Vec<u8>| {
+            parse(&delimited(&[family("x", metric_type, &[metric])]))
+                .unwrap()
+                .invalid
+        };
+        assert_eq!(
+            invalid(0, gauge(1.0)),
+            Some(Invalid::NotOfType {
+                metric: 0,
+                found: "gauge:{value:1}".to_owned()
+            })
+        );
+        assert_eq!(
+            invalid(1, [gauge(1.0), vec![0x30, 0]].concat()),
+            Some(Invalid::Timestamp)
+        );
         let label = message(|out| {
             write_bytes(1, b"a", out);
             write_bytes(2, b"\xff", out);
         });
         let metric = [gauge(1.0), message(|out| write_bytes(1, &label, out))].concat();
-        assert_eq!(invalid(1, metric), Some(Invalid::LabelNotUtf8 { metric: 0, label: "a".to_owned(), in_name: false }));
+        assert_eq!(
+            invalid(1, metric),
+            Some(Invalid::LabelNotUtf8 {
+                metric: 0,
+                label: "a".to_owned(),
+                in_name: false
+            })
+        );
     }
 
     /// Six bytes that announce 64 GiB ended the reference's process.
@@ -547,39 +672,93 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_a_push_may_hold() {
-        let parse =
-            |body: &[u8]| parse_within(body, Limits { series_max: 3, labels_max: 2 }).map(|families| families.values.len());
+        let parse = |body: &[u8]| {
+            parse_within(
+                body,
+                Limits {
+                    series_max: 3,
+                    labels_max: 2,
+                },
+            )
+            .map(|families| families.values.len())
+        };
         let too_many = Err(ParseError::TooManySeries(TooManySeries { series_max: 3 }));
-        assert_eq!(parse(&delimited(&[family("g", 1, &[gauge(1.0), gauge(2.0), gauge(3.0)])])), Ok(3));
-        assert_eq!(parse(&delimited(&[family("g", 1, &[vec![], vec![]]), family("h", 1, &[vec![], vec![]])])), too_many);
+        assert_eq!(
+            parse(&delimited(&[family(
+                "g",
+                1,
+                &[gauge(1.0), gauge(2.0), gauge(3.0)]
+            )])),
+            Ok(3)
+        );
+        assert_eq!(
+            parse(&delimited(&[
+                family("g", 1, &[vec![], vec![]]),
+                family("h", 1, &[vec![], vec![]])
+            ])),
+            too_many
+        );
         // Three messages without anything, and four.
         assert_eq!(parse(&[0; 3]), Ok(0));
         assert_eq!(parse(&[0; 4]), too_many);
         // Empty quantiles and buckets count, too.
         for (metric_type, field) in [(2, 4), (4, 7), (5, 7)] {
             let with = |n: usize| {
-                delimited(&[family("x", metric_type, &[message(|out| write_bytes(field, &[0x1a, 0].repeat(n), out))])])
+                delimited(&[family(
+                    "x",
+                    metric_type,
+                    &[message(|out| write_bytes(field, &[0x1a, 0].repeat(n), out))],
+                )])
             };
-            assert_eq!((parse(&with(2)), parse(&with(3))), (Ok(4), too_many.clone()));
+            assert_eq!(
+                (parse(&with(2)), parse(&with(3))),
+                (Ok(4), too_many.clone())
+            );
         }
-        let labelled = |n: usize| delimited(&[family("g", 1, &[[gauge(1.0), [0x0a, 0].repeat(n)].concat()])]);
+        let labelled = |n: usize| {
+            delimited(&[family(
+                "g",
+                1,
+                &[[gauge(1.0), [0x0a, 0].repeat(n)].concat()],
+            )])
+        };
         assert_eq!(parse(&labelled(1)), Ok(1));
-        assert_eq!(parse(&labelled(2)), Err(ParseError::TooManyLabels(TooManyLabels { labels_max: 2 })));
+        assert_eq!(
+            parse(&labelled(2)),
+            Err(ParseError::TooManyLabels(TooManyLabels { labels_max: 2 }))
+        );
         // What cannot be read is told first where it stands first.
         assert_eq!(parse(&[0, 0, 0, 9]), Err(ParseError::UnexpectedEnd));
     }
 
     #[test]
     fn one_label_without_a_name_stands_for_many() {
-        let families = parse(&delimited(&[family("g", 1, &[[gauge(1.0), [0x0a, 0].repeat(1000)].concat()])])).unwrap();
-        assert_eq!(families.skeleton.metric(0).labels().collect::<Vec<_>>(), [("", ""), ("l", "v")]);
+        let families = parse(&delimited(&[family(
+            "g",
+            1,
+            &[[gauge(1.0), [0x0a, 0].repeat(1000)].concat()],
+        )]))
+        .unwrap();
+        assert_eq!(
+            families.skeleton.metric(0).labels().collect::<Vec<_>>(),
+            [("", ""), ("l", "v")]
+        );
     }
 
     #[test]
     fn unknown_types_and_names_that_are_not_utf8_are_refused() {
-        assert_eq!(parse(&delimited(&[family("x", 9, &[])])), Err(ParseError::UnknownType { family: "x".to_owned(), number: 9 }));
+        assert_eq!(
+            parse(&delimited(&[family("x", 9, &[])])),
+            Err(ParseError::UnknownType {
+                family: "x".to_owned(),
+                number: 9
+            })
+        );
         let bad = delimited(&[message(|out| write_bytes(1, b"x\xff", out))]);
-        assert_eq!(parse(&bad), Err(ParseError::NameNotUtf8("\"x\\xff\"".to_owned())));
+        assert_eq!(
+            parse(&bad),
+            Err(ParseError::NameNotUtf8("\"x\\xff\"".to_owned()))
+        );
     }
 
     #[test]

@@ -25,11 +25,17 @@ type Descriptor = [(u64, &'static str, Kind)];
 
 const LABEL: &Descriptor = &[(1, "name", Kind::Text), (2, "value", Kind::Text)];
 const TIMESTAMP: &Descriptor = &[(1, "seconds", Kind::Integer), (2, "nanos", Kind::Integer)];
-const EXEMPLAR: &Descriptor =
-    &[(1, "label", Kind::Message(LABEL)), (2, "value", Kind::Double), (3, "timestamp", Kind::Message(TIMESTAMP))];
+const EXEMPLAR: &Descriptor = &[
+    (1, "label", Kind::Message(LABEL)),
+    (2, "value", Kind::Double),
+    (3, "timestamp", Kind::Message(TIMESTAMP)),
+];
 const NUMBER: &Descriptor = &[(1, "value", Kind::Double)];
-const COUNTER: &Descriptor =
-    &[(1, "value", Kind::Double), (2, "exemplar", Kind::Message(EXEMPLAR)), (3, "created_timestamp", Kind::Message(TIMESTAMP))];
+const COUNTER: &Descriptor = &[
+    (1, "value", Kind::Double),
+    (2, "exemplar", Kind::Message(EXEMPLAR)),
+    (3, "created_timestamp", Kind::Message(TIMESTAMP)),
+];
 const QUANTILE: &Descriptor = &[(1, "quantile", Kind::Double), (2, "value", Kind::Double)];
 const SUMMARY: &Descriptor = &[
     (1, "sample_count", Kind::Unsigned),
@@ -79,12 +85,18 @@ const FAMILY: &Descriptor = &[
     (5, "unit", Kind::Text),
 ];
 
-/// An exposition of delimited messages (one that this program wrote) in the text form: indented, or a family a line.
+/// An exposition of delimited messages (one that this program wrote) in the text form: indented, or
+/// a family a line.
 pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     let mut out = String::with_capacity(delimited.len() * 3);
     while let Ok((len, len_len)) = read_varint(delimited) {
         let end = len_len + usize::try_from(len).expect("what was written fits memory");
-        let mut writer = Writer { out: &mut out, is_compact, depth: 0, len_max: usize::MAX };
+        let mut writer = Writer {
+            out: &mut out,
+            is_compact,
+            depth: 0,
+            len_max: usize::MAX,
+        };
         writer.message(&delimited[len_len..end], FAMILY);
         out.push('\n');
         delimited = &delimited[end..];
@@ -92,12 +104,18 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     out
 }
 
-/// What a metric carries beside its labels, on a line; that may be dozens of times as long as the metric, and is cut where it is too
-/// long to be looked at.
+/// What a metric carries beside its labels, on a line; that may be dozens of times as long as the
+/// metric, and is cut where it is too long to be looked at.
 pub(super) fn metric_value_text(metric: &[u8]) -> String {
     let mut out = String::new();
     // All but the first field, which is the labels'.
-    Writer { out: &mut out, is_compact: true, depth: 0, len_max: SHOWN_LEN_MAX }.message(metric, &METRIC[1..]);
+    Writer {
+        out: &mut out,
+        is_compact: true,
+        depth: 0,
+        len_max: SHOWN_LEN_MAX,
+    }
+    .message(metric, &METRIC[1..]);
     out
 }
 
@@ -154,13 +172,19 @@ impl Writer<'_> {
             (_, Value::Bytes(text)) => self.text(text),
             (_, Value::Fixed64(bits)) => self.double(f64::from_bits(bits)),
             (Kind::Signed, Value::Varint(value)) => {
-                write!(self.out, "{}", (value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+                write!(
+                    self.out,
+                    "{}",
+                    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+                )
             }
             (Kind::Integer, Value::Varint(value)) => write!(self.out, "{}", value.cast_signed()),
-            (Kind::MetricType, Value::Varint(value)) => match crate::model::MetricType::from_number(value) {
-                Some(known) => self.out.write_str(known.as_proto_str()),
-                None => write!(self.out, "{value}"),
-            },
+            (Kind::MetricType, Value::Varint(value)) => {
+                match crate::model::MetricType::from_number(value) {
+                    Some(known) => self.out.write_str(known.as_proto_str()),
+                    None => write!(self.out, "{value}"),
+                }
+            }
             (_, Value::Varint(value)) => write!(self.out, "{value}"),
             (_, Value::Other) => Ok(()),
         };
@@ -178,7 +202,8 @@ impl Writer<'_> {
         if value == 0.0 && value.is_sign_negative() {
             self.out.push('-');
         }
-        self.out.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
+        self.out
+            .write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
     }
 
     fn text(&mut self, text: &[u8]) -> std::fmt::Result {
@@ -211,8 +236,13 @@ fn unpacked(value: Value<'_>, kind: Kind) -> impl Iterator<Item = Value<'_>> {
             return Some(single);
         }
         let (value, len) = match kind {
-            Kind::Double => (Value::Fixed64(u64::from_le_bytes(*packed.first_chunk()?)), 8),
-            _ => read_varint(packed).map(|(value, len)| (Value::Varint(value), len)).ok()?,
+            Kind::Double => (
+                Value::Fixed64(u64::from_le_bytes(*packed.first_chunk()?)),
+                8,
+            ),
+            _ => read_varint(packed)
+                .map(|(value, len)| (Value::Varint(value), len))
+                .ok()?,
         };
         packed = &packed[len..];
         Some(value)
@@ -229,7 +259,15 @@ mod tests {
         // g: a gauge with the label l="v\n" and the value -2.5.
         let mut metric = vec![0x0a, 7, 0x0a, 1, b'l', 0x12, 2, b'v', b'\n', 0x12, 9, 9];
         metric.extend_from_slice(&(-2.5f64).to_le_bytes());
-        let mut family = vec![0x0a, 1, b'g', 0x18, 1, 0x22, u8::try_from(metric.len()).unwrap()];
+        let mut family = vec![
+            0x0a,
+            1,
+            b'g',
+            0x18,
+            1,
+            0x22,
+            u8::try_from(metric.len()).unwrap(),
+        ];
         family.extend_from_slice(&metric);
         let delimited = [vec![u8::try_from(family.len()).unwrap()], family].concat();
         assert_eq!(
@@ -258,7 +296,16 @@ mod tests {
     fn packed_and_signed_numbers_are_read() {
         let histogram = [0x28, 1, 0x4a, 2, 0x08, 3, 0x52, 2, 4, 1];
         let mut text = String::new();
-        Writer { out: &mut text, is_compact: true, depth: 0, len_max: usize::MAX }.message(&histogram, HISTOGRAM);
-        assert_eq!(text, "schema:-1 negative_span:{offset:-2} negative_delta:2 negative_delta:-1");
+        Writer {
+            out: &mut text,
+            is_compact: true,
+            depth: 0,
+            len_max: usize::MAX,
+        }
+        .message(&histogram, HISTOGRAM);
+        assert_eq!(
+            text,
+            "schema:-1 negative_span:{offset:-2} negative_delta:2 negative_delta:-1"
+        );
     }
 }

@@ -40,13 +40,19 @@ impl<'a> Fields<'a> {
 
     fn tag(&mut self) -> Result<(u64, u64), Malformed> {
         let tag = self.varint()?;
-        if tag >> 3 == 0 || tag >> 32 != 0 { Err(Malformed) } else { Ok((tag >> 3, tag & 7)) }
+        if tag >> 3 == 0 || tag >> 32 != 0 {
+            Err(Malformed)
+        } else {
+            Ok((tag >> 3, tag & 7))
+        }
     }
 
     fn value(&mut self, field: u64, wire_type: u64, depth: u32) -> Result<Value<'a>, Malformed> {
         Ok(match wire_type {
             0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| Malformed)?)),
+            1 => Value::Fixed64(u64::from_le_bytes(
+                self.take(8)?.try_into().map_err(|_| Malformed)?,
+            )),
             2 => {
                 let len = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
                 Value::Bytes(self.take(len)?)
@@ -115,7 +121,11 @@ pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), NoVarint> {
             return Ok((value, i + 1));
         }
     }
-    Err(if bytes.len() < 10 { NoVarint::End } else { NoVarint::Overflow })
+    Err(if bytes.len() < 10 {
+        NoVarint::End
+    } else {
+        NoVarint::Overflow
+    })
 }
 
 pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
@@ -167,9 +177,25 @@ mod tests {
     #[test]
     fn groups_and_fixed32_are_passed_over() {
         // Group 1 { varint field 2 }, fixed32 field 3, varint field 4.
-        let fields: Result<Vec<_>, _> = Fields::new(&[0x0b, 0x10, 5, 0x0c, 0x1d, 1, 2, 3, 4, 0x20, 9]).collect();
-        assert_eq!(fields, Ok(vec![(1, Value::Other), (3, Value::Other), (4, Value::Varint(9))]));
-        for bad in [&[0x0b, 0x10, 5][..], &[0x0c], &[0x0b, 0x14], &[0x00], &[0x0a, 5, 1], &[0x0f], &[0x09, 1]] {
+        let fields: Result<Vec<_>, _> =
+            Fields::new(&[0x0b, 0x10, 5, 0x0c, 0x1d, 1, 2, 3, 4, 0x20, 9]).collect();
+        assert_eq!(
+            fields,
+            Ok(vec![
+                (1, Value::Other),
+                (3, Value::Other),
+                (4, Value::Varint(9))
+            ])
+        );
+        for bad in [
+            &[0x0b, 0x10, 5][..],
+            &[0x0c],
+            &[0x0b, 0x14],
+            &[0x00],
+            &[0x0a, 5, 1],
+            &[0x0f],
+            &[0x09, 1],
+        ] {
             assert!(Fields::new(bad).any(|field| field.is_err()), "{bad:?}");
         }
     }

@@ -1,12 +1,14 @@
 //! Families to delimited messages, in two steps: once for a layout, then for each group.
 //!
-//! A message is its length, a header (name, help, type) and the `metric` fields one after the other, so those of many groups can be
-//! put together under one header. A [`FamilyTemplate`] has the labels of a family's metrics encoded, with holes for the fields of
-//! the grouping key, which are encoded once in [`KeyFields`].
+//! A message is its length, a header (name, help, type) and the `metric` fields one after the
+//! other, so those of many groups can be put together under one header. A [`FamilyTemplate`] has
+//! the labels of a family's metrics encoded, with holes for the fields of the grouping key, which
+//! are encoded once in [`KeyFields`].
 
 use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
 use crate::model::{
-    Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_label_name, escape_name, exposed_order,
+    Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_label_name,
+    escape_name, exposed_order,
 };
 
 /// The labels of a grouping key, each as the whole `label` field of a metric.
@@ -19,7 +21,10 @@ pub struct KeyFields {
 impl KeyFields {
     /// The fields of `labels` in the order of their names.
     pub fn new(labels: &LabelSet, escaping: Escaping) -> Self {
-        let mut this = Self { fields: Vec::new(), ends: Vec::with_capacity(labels.len()) };
+        let mut this = Self {
+            fields: Vec::new(),
+            ends: Vec::with_capacity(labels.len()),
+        };
         for (name, value) in labels.iter() {
             write_label(&escape_label_name(name, escaping), value, &mut this.fields);
             this.ends.push(offset(this.fields.len()));
@@ -28,7 +33,11 @@ impl KeyFields {
     }
 
     fn field(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
         &self.fields[start..self.ends[index] as usize]
     }
 }
@@ -63,14 +72,27 @@ pub struct FamilyTemplate {
 }
 
 impl FamilyTemplate {
-    /// A template of `family` for keys with the sorted label names `key_names`, which are written over those of the metrics; with
-    /// `instance=""` where neither has one, if `add_instance`.
-    pub fn new(family: Family<'_>, key_names: &[&str], add_instance: bool, escaping: Escaping) -> Self {
-        let (mut own, mut labels, mut bounds, mut metrics) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    /// A template of `family` for keys with the sorted label names `key_names`, which are written
+    /// over those of the metrics; with `instance=""` where neither has one, if `add_instance`.
+    pub fn new(
+        family: Family<'_>,
+        key_names: &[&str],
+        add_instance: bool,
+        escaping: Escaping,
+    ) -> Self {
+        let (mut own, mut labels, mut bounds, mut metrics) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for metric in exposed_order(family, key_names) {
-            let own_labels = metric.labels().filter(|(name, _)| key_names.binary_search(name).is_err());
-            let mut all: Vec<(&str, Result<&str, u32>)> = own_labels.map(|(name, value)| (name, Ok(value))).collect();
-            all.extend((0..).zip(key_names).map(|(index, &name)| (name, Err(index))));
+            let own_labels = metric
+                .labels()
+                .filter(|(name, _)| key_names.binary_search(name).is_err());
+            let mut all: Vec<(&str, Result<&str, u32>)> =
+                own_labels.map(|(name, value)| (name, Ok(value))).collect();
+            all.extend(
+                (0..)
+                    .zip(key_names)
+                    .map(|(index, &name)| (name, Err(index))),
+            );
             if add_instance && !all.iter().any(|(name, _)| *name == "instance") {
                 all.push(("instance", Ok("")));
             }
@@ -88,15 +110,35 @@ impl FamilyTemplate {
             let (labels_end, bounds_end) = (offset(labels.len()), offset(bounds.len()));
             let values = offset(metric.value_range().start - family.value_range().start);
             let place = offset(metric.index() - family.metric_range().start);
-            metrics.push(MetricTemplate { labels_end, bounds_end, values, place, flags: metric.flags() });
+            metrics.push(MetricTemplate {
+                labels_end,
+                bounds_end,
+                values,
+                place,
+                flags: metric.flags(),
+            });
         }
         let metric_type = family.metric_type();
-        Self { metric_type, own: own.into(), labels: labels.into(), bounds: bounds.into(), metrics: metrics.into() }
+        Self {
+            metric_type,
+            own: own.into(),
+            labels: labels.into(),
+            bounds: bounds.into(),
+            metrics: metrics.into(),
+        }
     }
 
-    /// Writes the `metric` fields of the group `key`. `values` are the family's numbers there, `extras` those of its metrics, the first
-    /// of which has the index `first_metric` among those of the layout.
-    pub fn render(&self, key: &KeyFields, values: &[u64], extras: &[MetricExtra], first_metric: usize, out: &mut Vec<u8>) {
+    /// Writes the `metric` fields of the group `key`. `values` are the family's numbers there,
+    /// `extras` those of its metrics, the first of which has the index `first_metric` among those
+    /// of the layout.
+    pub fn render(
+        &self,
+        key: &KeyFields,
+        values: &[u64],
+        extras: &[MetricExtra],
+        first_metric: usize,
+        out: &mut Vec<u8>,
+    ) {
         let (mut labels_at, mut own_at, mut bounds_at) = (0, 0, 0);
         let mut body = Vec::new();
         for metric in &self.metrics {
@@ -146,11 +188,17 @@ impl FamilyTemplate {
 
     fn write_value(&self, flags: MetricFlags, bounds: &[u64], values: &[u64], out: &mut Vec<u8>) {
         let count = |bits: u64, out: &mut Vec<u8>| {
-            if flags.has(MetricFlags::FLOAT_COUNTS) { write_double(4, bits, out) } else { write_varint_field(1, bits, out) }
+            if flags.has(MetricFlags::FLOAT_COUNTS) {
+                write_double(4, bits, out)
+            } else {
+                write_varint_field(1, bits, out)
+            }
         };
         let mut part = Vec::new();
         match self.metric_type {
-            MetricType::Counter | MetricType::Gauge | MetricType::Untyped => write_double(1, values[0], out),
+            MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {
+                write_double(1, values[0], out)
+            }
             MetricType::Summary => {
                 if flags.has(MetricFlags::HAS_COUNT) {
                     write_varint_field(1, values[0], out);
@@ -227,10 +275,24 @@ mod tests {
             let template = FamilyTemplate::new(family, &names, true, escaping);
             let (mut metrics, metric_range) = (Vec::new(), family.metric_range());
             let of_family = |extra: &&MetricExtra| metric_range.contains(&(extra.metric as usize));
-            let extras: Vec<MetricExtra> = families.extras.iter().filter(of_family).cloned().collect();
+            let extras: Vec<MetricExtra> =
+                families.extras.iter().filter(of_family).cloned().collect();
             let values = &families.values[family.value_range()];
-            template.render(&KeyFields::new(key, escaping), values, &extras, metric_range.start, &mut metrics);
-            write_header(family.name(), family.help(), family.metric_type(), escaping, metrics.len(), &mut out);
+            template.render(
+                &KeyFields::new(key, escaping),
+                values,
+                &extras,
+                metric_range.start,
+                &mut metrics,
+            );
+            write_header(
+                family.name(),
+                family.help(),
+                family.metric_type(),
+                escaping,
+                metrics.len(),
+                &mut out,
+            );
             out.extend_from_slice(&metrics);
         }
         out
@@ -260,7 +322,10 @@ mod tests {
     #[test]
     fn what_text_cannot_carry_is_written_as_it_came() {
         // A gauge with an unknown field 9, and a plain one.
-        let (with_extra, plain) = ([9, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x48, 7], [9, 0, 0, 0, 0, 0, 0, 0, 0x40]);
+        let (with_extra, plain) = (
+            [9, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x48, 7],
+            [9, 0, 0, 0, 0, 0, 0, 0, 0x40],
+        );
         let mut family = Vec::new();
         write_bytes(1, b"g", &mut family);
         write_varint_field(3, 1, &mut family);
@@ -277,8 +342,16 @@ mod tests {
         write_varint(family.len() as u64, &mut body);
         body.extend_from_slice(&family);
         let families = parse(&body).unwrap();
-        let back = parse(&exposed(&families, &LabelSet::new([("job", "j")]), Escaping::Underscores)).unwrap();
-        assert_eq!((back.extras.len(), &*back.extras[0].body), (1, &with_extra[..]));
+        let back = parse(&exposed(
+            &families,
+            &LabelSet::new([("job", "j")]),
+            Escaping::Underscores,
+        ))
+        .unwrap();
+        assert_eq!(
+            (back.extras.len(), &*back.extras[0].body),
+            (1, &with_extra[..])
+        );
         assert_eq!(back.extras, families.extras);
     }
 
@@ -288,7 +361,12 @@ mod tests {
         let key = LabelSet::new([("g.h", "x"), ("instance", "i"), ("job", "j")]);
         let names = |escaping| {
             let back = parse(&exposed(&families, &key, escaping)).unwrap();
-            let labels: Vec<String> = back.skeleton.metric(0).labels().map(|(name, _)| name.to_owned()).collect();
+            let labels: Vec<String> = back
+                .skeleton
+                .metric(0)
+                .labels()
+                .map(|(name, _)| name.to_owned())
+                .collect();
             format!("{} {}", back.skeleton.family(0).name(), labels.join(" "))
         };
         assert_eq!(names(Escaping::Underscores), "a_b g_h instance job l_m");

@@ -1,8 +1,8 @@
 //! Numbers as the text format spells them, which is how Go's `strconv` reads and writes them.
 
-/// The number that `token` spells, as Go's `ParseFloat` and the reference take it: decimal, with or without exponent, `Inf` and
-/// `Infinity` with or without sign, `NaN` without; in any case of letters. Nothing hexadecimal, no underscores, nothing that
-/// overflows; what underflows is zero.
+/// The number that `token` spells, as Go's `ParseFloat` and the reference take it: decimal, with or
+/// without exponent, `Inf` and `Infinity` with or without sign, `NaN` without; in any case of
+/// letters. Nothing hexadecimal, no underscores, nothing that overflows; what underflows is zero.
 pub fn parse_float(token: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(token).ok()?;
     let value: f64 = text.parse().ok()?;
@@ -15,8 +15,8 @@ pub fn parse_float(token: &[u8]) -> Option<f64> {
     (says_so && !(value.is_nan() && is_signed)).then_some(value)
 }
 
-/// Writes `value` as Go's `FormatFloat(value, 'g', -1, 64)` does: the shortest digits that read back as the same number, with an
-/// exponent from 1e+06 on and below 0.0001. Zero has no sign.
+/// Writes `value` as Go's `FormatFloat(value, 'g', -1, 64)` does: the shortest digits that read
+/// back as the same number, with an exponent from 1e+06 on and below 0.0001. Zero has no sign.
 pub fn write_float(value: f64, out: &mut Vec<u8>) {
     // The most common numbers are small integers.
     let integer = value as i64;
@@ -53,7 +53,11 @@ struct Digits {
 impl Digits {
     /// Of a number as `1234.5`, `0.001` or `1.5e-7`.
     fn of(text: &[u8]) -> Self {
-        let mut this = Self { digits: [0; 24], n: 0, point: 0 };
+        let mut this = Self {
+            digits: [0; 24],
+            n: 0,
+            point: 0,
+        };
         let (mantissa, exponent) = match memchr::memchr(b'e', text) {
             Some(at) => (&text[..at], read_exponent(&text[at + 1..])),
             None => (text, 0),
@@ -94,7 +98,10 @@ impl Digits {
             out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
         } else if self.point <= 0 {
             out.extend_from_slice(b"0.");
-            out.extend(std::iter::repeat_n(b'0', self.point.unsigned_abs() as usize));
+            out.extend(std::iter::repeat_n(
+                b'0',
+                self.point.unsigned_abs() as usize,
+            ));
             out.extend_from_slice(digits);
         } else {
             let point = self.point.unsigned_abs() as usize;
@@ -115,7 +122,9 @@ fn read_exponent(text: &[u8]) -> i32 {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] | digits => (false, digits),
     };
-    let value = digits.iter().fold(0, |value, &b| value * 10 + i32::from(b - b'0'));
+    let value = digits
+        .iter()
+        .fold(0, |value, &b| value * 10 + i32::from(b - b'0'));
     if is_negative { -value } else { value }
 }
 
@@ -176,10 +185,26 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_go_reads_them() {
-        for text in ["1", "+1", "1.", ".5", "1e5", "1E+5", "inf", "+Inf", "-INFINITY", "nan", "1e-400", "007"] {
+        for text in [
+            "1",
+            "+1",
+            "1.",
+            ".5",
+            "1e5",
+            "1E+5",
+            "inf",
+            "+Inf",
+            "-INFINITY",
+            "nan",
+            "1e-400",
+            "007",
+        ] {
             assert!(parse_float(text.as_bytes()).is_some(), "{text}");
         }
-        for text in ["", ".", "+", "1e", "1_0", "0x10", "0x1p4", "1p4", "+nan", "-NaN", "1e400", "-1e400", "1,5", "infi", "1 "] {
+        for text in [
+            "", ".", "+", "1e", "1_0", "0x10", "0x1p4", "1p4", "+nan", "-NaN", "1e400", "-1e400",
+            "1,5", "infi", "1 ",
+        ] {
             assert_eq!(parse_float(text.as_bytes()), None, "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! Families to text, in two steps: once for a layout, then for each group.
 //!
-//! A [`FamilyTemplate`] is the text of one family of a layout with holes for what differs from group to group: the values of the
-//! grouping key, escaped once in a [`KeyText`], and the numbers.
+//! A [`FamilyTemplate`] is the text of one family of a layout with holes for what differs from
+//! group to group: the values of the grouping key, escaped once in a [`KeyText`], and the numbers.
 //!
 //! ```text
 //! name{a="1",instance="•",job="•"} •\n
@@ -9,8 +9,8 @@
 
 use super::float::write_float;
 use crate::model::{
-    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name, exposed_order,
-    is_legacy_label_name, is_legacy_metric_name,
+    Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name,
+    exposed_order, is_legacy_label_name, is_legacy_metric_name,
 };
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -26,16 +26,24 @@ impl KeyText {
     /// The values of `labels` in the order of their names.
     pub fn new(labels: &LabelSet) -> Self {
         let len = labels.iter().map(|(_, value)| value.len()).sum();
-        let mut this = Self { text: Vec::with_capacity(len), ends: SmallVec::new() };
+        let mut this = Self {
+            text: Vec::with_capacity(len),
+            ends: SmallVec::new(),
+        };
         for (_, value) in labels.iter() {
             write_escaped(value, true, &mut this.text);
-            this.ends.push(u32::try_from(this.text.len()).expect("a key is far below 4 GiB"));
+            this.ends
+                .push(u32::try_from(this.text.len()).expect("a key is far below 4 GiB"));
         }
         this
     }
 
     fn value(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
         &self.text[start..self.ends[index] as usize]
     }
 }
@@ -60,14 +68,28 @@ pub struct FamilyTemplate {
 }
 
 impl FamilyTemplate {
-    /// A template of `family` for keys with the sorted label names `key_names`, which are written over those of the metrics; with
-    /// `instance=""` where neither has one, if `add_instance`.
-    pub fn new(family: Family<'_>, key_names: &[&str], add_instance: bool, escaping: Escaping) -> Self {
-        let mut builder = Builder { key_names, add_instance, escaping, text: Vec::new(), holes: Vec::new() };
+    /// A template of `family` for keys with the sorted label names `key_names`, which are written
+    /// over those of the metrics; with `instance=""` where neither has one, if `add_instance`.
+    pub fn new(
+        family: Family<'_>,
+        key_names: &[&str],
+        add_instance: bool,
+        escaping: Escaping,
+    ) -> Self {
+        let mut builder = Builder {
+            key_names,
+            add_instance,
+            escaping,
+            text: Vec::new(),
+            holes: Vec::new(),
+        };
         for metric in exposed_order(family, key_names) {
             builder.metric(family, metric);
         }
-        Self { text: builder.text.into(), holes: builder.holes.into() }
+        Self {
+            text: builder.text.into(),
+            holes: builder.holes.into(),
+        }
     }
 
     /// Writes the family's lines of the group `key`; `values` are the family's numbers there.
@@ -105,8 +127,15 @@ enum LabelValue<'a> {
 impl Builder<'_> {
     fn metric(&mut self, family: Family<'_>, metric: Metric<'_>) {
         let labels = self.labels(metric);
-        let first = u32::try_from(metric.value_range().start - family.value_range().start).expect("a layout has 32 bits");
-        let count = |index| if metric.flags().has(MetricFlags::FLOAT_COUNTS) { Hole::Float(index) } else { Hole::Count(index) };
+        let first = u32::try_from(metric.value_range().start - family.value_range().start)
+            .expect("a layout has 32 bits");
+        let count = |index| {
+            if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
+                Hole::Float(index)
+            } else {
+                Hole::Count(index)
+            }
+        };
         let name = family.name();
         match family.metric_type() {
             MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {
@@ -114,7 +143,13 @@ impl Builder<'_> {
             }
             MetricType::Summary => {
                 for (index, rank) in (first + 2..).zip(metric.bounds()) {
-                    self.line(name, "", &labels, Some(("quantile", rank)), Hole::Float(index));
+                    self.line(
+                        name,
+                        "",
+                        &labels,
+                        Some(("quantile", rank)),
+                        Hole::Float(index),
+                    );
                 }
                 self.line(name, "_sum", &labels, None, Hole::Float(first + 1));
                 self.line(name, "_count", &labels, None, count(first));
@@ -124,7 +159,13 @@ impl Builder<'_> {
                     self.line(name, "_bucket", &labels, Some(("le", bound)), count(index));
                 }
                 if !metric.bounds().any(|bound| bound == f64::INFINITY) {
-                    self.line(name, "_bucket", &labels, Some(("le", f64::INFINITY)), count(first));
+                    self.line(
+                        name,
+                        "_bucket",
+                        &labels,
+                        Some(("le", f64::INFINITY)),
+                        count(first),
+                    );
                 }
                 self.line(name, "_sum", &labels, None, Hole::Float(first + 1));
                 self.line(name, "_count", &labels, None, count(first));
@@ -136,16 +177,27 @@ impl Builder<'_> {
     where
         Self: 'b,
     {
-        let own = metric.labels().filter(|(name, _)| self.key_names.binary_search(name).is_err());
-        let mut labels: Vec<(String, LabelValue<'b>)> =
-            own.map(|(name, value)| (name.to_owned(), LabelValue::Own(value))).collect();
-        labels.extend((0..).zip(self.key_names).map(|(index, name)| ((*name).to_owned(), LabelValue::Key(index))));
+        let own = metric
+            .labels()
+            .filter(|(name, _)| self.key_names.binary_search(name).is_err());
+        let mut labels: Vec<(String, LabelValue<'b>)> = own
+            .map(|(name, value)| (name.to_owned(), LabelValue::Own(value)))
+            .collect();
+        labels.extend(
+            (0..)
+                .zip(self.key_names)
+                .map(|(index, name)| ((*name).to_owned(), LabelValue::Key(index))),
+        );
         if self.add_instance && !labels.iter().any(|(name, _)| name == "instance") {
             labels.push(("instance".to_owned(), LabelValue::Own("")));
         }
         labels.sort_by(|a, b| a.0.cmp(&b.0));
-        let escaped =
-            labels.into_iter().map(|(name, value)| (Cow::Owned(escape_label_name(&name, self.escaping).into_owned()), value));
+        let escaped = labels.into_iter().map(|(name, value)| {
+            (
+                Cow::Owned(escape_label_name(&name, self.escaping).into_owned()),
+                value,
+            )
+        });
         escaped.collect()
     }
 
@@ -190,7 +242,8 @@ impl Builder<'_> {
             write_float(bound, &mut self.text);
             self.text.push(b'"');
         }
-        self.text.extend_from_slice(if separator == b',' { b"} " } else { b" " });
+        self.text
+            .extend_from_slice(if separator == b',' { b"} " } else { b" " });
         self.hole(number);
         self.text.push(b'\n');
     }
@@ -202,10 +255,20 @@ impl Builder<'_> {
 }
 
 /// Writes `# HELP` (if there is one to show) and `# TYPE` of a family.
-pub fn write_header(name: &str, help: Option<&str>, metric_type: MetricType, escaping: Escaping, out: &mut Vec<u8>) {
+pub fn write_header(
+    name: &str,
+    help: Option<&str>,
+    metric_type: MetricType,
+    escaping: Escaping,
+    out: &mut Vec<u8>,
+) {
     let name = escape_name(name, escaping);
     let write_name = |out: &mut Vec<u8>| {
-        if is_legacy_metric_name(&name) { out.extend_from_slice(name.as_bytes()) } else { write_quoted(&name, out) }
+        if is_legacy_metric_name(&name) {
+            out.extend_from_slice(name.as_bytes())
+        } else {
+            write_quoted(&name, out)
+        }
     };
     if let Some(help) = help {
         out.extend_from_slice(b"# HELP ");
@@ -255,9 +318,19 @@ mod tests {
         let names: Vec<&str> = key.iter().map(|(name, _)| name).collect();
         let mut out = Vec::new();
         for family in families.skeleton.families() {
-            write_header(family.name(), family.help(), family.metric_type(), escaping, &mut out);
+            write_header(
+                family.name(),
+                family.help(),
+                family.metric_type(),
+                escaping,
+                &mut out,
+            );
             let template = FamilyTemplate::new(family, &names, true, escaping);
-            template.render(&KeyText::new(&key), &families.values[family.value_range()], &mut out);
+            template.render(
+                &KeyText::new(&key),
+                &families.values[family.value_range()],
+                &mut out,
+            );
         }
         String::from_utf8(out).unwrap()
     }
@@ -265,7 +338,11 @@ mod tests {
     #[test]
     fn a_line_carries_the_key_over_its_own_labels() {
         assert_eq!(
-            exposed("x{a=\"1\",job=\"own\",z=\"q\\\"\\\\\\n\"} 7.3\n", &[("job", "j\"k")], Escaping::Underscores),
+            exposed(
+                "x{a=\"1\",job=\"own\",z=\"q\\\"\\\\\\n\"} 7.3\n",
+                &[("job", "j\"k")],
+                Escaping::Underscores
+            ),
             "# TYPE x untyped\nx{a=\"1\",instance=\"\",job=\"j\\\"k\",z=\"q\\\"\\\\\\n\"} 7.3\n"
         );
     }
@@ -311,6 +388,13 @@ mod tests {
         let body = "# HELP h h\\\\elp\n# TYPE h histogram\nh_bucket{instance=\"\",job=\"j\",le=\"0.5\"} 1\n\
                     h_bucket{instance=\"\",job=\"j\",le=\"+Inf\"} 2\nh_sum{instance=\"\",job=\"j\"} 3\nh_count{instance=\"\",job=\"j\"} 2\n\
                     # TYPE x untyped\nx{instance=\"\",job=\"j\"} -1e-07\nx{a=\"ü\",instance=\"\",job=\"j\"} NaN\n";
-        assert_eq!(exposed(body, &[("instance", ""), ("job", "j")], Escaping::Underscores), body);
+        assert_eq!(
+            exposed(
+                body,
+                &[("instance", ""), ("job", "j")],
+                Escaping::Underscores
+            ),
+            body
+        );
     }
 }
