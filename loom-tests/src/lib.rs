@@ -15,7 +15,7 @@ pub mod model;
 pub mod scrape;
 #[path = "../../src/store/mod.rs"]
 pub mod store;
-#[path = "../../src/sync.rs"]
+#[path = "../../src/sync/mod.rs"]
 pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
