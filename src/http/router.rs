@@ -8,8 +8,10 @@
 //! Paths are percent-decoded once, before anything else, so an encoded slash separates components;
 //! but for the groups of a job (`/api/v1/metrics/{job}`), which the reference does not have.
 
+use super::group_path::GroupAt;
+use super::request_path::{clean, decode};
+use super::route::{ApiRoute, NoRoute, Route, redirect};
 use crate::telemetry::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::borrow::Cow;
 
 /// Where the gateway's pages are.
@@ -18,58 +20,6 @@ pub struct Routes {
     prefix: String,
     telemetry: String,
     has_admin: bool,
-}
-
-/// What a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
-    Scrape,
-    /// PUT and POST, with the group's path.
-    Push(GroupPath<'a>),
-    Delete(GroupPath<'a>),
-    Healthy,
-    Ready,
-    Quit,
-    Status,
-    Static,
-    /// Below the API; the path behind `/api/v1`.
-    Api(ApiRoute),
-}
-
-/// What a request to the API asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ApiRoute {
-    Status,
-    /// All groups, or those of a job, or of a job and instance.
-    Metrics(Option<String>, Option<String>),
-    Wipe,
-    /// OPTIONS of any path.
-    Options,
-}
-
-/// The part of a path that names a group, decoded but not yet understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GroupPath<'a> {
-    pub job: Cow<'a, [u8]>,
-    pub job_is_base64: bool,
-    /// With the slash in front; may be empty.
-    pub labels: Cow<'a, [u8]>,
-}
-
-/// Why there is no route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoRoute {
-    NotFound,
-    /// The methods there are, as in `Allow`.
-    MethodNotAllowed(&'static str),
-    /// OPTIONS of a route: the methods there are.
-    Allow(&'static str),
-    Redirect {
-        permanent: bool,
-        location: String,
-    },
-    /// The path is not percent-encoded properly.
-    BadRequest,
 }
 
 const GET: &str = "GET, OPTIONS";
@@ -359,35 +309,6 @@ impl Routes {
     }
 }
 
-/// Where the parts of a group's path are.
-struct GroupAt {
-    job: usize,
-    fixed: &'static str,
-    is_base64: bool,
-}
-
-impl GroupAt {
-    fn group<'a>(&self, path: &Cow<'a, [u8]>) -> GroupPath<'a> {
-        let job_end =
-            memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
-        let (job, labels) = match path {
-            Cow::Borrowed(path) => (
-                Cow::Borrowed(&path[self.job..job_end]),
-                Cow::Borrowed(&path[job_end..]),
-            ),
-            Cow::Owned(path) => (
-                Cow::Owned(path[self.job..job_end].to_vec()),
-                Cow::Owned(path[job_end..].to_vec()),
-            ),
-        };
-        GroupPath {
-            job,
-            job_is_base64: self.is_base64,
-            labels,
-        }
-    }
-}
-
 fn allows(methods: &str, method: Method) -> bool {
     let name = match method {
         Method::Delete => "DELETE",
@@ -398,102 +319,9 @@ fn allows(methods: &str, method: Method) -> bool {
     methods.split(", ").any(|known| known == name)
 }
 
-/// What stays as it is in the path of a `Location`.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b'/')
-    .remove(b':')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
-
-fn redirect(permanent: bool, path: &[u8], query: Option<&str>) -> NoRoute {
-    let mut location = percent_encode(path, KEPT).to_string();
-    if let Some(query) = query {
-        location.push('?');
-        location.push_str(query);
-    }
-    NoRoute::Redirect {
-        permanent,
-        location,
-    }
-}
-
-/// Undoes percent encoding; none if it is not complete.
-fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
-    let bytes = path.as_bytes();
-    let Some(first) = memchr::memchr(b'%', bytes) else {
-        return Some(Cow::Borrowed(bytes));
-    };
-    let mut decoded = bytes[..first].to_vec();
-    let mut rest = &bytes[first..];
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        decoded.push(
-            u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?)
-                .expect("two digits are a byte"),
-        );
-        rest = after;
-    }
-    Some(Cow::Owned(decoded))
-}
-
-/// The path without `//`, `.` and `..`; a slash at its end stays.
-fn clean(path: &[u8]) -> Cow<'_, [u8]> {
-    // What is odd begins with a slash and one of these.
-    if path.starts_with(b"/")
-        && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.')))
-    {
-        return Cow::Borrowed(path);
-    }
-    let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
-    let Some(below) = path.strip_prefix(b"/") else {
-        // Only `*` and the like: a path begins with a slash.
-        return Cow::Borrowed(path);
-    };
-    let ends_with_slash = below.is_empty() || below.ends_with(b"/");
-    let inner = below.strip_suffix(b"/").unwrap_or(below);
-    if inner.is_empty() && below.len() <= 1 && path.len() <= 1
-        || !inner.split(|&b| b == b'/').any(is_odd)
-    {
-        return Cow::Borrowed(path);
-    }
-    let mut kept: Vec<&[u8]> = Vec::new();
-    for component in inner.split(|&b| b == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => {
-                kept.pop();
-            }
-            component => kept.push(component),
-        }
-    }
-    let mut clean = Vec::with_capacity(path.len());
-    for component in &kept {
-        clean.push(b'/');
-        clean.extend_from_slice(component);
-    }
-    if clean.is_empty() || ends_with_slash {
-        clean.push(b'/');
-    }
-    Cow::Owned(clean)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::group_path::GroupPath;
     use super::*;
 
     fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {

@@ -3,8 +3,9 @@
 use super::answer::Answer;
 use super::body::Body;
 use super::gateway::Gateway;
+use super::head::{head_size, header_size, is_host};
 use super::request_body::{self, Encoding};
-use super::router::{ApiRoute, NoRoute, Route};
+use super::route::{ApiRoute, NoRoute, Route};
 use super::{admin, api_v1, push, scrape};
 use crate::store::PushMode;
 use crate::telemetry::{Handler, Method};
@@ -69,28 +70,6 @@ fn check_host(parts: &Parts) -> Option<Answer> {
     }
 }
 
-/// Whether no byte of a `Host` ends a header or names nothing.
-pub(super) fn is_host(value: &[u8]) -> bool {
-    const HOST_BYTES: [bool; 256] = alphanumeric_and(b"!$%&'()*+,-.:;=[]_~");
-    value.iter().all(|&byte| HOST_BYTES[usize::from(byte)])
-}
-
-/// Which bytes are ASCII letters, digits or one of `others`: every request has them looked at.
-pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
-    let mut is_one = [false; 256];
-    let mut byte = 0;
-    while byte < is_one.len() {
-        is_one[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut i = 0;
-    while i < others.len() {
-        is_one[others[i] as usize] = true;
-        i += 1;
-    }
-    is_one
-}
-
 /// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns
 /// the body if it is still to be read.
 async fn check_encoding(
@@ -134,7 +113,7 @@ async fn routed(
                 PushMode::Merge
             };
             let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
-            count_push(gateway, method, &answer, size, began);
+            push::count_push(gateway, method, &answer, size, began);
             answer
         }
         (Route::Delete(path), body) => {
@@ -147,26 +126,6 @@ async fn routed(
         }
         (route, _) => Box::pin(unread(gateway, route, parts, method)).await,
     }
-}
-
-/// Counts a push of so many bytes that `began` then; returns when it ended.
-pub(super) fn count_push(
-    gateway: &Gateway,
-    method: Method,
-    answer: &Answer,
-    size: u64,
-    began: Instant,
-) -> Instant {
-    let ended = Instant::now();
-    gateway
-        .telemetry
-        .requests
-        .count(Handler::Push, method, answer.status);
-    gateway
-        .telemetry
-        .requests
-        .count_push(method, size, ended - began, gateway.ms_at(ended));
-    ended
 }
 
 /// Routes that do not look at the body.
@@ -280,21 +239,4 @@ fn request_size(parts: &Parts, body: &Incoming) -> u64 {
     head_size(parts.method.as_str(), target)
         + headers.sum::<u64>()
         + body.size_hint().exact().unwrap_or(0)
-}
-
-/// The share of a request line in that size.
-pub(super) fn head_size(method: &str, target_len: usize) -> u64 {
-    (method.len() + target_len + "HTTP/1.1".len()) as u64
-}
-
-/// The share of a header in that size.
-pub(super) fn header_size(name: &str, value: &[u8]) -> u64 {
-    let name_len = match name {
-        // Go keeps these two apart from the others: the first counts without its name, the second
-        // not at all.
-        _ if name.eq_ignore_ascii_case("host") => 0,
-        _ if name.eq_ignore_ascii_case("transfer-encoding") => return 0,
-        name => name.len(),
-    };
-    (name_len + value.len()) as u64
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long nothing may come.
@@ -22,6 +23,15 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 32 << 10;
+
+/// Completes when connections are to be closed, also if that was so before.
+pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
+    while !*closing.borrow_and_update() {
+        if closing.changed().await.is_err() {
+            return;
+        }
+    }
+}
 
 /// A connection that ends politely.
 pub(super) struct Lingering<'a> {
