@@ -24,6 +24,7 @@
 
 pub mod cli;
 pub mod exposition;
+pub mod gateway;
 pub mod http;
 pub mod model;
 pub mod scrape;

@@ -4,9 +4,11 @@ use super::answer::Answer;
 use super::body::Body;
 use super::gateway::Gateway;
 use super::head::{head_size, header_size, is_host};
-use super::request_body::{self, Encoding};
+use super::request_body::{self, BodyError};
 use super::route::{ApiRoute, NoRoute, Route};
 use super::{admin, api_v1, push, scrape};
+use crate::gateway::body_pieces::BodyPieces;
+use crate::gateway::decode::{Encoding, check_gzip_header};
 use crate::store::PushMode;
 use crate::telemetry::{Handler, Method};
 use crate::ui;
@@ -84,10 +86,11 @@ async fn check_encoding(
     if encoding != Some(Encoding::Gzip) {
         return Ok(Some(body));
     }
-    let body = request_body::receive(body, gateway.body_limits()).await;
-    match body.and_then(|body| request_body::check_gzip_header(&body.into_bytes())) {
+    let body = request_body::receive(body, gateway.body_limits().body_bytes_max).await;
+    let check = |body: BodyPieces| Ok(check_gzip_header(&body.into_bytes())?);
+    match body.and_then(check) {
         Ok(()) => Ok(None),
-        Err(error) => Err(push::body_error(&error)),
+        Err::<(), BodyError>(error) => Err(push::body_error(&error)),
     }
 }
 

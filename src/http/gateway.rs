@@ -1,10 +1,10 @@
 //! What all requests share: the groups, the exposition and the thread that assembles it.
 
-use super::cadence::{Cadence, Unasked};
-use super::parse_pool::ParsePool;
-use super::request_body::Limits;
 use super::router::Routes;
 use crate::exposition;
+use crate::gateway::cadence::{Cadence, Unasked};
+use crate::gateway::decode::BodyLimits;
+use crate::gateway::parse_pool::ParsePool;
 use crate::model::NameScheme;
 use crate::scrape::{Assembler, Assembly, Effort, Exposition, Format, Sizes};
 use crate::store::{self, Consumer, Outcome, Store};
@@ -268,8 +268,8 @@ impl Gateway {
     }
 
     /// How large a body may be.
-    pub(super) fn body_limits(&self) -> Limits {
-        Limits {
+    pub(super) fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
             body_bytes_max: self.options.body_bytes_max,
             decoded_bytes_max: self.options.decoded_bytes_max,
             decoded_ratio_max: self.options.decoded_ratio_max,

@@ -4,9 +4,13 @@ use super::answer::Answer;
 use super::gateway::Gateway;
 use super::group_path::{GroupPath, PathLabels, grouping_key};
 use super::negotiation::is_delimited_protobuf;
-use super::parse_pool::LARGE_BODY_BYTES;
-use super::request_body::{self, BodyError, Encoding, Received};
+use super::request_body::{self, BodyError};
 use crate::exposition::{Limits, protobuf, text};
+use crate::gateway::body_pieces::BodyPieces;
+use crate::gateway::decode::{
+    BodyLimits, DecodeError, Encoding, check_gzip_header, decode, decode_form,
+};
+use crate::gateway::parse_pool::LARGE_BODY_BYTES;
 use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, ShortText};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::{EarlyRefusal, Handler, Method};
@@ -30,7 +34,7 @@ pub(super) async fn push(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
-    let body = match request_body::receive(body, gateway.body_limits()).await {
+    let body = match request_body::receive(body, gateway.body_limits().body_bytes_max).await {
         Ok(body) => body,
         Err(error) => return refused(gateway, path, &PushError::Body(error)),
     };
@@ -120,7 +124,7 @@ async fn admit_large(
     mode: PushMode,
     path: &GroupPath<'_>,
     format: BodyFormat,
-    body: Received,
+    body: BodyPieces,
 ) -> Result<Answer, PushError> {
     let Ok(labels) = PathLabels::new(path, gateway.options.names) else {
         return Err(labels_of(gateway, path, &format, &body.into_bytes())
@@ -272,7 +276,7 @@ pub(super) async fn delete(
 ) -> Answer {
     // A body says nothing here, but the next request stands behind it.
     if let Some(body) = body
-        && let Err(error) = request_body::receive(body, gateway.body_limits()).await
+        && let Err(error) = request_body::receive(body, gateway.body_limits().body_bytes_max).await
     {
         return body_error(&error);
     }
@@ -332,10 +336,9 @@ impl PushError {
             Self::Path(_) => Some(EarlyRefusal::GroupingKey),
             Self::Body(
                 BodyError::TooLarge { .. }
-                | BodyError::DecodedTooLarge { .. }
-                | BodyError::RatioTooLarge { .. },
+                | BodyError::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. }),
             ) => Some(EarlyRefusal::TooLarge),
-            Self::Body(BodyError::Corrupt(_)) => Some(EarlyRefusal::Encoding),
+            Self::Body(BodyError::Decode(DecodeError::Corrupt(_))) => Some(EarlyRefusal::Encoding),
             Self::Body(BodyError::Broken(_)) => Some(EarlyRefusal::Incomplete),
             Self::Format(_) => Some(EarlyRefusal::Malformed),
             Self::TooLarge(_) => Some(EarlyRefusal::TooLarge),
@@ -357,10 +360,10 @@ impl PushError {
 pub(super) fn body_error(error: &BodyError) -> Answer {
     match error {
         BodyError::TooLarge { .. } => Answer::error(413, error.to_string()).unread(),
-        BodyError::DecodedTooLarge { .. } | BodyError::RatioTooLarge { .. } => {
+        BodyError::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. }) => {
             Answer::error(413, error.to_string())
         }
-        BodyError::Corrupt(_) => Answer::error(400, error.to_string()),
+        BodyError::Decode(DecodeError::Corrupt(_)) => Answer::error(400, error.to_string()),
         BodyError::Broken(_) => Answer::error(400, error.to_string()).unread(),
     }
 }
@@ -371,7 +374,7 @@ pub(super) struct BodyFormat {
     is_protobuf: bool,
     is_form: bool,
     names: NameScheme,
-    body_limits: request_body::Limits,
+    body_limits: BodyLimits,
     limits: Limits,
 }
 
@@ -436,7 +439,7 @@ impl BodyFormat {
     /// and the connection can go on.
     fn check_passed_over(&self, body: &[u8]) -> Result<(), BodyError> {
         if self.encoding == Encoding::Gzip {
-            request_body::check_gzip_header(body)
+            Ok(check_gzip_header(body)?)
         } else {
             Ok(())
         }
@@ -448,8 +451,8 @@ impl BodyFormat {
     }
 
     fn parse(&self, body: &[u8]) -> Result<Families, PushError> {
-        let body =
-            request_body::decode(body, self.encoding, self.body_limits).map_err(PushError::Body)?;
+        let body = decode(body, self.encoding, self.body_limits)
+            .map_err(|error| PushError::Body(error.into()))?;
         if self.is_protobuf {
             return Ok(protobuf::parse_within(&body, self.limits)?);
         }
@@ -461,7 +464,7 @@ impl BodyFormat {
         parse(&body, self.names, self.limits).or_else(|error| {
             // What parses as it stands is never touched.
             let decoded = if self.is_form {
-                request_body::decode_form(&body)
+                decode_form(&body)
             } else {
                 None
             };

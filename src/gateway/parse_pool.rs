@@ -6,7 +6,7 @@ use crossbeam::channel::{Sender, unbounded};
 use tokio::sync::oneshot;
 
 /// Bodies from this size on are parsed here.
-pub(super) const LARGE_BODY_BYTES: usize = 256 << 10;
+pub(crate) const LARGE_BODY_BYTES: usize = 256 << 10;
 
 /// How far: to a quarter of the share that they had.
 #[cfg(target_os = "linux")]
@@ -15,7 +15,7 @@ const NICE: i32 = 6;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads: at most half the cores.
-pub(super) struct ParsePool(Sender<Job>);
+pub(crate) struct ParsePool(Sender<Job>);
 
 impl ParsePool {
     pub fn new() -> std::io::Result<Self> {

@@ -25,14 +25,14 @@ const UNASKED_MS: u64 = 10_000;
 ///
 /// Relaxed throughout: a guess, of which only the moment of some work depends.
 #[derive(Debug, Default)]
-pub(super) struct Cadence {
+pub(crate) struct Cadence {
     last: AtomicU64,
     interval: AtomicU64,
 }
 
 /// What the assembler has done of its own accord.
 #[derive(Debug, Default)]
-pub(super) struct Unasked {
+pub(crate) struct Unasked {
     /// The scrape after which it last worked ahead.
     ahead_of: u64,
     /// When it last looked.

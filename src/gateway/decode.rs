@@ -1,0 +1,277 @@
+//! Bodies of pushes: limited, decompressed.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read;
+
+/// How large a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// As it is sent.
+    pub body_bytes_max: u64,
+    /// After it was decompressed.
+    pub decoded_bytes_max: u64,
+    /// How many times its size it may decompress to, above a mebibyte.
+    pub decoded_ratio_max: u64,
+}
+
+/// How a body is compressed. Any other encoding is taken for none, as by the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    /// The framing format.
+    Snappy,
+}
+
+impl Encoding {
+    pub fn of(content_encoding: &[u8]) -> Self {
+        if content_encoding.eq_ignore_ascii_case(b"gzip") {
+            Self::Gzip
+        } else if content_encoding.eq_ignore_ascii_case(b"snappy") {
+            Self::Snappy
+        } else {
+            Self::Identity
+        }
+    }
+}
+
+/// Why a body cannot be decompressed.
+#[derive(Debug)]
+pub(crate) enum DecodeError {
+    /// It decompresses to more than the limit.
+    TooLarge { bytes_max: u64 },
+    /// It decompresses to more than so many times its size.
+    RatioTooLarge { ratio_max: u64 },
+    /// It is not compressed as it says; in the reference's words.
+    Corrupt(&'static str),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes_max } => write!(
+                f,
+                "the body decompresses to more than {bytes_max} bytes, which is the limit"
+            ),
+            Self::RatioTooLarge { ratio_max } => write!(
+                f,
+                "the body decompresses to more than {ratio_max} times its size, which is the limit above 1 MiB"
+            ),
+            Self::Corrupt(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Decompresses a body.
+pub(crate) fn decode(
+    body: &[u8],
+    encoding: Encoding,
+    limits: BodyLimits,
+) -> Result<Cow<'_, [u8]>, DecodeError> {
+    let decoded =
+        match encoding {
+            Encoding::Identity => return Ok(Cow::Borrowed(body)),
+            Encoding::Gzip => {
+                check_gzip_header(body)?;
+                read_all(
+                    flate2::bufread::MultiGzDecoder::new(body),
+                    body,
+                    limits,
+                    gzip_error,
+                )
+            }
+            Encoding::Snappy => read_all(
+                snap::read::FrameDecoder::new(body),
+                body,
+                limits,
+                |error| match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+                    _ => "snappy: corrupt input",
+                },
+            ),
+        };
+    decoded.map(Cow::Owned)
+}
+
+/// What the reference finds wrong as soon as it looks at a body that says it is compressed by gzip.
+pub(crate) fn check_gzip_header(body: &[u8]) -> Result<(), DecodeError> {
+    match body {
+        [] => Err(DecodeError::Corrupt("EOF")),
+        _ if body.len() < 10 => Err(DecodeError::Corrupt("unexpected EOF")),
+        [0x1f, 0x8b, 8, ..] => Ok(()),
+        _ => Err(DecodeError::Corrupt("gzip: invalid header")),
+    }
+}
+
+fn gzip_error(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("header") => {
+            "gzip: invalid header"
+        }
+        std::io::ErrorKind::InvalidInput if error.to_string().contains("checksum") => {
+            "gzip: invalid checksum"
+        }
+        _ => "flate: corrupt input",
+    }
+}
+
+/// What may always come of a body, whatever its ratio.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
+
+fn read_all(
+    decoder: impl Read,
+    body: &[u8],
+    limits: BodyLimits,
+    corrupt: impl Fn(&std::io::Error) -> &'static str,
+) -> Result<Vec<u8>, DecodeError> {
+    let by_ratio = (body.len() as u64)
+        .saturating_mul(limits.decoded_ratio_max)
+        .max(RATIO_FREE_BYTES);
+    let bytes_max = limits.decoded_bytes_max.min(by_ratio);
+    let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
+    // One more than may be, to see that there is more.
+    let taken = bytes_max.saturating_add(1);
+    decoder
+        .take(taken)
+        .read_to_end(&mut decoded)
+        .map_err(|error| DecodeError::Corrupt(corrupt(&error)))?;
+    match decoded.len() as u64 > bytes_max {
+        false => Ok(decoded),
+        true if bytes_max == limits.decoded_bytes_max => Err(DecodeError::TooLarge { bytes_max }),
+        true => Err(DecodeError::RatioTooLarge {
+            ratio_max: limits.decoded_ratio_max,
+        }),
+    }
+}
+
+/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a
+/// space, then `%XX`; given its final newline. None if that is not what it looks like.
+pub(crate) fn decode_form(body: &[u8]) -> Option<Vec<u8>> {
+    let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
+    if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
+        return None;
+    }
+    let spaced: Vec<u8> = body
+        .iter()
+        .map(|&byte| if byte == b'+' { b' ' } else { byte })
+        .collect();
+    let mut decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
+    if decoded.last() != Some(&b'\n') {
+        decoded.push(b'\n');
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const LIMITS: BodyLimits = BodyLimits {
+        body_bytes_max: 1 << 20,
+        decoded_bytes_max: 1 << 21,
+        decoded_ratio_max: 200,
+    };
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn decoded(body: &[u8], encoding: Encoding) -> Result<Cow<'_, [u8]>, String> {
+        decode(body, encoding, LIMITS).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
+        let body = gzip(b"x 1\n");
+        assert_eq!(decoded(&body, Encoding::Gzip), Ok(b"x 1\n"[..].into()));
+        assert_eq!(
+            decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip),
+            Ok(b"x 1\nx 1\n"[..].into())
+        );
+        let check = |body: &[u8], text: &str| {
+            assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()))
+        };
+        check(b"", "EOF");
+        check(b"x 1\n", "unexpected EOF");
+        check(b"# TYPE x gauge\n", "gzip: invalid header");
+        check(&body[..body.len() - 9], "unexpected EOF");
+        let mut bad = body.clone();
+        let place = bad.len() - 8;
+        bad[place] ^= 1;
+        check(&bad, "gzip: invalid checksum");
+        bad = body;
+        bad[10] = 0xff;
+        check(&bad, "flate: corrupt input");
+    }
+
+    #[test]
+    fn snappy_is_the_framing_format() {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(b"x 1\n").unwrap();
+        let body = encoder.into_inner().unwrap();
+        assert_eq!(decoded(&body, Encoding::Snappy), Ok(b"x 1\n"[..].into()));
+        let raw = snap::raw::Encoder::new().compress_vec(b"x 1\n").unwrap();
+        assert!(decoded(&raw, Encoding::Snappy).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_defused() {
+        const RATIO: Option<&str> = Some("times its size, which is the limit above 1 MiB");
+        const SIZE: Option<&str> = Some("bytes, which is the limit");
+        let check = |len: usize, limits: BodyLimits, end: Option<&str>| {
+            let body = gzip(&vec![b'x'; len]);
+            let error = decode(&body, Encoding::Gzip, limits)
+                .err()
+                .map(|error| error.to_string());
+            let ends_with = |end: &str| error.as_ref().is_some_and(|error| error.ends_with(end));
+            assert!(end.map_or(error.is_none(), ends_with), "{error:?}");
+        };
+        // A run of one letter shrinks to a thousandth.
+        check(1 << 20, LIMITS, None);
+        check((1 << 20) + 1, LIMITS, RATIO);
+        check(3 << 20, LIMITS, RATIO);
+        check(
+            3 << 20,
+            BodyLimits {
+                decoded_ratio_max: 2000,
+                ..LIMITS
+            },
+            SIZE,
+        );
+        check(
+            2 << 20,
+            BodyLimits {
+                decoded_ratio_max: 2000,
+                ..LIMITS
+            },
+            None,
+        );
+        check(
+            1 << 20,
+            BodyLimits {
+                decoded_bytes_max: 1000,
+                ..LIMITS
+            },
+            SIZE,
+        );
+    }
+
+    #[test]
+    fn a_form_is_decoded_if_it_looks_like_one() {
+        assert_eq!(
+            decode_form(b"nightly_success+1").as_deref(),
+            Some(&b"nightly_success 1\n"[..])
+        );
+        assert_eq!(
+            decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
+            Some(&b"x{a=\"b\"} 1\n"[..])
+        );
+        assert_eq!(decode_form(b"x=1"), None);
+        assert_eq!(decode_form(b""), None);
+    }
+}
