@@ -3,7 +3,8 @@
 use clap::Parser;
 use pushgateway::cli::{self, Flags};
 use pushgateway::exposition::Limits;
-use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
+use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
+use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let routes = Routes::new(&prefix, telemetry_path);
-    if routes.is_telemetry_taken() {
+    if routes.is_telemetry_path_taken() {
         return Err(
             format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
         );
@@ -80,30 +81,15 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     raise_open_files();
-    let options = Options {
+    let http_options = HttpOptions {
         routes: if flags.enable_admin_api {
             routes.with_admin()
         } else {
             routes
         },
-        names: if flags.enable_utf8_names {
-            NameScheme::Utf8
-        } else {
-            NameScheme::Legacy
-        },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
-        body_bytes_max: flags.body_bytes_max,
-        decoded_bytes_max: flags.decoded_bytes_max,
-        decoded_ratio_max: flags.decoded_ratio_max,
-        limits: Limits {
-            series_max: flags.series_per_push_max,
-            labels_max: flags.labels_per_series_max,
-        },
-        shapes_per_job_max: flags.shapes_per_job_max,
-        exposition_bytes_max: flags.exposition_bytes_max,
         flags: flags.shown(),
-        release_memory,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,7 +100,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         } else {
             Listeners::bind(&flags.listen_addresses)?
         };
-        let gateway = Gateway::start(options)?;
+        let gateway = Gateway::start(gateway_options(flags))?;
         // Before anybody is told that it listens: a signal that comes then has to find a process
         // that knows what to do.
         let (mut terminate, mut interrupt) = (
@@ -139,10 +125,34 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
                 for_signals.request_shutdown();
             }
         });
-        Server::new(gateway, listeners).run().await;
+        Server::new(gateway, http_options, listeners).run().await;
         tracing::info!("ended");
         Ok(())
     })
+}
+
+fn gateway_options(flags: &Flags) -> GatewayOptions {
+    GatewayOptions {
+        ingest: IngestOptions {
+            names: if flags.enable_utf8_names {
+                NameScheme::Utf8
+            } else {
+                NameScheme::Legacy
+            },
+            body_limits: BodyLimits {
+                body_bytes_max: flags.body_bytes_max,
+                decoded_bytes_max: flags.decoded_bytes_max,
+                decoded_ratio_max: flags.decoded_ratio_max,
+            },
+            parse_limits: Limits {
+                series_max: flags.series_per_push_max,
+                labels_max: flags.labels_per_series_max,
+            },
+        },
+        shapes_per_job_max: flags.shapes_per_job_max,
+        exposition_bytes_max: flags.exposition_bytes_max,
+        release_memory,
+    }
 }
 
 /// Every connection takes a descriptor.

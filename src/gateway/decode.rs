@@ -1,12 +1,13 @@
 //! Bodies of pushes: limited, decompressed.
 
+use super::parse_pool::LARGE_BODY_BYTES;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 
 /// How large a body may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimits {
+pub struct BodyLimits {
     /// As it is sent.
     pub body_bytes_max: u64,
     /// After it was decompressed.
@@ -17,22 +18,45 @@ pub(crate) struct BodyLimits {
 
 /// How a body is compressed. Any other encoding is taken for none, as by the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub(crate) enum BodyEncoding {
     Identity,
     Gzip,
     /// The framing format.
     Snappy,
 }
 
-impl Encoding {
-    pub fn of(content_encoding: &[u8]) -> Self {
-        if content_encoding.eq_ignore_ascii_case(b"gzip") {
-            Self::Gzip
-        } else if content_encoding.eq_ignore_ascii_case(b"snappy") {
-            Self::Snappy
+/// The syntax of a body, after decompressing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFormat {
+    /// The text format.
+    Text,
+    /// The text format; a body that does not parse is tried again as a URL-encoded form with the
+    /// text in it, because `curl --data-urlencode` sends that.
+    TextOrForm,
+    /// Delimited protobuf.
+    Protobuf,
+}
+
+/// How the bytes of a body are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodyType {
+    /// The syntax after decompressing.
+    pub format: BodyFormat,
+    /// How the body is compressed.
+    pub encoding: BodyEncoding,
+}
+
+impl BodyType {
+    /// Whether a body of `n_bytes` takes so long that it goes to [`Ingester::ingest_large`].
+    pub fn is_large(self, n_bytes: usize) -> bool {
+        // The size of a compressed body says little about how long parsing takes; text often
+        // shrinks to an eighth.
+        let expected_bytes = if self.encoding == BodyEncoding::Identity {
+            n_bytes
         } else {
-            Self::Identity
-        }
+            n_bytes.saturating_mul(8)
+        };
+        expected_bytes >= LARGE_BODY_BYTES
     }
 }
 
@@ -66,31 +90,30 @@ impl fmt::Display for DecodeError {
 /// Decompresses a body.
 pub(crate) fn decode(
     body: &[u8],
-    encoding: Encoding,
+    encoding: BodyEncoding,
     limits: BodyLimits,
 ) -> Result<Cow<'_, [u8]>, DecodeError> {
-    let decoded =
-        match encoding {
-            Encoding::Identity => return Ok(Cow::Borrowed(body)),
-            Encoding::Gzip => {
-                check_gzip_header(body)?;
-                read_all(
-                    flate2::bufread::MultiGzDecoder::new(body),
-                    body,
-                    limits,
-                    gzip_error,
-                )
-            }
-            Encoding::Snappy => read_all(
-                snap::read::FrameDecoder::new(body),
+    let decoded = match encoding {
+        BodyEncoding::Identity => return Ok(Cow::Borrowed(body)),
+        BodyEncoding::Gzip => {
+            check_gzip_header(body)?;
+            read_all(
+                flate2::bufread::MultiGzDecoder::new(body),
                 body,
                 limits,
-                |error| match error.kind() {
-                    std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
-                    _ => "snappy: corrupt input",
-                },
-            ),
-        };
+                gzip_error,
+            )
+        }
+        BodyEncoding::Snappy => read_all(
+            snap::read::FrameDecoder::new(body),
+            body,
+            limits,
+            |error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
+                _ => "snappy: corrupt input",
+            },
+        ),
+    };
     decoded.map(Cow::Owned)
 }
 
@@ -148,7 +171,7 @@ fn read_all(
 
 /// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a
 /// space, then `%XX`; given its final newline. None if that is not what it looks like.
-pub(crate) fn decode_form(body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode_urlencoded_form(body: &[u8]) -> Option<Vec<u8>> {
     let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
     if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
         return None;
@@ -181,20 +204,20 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn decoded(body: &[u8], encoding: Encoding) -> Result<Cow<'_, [u8]>, String> {
+    fn decoded(body: &[u8], encoding: BodyEncoding) -> Result<Cow<'_, [u8]>, String> {
         decode(body, encoding, LIMITS).map_err(|error| error.to_string())
     }
 
     #[test]
     fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
         let body = gzip(b"x 1\n");
-        assert_eq!(decoded(&body, Encoding::Gzip), Ok(b"x 1\n"[..].into()));
+        assert_eq!(decoded(&body, BodyEncoding::Gzip), Ok(b"x 1\n"[..].into()));
         assert_eq!(
-            decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip),
+            decoded(&[body.clone(), body.clone()].concat(), BodyEncoding::Gzip),
             Ok(b"x 1\nx 1\n"[..].into())
         );
         let check = |body: &[u8], text: &str| {
-            assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()))
+            assert_eq!(decoded(body, BodyEncoding::Gzip), Err(text.to_owned()))
         };
         check(b"", "EOF");
         check(b"x 1\n", "unexpected EOF");
@@ -214,9 +237,12 @@ mod tests {
         let mut encoder = snap::write::FrameEncoder::new(Vec::new());
         encoder.write_all(b"x 1\n").unwrap();
         let body = encoder.into_inner().unwrap();
-        assert_eq!(decoded(&body, Encoding::Snappy), Ok(b"x 1\n"[..].into()));
+        assert_eq!(
+            decoded(&body, BodyEncoding::Snappy),
+            Ok(b"x 1\n"[..].into())
+        );
         let raw = snap::raw::Encoder::new().compress_vec(b"x 1\n").unwrap();
-        assert!(decoded(&raw, Encoding::Snappy).is_err());
+        assert!(decoded(&raw, BodyEncoding::Snappy).is_err());
     }
 
     #[test]
@@ -225,7 +251,7 @@ mod tests {
         const SIZE: Option<&str> = Some("bytes, which is the limit");
         let check = |len: usize, limits: BodyLimits, end: Option<&str>| {
             let body = gzip(&vec![b'x'; len]);
-            let error = decode(&body, Encoding::Gzip, limits)
+            let error = decode(&body, BodyEncoding::Gzip, limits)
                 .err()
                 .map(|error| error.to_string());
             let ends_with = |end: &str| error.as_ref().is_some_and(|error| error.ends_with(end));
@@ -264,14 +290,25 @@ mod tests {
     #[test]
     fn a_form_is_decoded_if_it_looks_like_one() {
         assert_eq!(
-            decode_form(b"nightly_success+1").as_deref(),
+            decode_urlencoded_form(b"nightly_success+1").as_deref(),
             Some(&b"nightly_success 1\n"[..])
         );
         assert_eq!(
-            decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
+            decode_urlencoded_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
             Some(&b"x{a=\"b\"} 1\n"[..])
         );
-        assert_eq!(decode_form(b"x=1"), None);
-        assert_eq!(decode_form(b""), None);
+        assert_eq!(decode_urlencoded_form(b"x=1"), None);
+        assert_eq!(decode_urlencoded_form(b""), None);
+    }
+
+    #[test]
+    fn a_body_is_large_by_the_size_that_is_expected_after_decompressing() {
+        let of = |encoding| BodyType {
+            format: BodyFormat::Text,
+            encoding,
+        };
+        let (text, gzip) = (of(BodyEncoding::Identity), of(BodyEncoding::Gzip));
+        assert!(text.is_large(LARGE_BODY_BYTES) && !text.is_large(LARGE_BODY_BYTES - 1));
+        assert!(gzip.is_large(LARGE_BODY_BYTES / 8) && !gzip.is_large(LARGE_BODY_BYTES / 8 - 1));
     }
 }

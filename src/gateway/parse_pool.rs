@@ -18,7 +18,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct ParsePool(Sender<Job>);
 
 impl ParsePool {
-    pub fn new() -> std::io::Result<Self> {
+    pub fn start() -> std::io::Result<Self> {
         let n_threads = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1));
         let (sender, receiver) = unbounded::<Job>();
         for _ in 0..n_threads {

@@ -1,4 +1,4 @@
-//! The line that says when an answer is given.
+//! The `date` header of answers on the fast path (RFC 9110, section 6.6.1).
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,14 +9,14 @@ thread_local! {
 
 const DATE_BYTES: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 
-/// The line that says when an answer is given (RFC 9110, 6.6.1).
+/// The header line of the current second; each thread formats its own once a second.
 struct Date {
     line: [u8; DATE_BYTES],
-    /// When the next second begins.
+    /// When the next second begins; none before the first use.
     until: Option<Instant>,
 }
 
-/// Gives `write` the line for an answer that is given now.
+/// Calls `write` with the header line of an answer that is given at `now`.
 pub(super) fn with_date_line(now: Instant, write: impl FnOnce(&[u8])) {
     DATE.with_borrow_mut(|date| write(date.line_at(now)));
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_date_is_that_of_its_second() {
+    fn the_date_is_written_anew_every_second() {
         let mut date = Date {
             line: [0; DATE_BYTES],
             until: None,

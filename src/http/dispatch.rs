@@ -1,15 +1,15 @@
-//! One request, one answer.
+//! From a request that hyper has read to the handler of its route, and back to a response.
 
 use super::answer::Answer;
-use super::body::Body;
-use super::gateway::Gateway;
+use super::answer_body::AnswerBody;
+use super::front_end::FrontEnd;
 use super::head::{head_size, header_size, is_host};
-use super::request_body::{self, BodyError};
+use super::negotiation;
+use super::request_body;
 use super::route::{ApiRoute, NoRoute, Route};
 use super::{admin, api_v1, push, scrape};
-use crate::gateway::body_pieces::BodyPieces;
-use crate::gateway::decode::{Encoding, check_gzip_header};
-use crate::store::PushMode;
+use crate::gateway::PushMode;
+use crate::gateway::decode::{BodyEncoding, check_gzip_header};
 use crate::telemetry::{Handler, Method};
 use crate::ui;
 use hyper::body::{Body as _, Incoming};
@@ -19,46 +19,47 @@ use hyper::{Request, Response};
 use std::time::Instant;
 
 /// Answers a request.
-pub(super) async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {
-    let is_draining = gateway.is_draining();
+pub(super) async fn answer(
+    front_end: &FrontEnd,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let is_draining = front_end.is_draining();
     let (parts, body) = request.into_parts();
-    let found =
-        gateway
-            .options
-            .routes
-            .find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
+    let routes = &front_end.options.routes;
+    let found = routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
     if let Some(refused) = check_host(&parts) {
         return refused.into_response();
     }
     let is_head = parts.method == hyper::Method::HEAD;
-    let is_api = gateway.options.routes.is_api(parts.uri.path());
+    let is_api = routes.is_api(parts.uri.path());
     let checked = match &found {
+        // The API ignores how a body is compressed. A push checks that itself, with the whole body.
+        // The reference redirects to clean paths before it looks at a body.
         _ if is_api => Ok(Some(body)),
-        // They do it themselves, and with the whole body; the reference redirects to clean paths
-        // before it looks.
         Ok(Route::Push(_))
         | Err(NoRoute::Redirect {
-            permanent: true, ..
+            is_permanent: true, ..
         }) => Ok(Some(body)),
-        // On the heap, here and below: what such requests need is more than a push does, and every
-        // idle connection would keep room for it.
-        _ => Box::pin(check_encoding(gateway, &parts, body)).await,
+        // On the heap, here and below: the futures of such requests are larger than that of a push,
+        // and every idle connection would keep room for them.
+        _ => Box::pin(check_gzip(front_end, &parts, body)).await,
     };
     let mut answer = match (checked, found) {
         (Err(refused), _) => refused,
-        (Ok(body), Ok(route)) => routed(gateway, route, &parts, body).await,
-        (Ok(_), Err(no_route)) => unrouted(&no_route, &parts),
+        (Ok(body), Ok(route)) => answer_route(front_end, route, &parts, body).await,
+        (Ok(_), Err(no_route)) => no_route_answer(&no_route, &parts),
     };
     if is_draining {
         answer = answer.closing();
     }
     if is_head {
-        answer.body = Body::Empty;
+        answer.body = AnswerBody::Empty;
     }
     answer.into_response()
 }
 
-/// Exactly one `Host` (RFC 9112, 3.2), in which no byte ends a header or names nothing.
+/// Refuses a request that has not exactly one `Host` header (RFC 9112, section 3.2), or a malformed
+/// one.
 fn check_host(parts: &Parts) -> Option<Answer> {
     let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).unread());
     let mut hosts = parts.headers.get_all(header::HOST).iter();
@@ -72,30 +73,31 @@ fn check_host(parts: &Parts) -> Option<Answer> {
     }
 }
 
-/// The reference looks at whatever says that it is compressed, even where nobody reads it. Returns
-/// the body if it is still to be read.
-async fn check_encoding(
-    gateway: &Gateway,
+/// Refuses a request whose body says that it is compressed by gzip and is not: the reference looks
+/// at that even where it does not read the body. Returns the body unless it was received here.
+async fn check_gzip(
+    front_end: &FrontEnd,
     parts: &Parts,
     body: Incoming,
 ) -> Result<Option<Incoming>, Answer> {
     let encoding = parts
         .headers
         .get(header::CONTENT_ENCODING)
-        .map(|value| Encoding::of(value.as_bytes()));
-    if encoding != Some(Encoding::Gzip) {
+        .map(|value| negotiation::body_encoding(value.as_bytes()));
+    if encoding != Some(BodyEncoding::Gzip) {
         return Ok(Some(body));
     }
-    let body = request_body::receive(body, gateway.body_limits().body_bytes_max).await;
-    let check = |body: BodyPieces| Ok(check_gzip_header(&body.into_bytes())?);
-    match body.and_then(check) {
-        Ok(()) => Ok(None),
-        Err::<(), BodyError>(error) => Err(push::body_error(&error)),
+    match request_body::receive(body, front_end.body_bytes_max()).await {
+        Ok(body) => check_gzip_header(&body.into_bytes())
+            .map(|()| None)
+            .map_err(|error| Answer::error(400, error.to_string())),
+        Err(error) => Err(push::body_error_answer(&error)),
     }
 }
 
-async fn routed(
-    gateway: &Gateway,
+/// Answers a request that has a route. There is no `body` if it was received before.
+async fn answer_route(
+    front_end: &FrontEnd,
     route: Route<'_>,
     parts: &Parts,
     body: Option<Incoming>,
@@ -115,75 +117,72 @@ async fn routed(
             } else {
                 PushMode::Merge
             };
-            let answer = push::push(gateway, mode, &path, &parts.headers, body).await;
-            push::count_push(gateway, method, &answer, size, began);
+            let answer = push::push(front_end, mode, &path, &parts.headers, body).await;
+            push::count_push(front_end, method, &answer, size, began);
             answer
         }
         (Route::Delete(path), body) => {
-            let answer = Box::pin(push::delete(gateway, &path, body)).await;
-            gateway
-                .telemetry
-                .requests
-                .count(Handler::Delete, method, answer.status);
+            let answer = Box::pin(push::delete(front_end, &path, body)).await;
+            count(front_end, Handler::Delete, method, &answer);
             answer
         }
-        (route, _) => Box::pin(unread(gateway, route, parts, method)).await,
+        (route, _) => Box::pin(answer_without_body(front_end, route, parts, method)).await,
     }
 }
 
-/// Routes that do not look at the body.
-async fn unread(gateway: &Gateway, route: Route<'_>, parts: &Parts, method: Method) -> Answer {
+fn count(front_end: &FrontEnd, handler: Handler, method: Method, answer: &Answer) {
+    let requests = &front_end.gateway.telemetry.requests;
+    requests.count(handler, method, answer.status);
+}
+
+/// Answers a request of a route that does not look at the body.
+async fn answer_without_body(
+    front_end: &FrontEnd,
+    route: Route<'_>,
+    parts: &Parts,
+    method: Method,
+) -> Answer {
     let (handler, answer) = match route {
-        Route::Scrape => return scrape::scrape(gateway, &parts.headers).await,
+        Route::Scrape => return scrape::scrape(&front_end.gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
-        Route::Ready if gateway.is_draining() => {
+        Route::Ready if front_end.is_draining() => {
             (Handler::Ready, Answer::error(503, "shutting down"))
         }
         Route::Ready => (Handler::Ready, Answer::text(200, "OK")),
-        Route::Quit => (Handler::Quit, admin::quit(gateway, method)),
-        Route::Status => (Handler::Status, status_page(gateway)),
+        Route::Quit => (Handler::Quit, admin::quit(front_end, method)),
+        Route::Status => (Handler::Status, status_page(front_end)),
         Route::Static => (Handler::Static, Answer::error(404, "404 page not found")),
-        Route::Api(route) => {
-            let (handler, answer) = match route {
-                ApiRoute::Status => (Some(Handler::ApiStatus), api_v1::status(gateway)),
-                ApiRoute::Metrics(job, instance) => (
-                    Some(Handler::ApiMetrics),
-                    api_v1::metrics(gateway, job.as_deref(), instance.as_deref()),
-                ),
-                ApiRoute::Options => (None, api_v1::options()),
-                ApiRoute::Wipe => (Some(Handler::Wipe), admin::wipe(gateway).await),
-            };
-            let Some(handler) = handler else {
-                return answer;
-            };
-            (handler, answer)
-        }
-        Route::Push(_) | Route::Delete(_) => unreachable!("`routed` answers them"),
+        Route::Api(ApiRoute::Options) => return api_v1::options(),
+        Route::Api(ApiRoute::Status) => (Handler::ApiStatus, api_v1::status(front_end)),
+        Route::Api(ApiRoute::Metrics { job, instance }) => (
+            Handler::ApiMetrics,
+            api_v1::metrics(&front_end.gateway, job.as_deref(), instance.as_deref()),
+        ),
+        Route::Api(ApiRoute::Wipe) => (Handler::Wipe, admin::wipe(&front_end.gateway).await),
+        Route::Push(_) | Route::Delete(_) => unreachable!("`answer_route` answers them"),
     };
-    gateway
-        .telemetry
-        .requests
-        .count(handler, method, answer.status);
+    count(front_end, handler, method, &answer);
     answer
 }
 
-fn status_page(gateway: &Gateway) -> Answer {
-    let options = &gateway.options;
+fn status_page(front_end: &FrontEnd) -> Answer {
+    let options = &front_end.options;
     let page = ui::status_page(&ui::Status {
-        n_groups: gateway.store.groups().len(),
+        n_groups: front_end.gateway.groups().len(),
         root: &options.routes.root(),
         telemetry_path: options.routes.telemetry_path(),
         version: env!("CARGO_PKG_VERSION"),
         flags: &options.flags,
     });
-    Answer::of(
+    Answer::with_body(
         200,
         HeaderValue::from_static("text/html; charset=utf-8"),
-        Body::bytes(page),
+        AnswerBody::bytes(page),
     )
 }
 
-fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
+/// Answers a request that has no route.
+fn no_route_answer(no_route: &NoRoute, parts: &Parts) -> Answer {
     let allow = |answer: Answer, methods: &'static str| {
         if methods.is_empty() {
             answer
@@ -199,25 +198,25 @@ fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
         NoRoute::Allow(methods) => allow(Answer::empty(200), methods),
         NoRoute::BadRequest => Answer::text(400, "400 Bad Request").unread(),
         NoRoute::Redirect {
-            permanent,
+            is_permanent,
             location,
         } => {
-            let (status, text) = if *permanent {
+            let (status, text) = if *is_permanent {
                 (301, "Moved Permanently")
             } else {
                 (307, "Temporary Redirect")
             };
             let answer =
                 if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {
-                    // Percent-encoded: nothing in it means anything to HTML but the ampersand.
+                    // The location is percent-encoded: of its bytes only `&` means something in HTML.
                     let body = format!(
                         "<a href=\"{}\">{text}</a>.\n\n",
                         location.replace('&', "&amp;")
                     );
-                    Answer::of(
+                    Answer::with_body(
                         status,
                         HeaderValue::from_static("text/html; charset=utf-8"),
-                        Body::bytes(body),
+                        AnswerBody::bytes(body),
                     )
                 } else {
                     Answer::empty(status)
@@ -228,8 +227,8 @@ fn unrouted(no_route: &NoRoute, parts: &Parts) -> Answer {
     }
 }
 
-/// The size of a request as the reference counts it: request line, headers and announced body,
-/// without separators.
+/// The size of a request as the reference counts it, in bytes: request line, headers and announced
+/// body, without separators.
 fn request_size(parts: &Parts, body: &Incoming) -> u64 {
     let target = parts
         .uri

@@ -1,34 +1,27 @@
-//! Requests that a fleet sends all day, answered without the HTTP library.
+//! Pushes and deletes of the usual form, answered without the HTTP library.
 //!
-//! ```text
-//! request = head body            of which this reads what has come whole, and nothing but
-//! head    = method SP path SP "HTTP/1.1" CRLF { header CRLF } CRLF
-//! method  = "PUT" | "POST" | "DELETE"
-//! path    = that of a group, without a query
-//! header  = "Host", once | "Content-Length", at most once | "Connection" with "keep-alive" or "close" | any that says nothing
-//!           about how the request is framed or wants to be answered
-//! body    = as many bytes as announced; none for a DELETE
-//! ```
+//! A push costs less than what a general server does around it. So every connection is first read
+//! here, and requests of the usual form ([`RequestStart`]) are parsed and answered in place. A
+//! connection that brings anything else is handed over to hyper, with every byte that was read and
+//! not answered, and hyper serves it to its end: a request that is not of this form, that has not
+//! arrived whole after [`PARTIAL_BYTES_MAX`] bytes, or that is malformed.
 //!
-//! A push costs less than what a general server does around it, so a connection is first read here.
-//! What is not of this form, not here as a whole after [`PARTIAL_BYTES_MAX`], or not well-formed is
-//! handed over to hyper with every byte that was read and not answered, and hyper serves the
-//! connection from there to its end. So this part decides nothing about HTTP that hyper could
-//! decide otherwise: heads are parsed by the same library, answers are the same bytes
-//! (`tests/fast_path.rs` sends each request both ways).
+//! So nothing here decides a question of HTTP that hyper might decide in another way: heads are parsed
+//! by the same library, and answers are the same bytes (`tests/fast_path.rs` sends each request both
+//! ways).
 //!
-//! A connection between two requests keeps no buffer: what is read lies in one that the thread's
-//! connections share.
+//! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
 use super::answer::Answer;
 use super::closing::closed;
 use super::date::with_date_line;
-use super::gateway::Gateway;
+use super::front_end::FrontEnd;
 use super::head::HEAD_TIMEOUT;
-use super::push::{self, BodyFormat, Reply, count_push};
-use super::request_start::{PARTIAL_BYTES_MAX, Received, Request};
+use super::negotiation;
+use super::push::{self, Reply};
+use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
 use super::route::Route;
-use crate::store::PushMode;
+use crate::gateway::PushMode;
 use crate::telemetry::{Handler, Method};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -42,31 +35,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Bytes that are read at a time: after that it is the turn of other connections.
+/// How many bytes of one connection are read before other connections of this worker have their turn.
 const BUFFER_BYTES: usize = 32 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into());
 }
 
-/// What becomes of a connection.
+/// How the fast path leaves a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// It is closed.
+pub(super) enum ConnectionEnd {
+    /// The connection is to be closed.
     Closed,
-    /// It goes on with these bytes, which were read and not answered.
+    /// hyper serves it from here on; these bytes were read and not answered.
     HandedOver(Bytes),
 }
 
-/// Serves a connection as long as its requests are of the usual form. Ends also if the process is
-/// to (`closing`) and nothing is being answered.
+/// Serves a connection as long as its requests are of the usual form. Ends also when `closing` says
+/// that connections are to be closed and no request is being answered.
 pub(super) async fn serve(
-    gateway: &Gateway,
+    front_end: &FrontEnd,
     stream: &mut TcpStream,
     closing: &mut watch::Receiver<bool>,
-) -> End {
-    let mut connection = Connection {
-        gateway,
+) -> ConnectionEnd {
+    let mut connection = FastConnection {
+        front_end,
         stream,
         partial: Vec::new(),
         unsent: Vec::new(),
@@ -77,17 +70,17 @@ pub(super) async fn serve(
     };
     let mut must_close = pin!(closed(closing));
     let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    // Both will wake this task.
+    // Whether both were polled, so that they wake this task.
     let mut are_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
             return Poll::Ready(end);
         }
-        // No need to look at these two with every request; but a wake-up of theirs may have come
-        // together with one. Draining begins before connections are closed.
+        // There is no need to poll these two with every request. But one of them may have woken the
+        // task together with a request. (Draining begins before connections are closed.)
         let has_read = std::mem::take(&mut connection.has_read);
-        if are_registered && has_read && !gateway.is_draining() && !timer.is_elapsed() {
+        if are_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
         }
         if connection.is_answering() {
@@ -115,16 +108,17 @@ pub(super) async fn serve(
     .await
 }
 
-struct Connection<'a> {
-    gateway: &'a Gateway,
+struct FastConnection<'a> {
+    front_end: &'a FrontEnd,
     stream: &'a mut TcpStream,
-    /// The beginning of a request.
+    /// The beginning of a request that has not arrived whole.
     partial: Vec<u8>,
     /// Answers that the socket had no room for.
     unsent: Vec<u8>,
-    waiting: Option<Waiting<'a>>,
-    /// How it ends when all answers are sent.
-    end: Option<End>,
+    /// The request that waits for another push, if there is one.
+    waiting: Option<WaitingRequest<'a>>,
+    /// How the connection ends once all answers are sent.
+    end: Option<ConnectionEnd>,
     /// When the last request was answered or the next one began.
     active_at: Instant,
     /// Something was read since this was last looked at.
@@ -132,34 +126,35 @@ struct Connection<'a> {
 }
 
 /// A request that waits for another push.
-struct Waiting<'a> {
-    request: Counted,
+struct WaitingRequest<'a> {
+    request: CountedRequest,
     is_last: bool,
     answer: Pin<Box<dyn Future<Output = Answer> + Send + 'a>>,
 }
 
-/// What is counted of a request.
+/// What telemetry counts of a request.
 #[derive(Clone, Copy)]
-struct Counted {
+struct CountedRequest {
     method: Method,
+    /// In bytes, as the reference counts them.
     size: u64,
     began: Instant,
 }
 
-impl Connection<'_> {
-    /// Nothing more is to be done until the socket or the answer that is waited for wakes the task,
-    /// or how the connection ends.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+impl FastConnection<'_> {
+    /// Reads, answers and sends as far as that is possible now. Ready when the connection ends;
+    /// pending when the socket, or the answer that is waited for, will wake the task.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ConnectionEnd> {
         loop {
             while !self.unsent.is_empty() {
                 match ready!(Pin::new(&mut *self.stream).poll_write(context, &self.unsent)) {
                     Ok(n) if n == self.unsent.len() => {
-                        // A client that was slow once: its connection keeps no room for that.
+                        // Frees the memory: a client that was slow once may never be slow again.
                         self.unsent = Vec::new();
                         self.active_at = Instant::now();
                     }
                     Ok(n) if n > 0 => drop(self.unsent.drain(..n)),
-                    Ok(_) | Err(_) => return Poll::Ready(End::Closed),
+                    Ok(_) | Err(_) => return Poll::Ready(ConnectionEnd::Closed),
                 }
             }
             if let Some(waiting) = &mut self.waiting {
@@ -176,15 +171,15 @@ impl Connection<'_> {
                 return Poll::Ready(end);
             }
             if ready!(self.poll_read(context)) {
-                // A client that sends without pause: others are next.
+                // The client sends without pause: other connections have their turn first.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
     }
 
-    /// Reads once and answers what that brings; true if there is more to read than that, and
-    /// nothing to be sent or waited for first.
+    /// Reads once and answers what has arrived. Returns whether there may be more to read at once:
+    /// the buffer was filled, and nothing has to be sent or waited for first.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         BUFFER.with_borrow_mut(|buffer| {
             let n_before = self.partial.len();
@@ -194,9 +189,9 @@ impl Connection<'_> {
             let result = ready!(Pin::new(&mut *self.stream).poll_read(context, &mut read));
             self.has_read = true;
             if result.is_err() {
-                self.end = Some(End::Closed);
+                self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
-                // The client sends no more. What hyper says of half a request is for hyper to say.
+                // The client sends no more. How half a request is answered is up to hyper.
                 self.end = Some(self.give_up());
             } else {
                 self.answer_all(read.filled());
@@ -206,28 +201,27 @@ impl Connection<'_> {
         })
     }
 
+    /// Answers the requests of `bytes` one after the other, and keeps the beginning of the next one.
     fn answer_all(&mut self, mut bytes: &[u8]) {
         let mut out = SmallVec::new();
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
-            match Received::of(bytes) {
-                // While the process ends, answers say that they are the last.
-                Received::Whole(request)
-                    if !self.gateway.is_draining()
+            match RequestStart::parse(bytes) {
+                // While draining, hyper answers: it says that the answer is the last one.
+                RequestStart::Whole(request)
+                    if !self.front_end.is_draining()
                         && self.answer(&request, bytes.len(), &mut out) =>
                 {
                     bytes = &bytes[request.len..];
                 }
-                Received::Partial if bytes.len() <= PARTIAL_BYTES_MAX => break,
-                Received::Whole(_) | Received::Partial | Received::Other => {
-                    self.end = Some(End::HandedOver(Bytes::copy_from_slice(bytes)));
-                    bytes = &[];
+                RequestStart::Partial if bytes.len() <= PARTIAL_BYTES_MAX => break,
+                RequestStart::Whole(_) | RequestStart::Partial | RequestStart::Other => {
+                    self.hand_over(&mut bytes);
                 }
             }
         }
         if self.waiting.is_some() && !bytes.is_empty() {
-            // Rare enough: what was sent behind it is not looked at here.
-            self.end = Some(End::HandedOver(Bytes::copy_from_slice(bytes)));
-            bytes = &[];
+            // A client that sends more before it has its answer is rare, and so is waiting.
+            self.hand_over(&mut bytes);
         }
         if self.partial.is_empty() && !bytes.is_empty() {
             self.active_at = Instant::now();
@@ -240,24 +234,33 @@ impl Connection<'_> {
         self.send(&out);
     }
 
-    /// Answers a request of which `n_there` bytes begin; false if it is none for here.
-    fn answer(&mut self, request: &Request<'_>, n_there: usize, out: &mut Answers) -> bool {
-        let gateway = self.gateway;
-        if request.body.len() as u64 > gateway.options.body_bytes_max
-            || (request.is_last && n_there > request.len)
+    /// Has the connection end here and hyper go on with all of `bytes`, once all answers are sent.
+    fn hand_over(&mut self, bytes: &mut &[u8]) {
+        self.end = Some(ConnectionEnd::HandedOver(Bytes::copy_from_slice(bytes)));
+        *bytes = &[];
+    }
+
+    /// Answers a request, with which `n_arrived` bytes begin. Returns false, and does nothing, if the
+    /// request is one for hyper.
+    fn answer(
+        &mut self,
+        request: &WholeRequest<'_>,
+        n_arrived: usize,
+        out: &mut AnswerBytes,
+    ) -> bool {
+        let front_end = self.front_end;
+        if request.body.len() as u64 > front_end.body_bytes_max()
+            || (request.is_last && n_arrived > request.len)
         {
             return false;
         }
         let began = Instant::now();
-        let (method, reply) = match gateway
-            .options
-            .routes
-            .find(request.method, request.path, None)
-        {
+        let routes = &front_end.options.routes;
+        let (method, reply) = match routes.find(request.method, request.path, None) {
             Ok(Route::Push(path)) => {
-                let format =
-                    BodyFormat::new(request.content_type, request.content_encoding, gateway);
-                if format.is_large(request.body.len()) {
+                let body_type =
+                    negotiation::body_type(request.content_type, request.content_encoding);
+                if body_type.is_large(request.body.len()) {
                     return false;
                 }
                 let (method, mode) = if request.method == "PUT" {
@@ -265,20 +268,18 @@ impl Connection<'_> {
                 } else {
                     (Method::Post, PushMode::Merge)
                 };
-                (
-                    method,
-                    push::push_whole(gateway, mode, &path, &format, request.body),
-                )
+                let reply = push::push_whole(front_end, mode, &path, body_type, request.body);
+                (method, reply)
             }
-            // The reference looks at whatever says that it is compressed.
+            // The reference looks at every body that says that it is compressed: left to hyper.
             Ok(Route::Delete(path))
                 if request.body.is_empty() && request.content_encoding.is_none() =>
             {
-                (Method::Delete, push::delete_whole(gateway, &path))
+                (Method::Delete, push::delete_whole(front_end, &path))
             }
             _ => return false,
         };
-        let counted = Counted {
+        let counted = CountedRequest {
             method,
             size: request.size,
             began,
@@ -289,7 +290,7 @@ impl Connection<'_> {
                 write_answer(&answer, request.is_last, self.active_at, out);
             }
             Reply::Later(answer) => {
-                self.waiting = Some(Waiting {
+                self.waiting = Some(WaitingRequest {
                     request: counted,
                     is_last: request.is_last,
                     answer,
@@ -297,29 +298,27 @@ impl Connection<'_> {
             }
         }
         if request.is_last {
-            self.end = Some(End::Closed);
+            self.end = Some(ConnectionEnd::Closed);
         }
         true
     }
 
-    /// Counts an answer; returns when it was.
-    fn count(&self, request: Counted, answer: &Answer) -> Instant {
-        if request.method != Method::Delete {
-            return count_push(
-                self.gateway,
-                request.method,
-                answer,
-                request.size,
-                request.began,
-            );
+    /// Counts a request that is answered; returns when it was.
+    fn count(&self, request: CountedRequest, answer: &Answer) -> Instant {
+        let CountedRequest {
+            method,
+            size,
+            began,
+        } = request;
+        if method != Method::Delete {
+            return push::count_push(self.front_end, method, answer, size, began);
         }
-        self.gateway
-            .telemetry
-            .requests
-            .count(Handler::Delete, request.method, answer.status);
+        let requests = &self.front_end.gateway.telemetry.requests;
+        requests.count(Handler::Delete, method, answer.status);
         Instant::now()
     }
 
+    /// Sends answers, and keeps what the socket has no room for.
     fn send(&mut self, answers: &[u8]) {
         if answers.is_empty() {
             return;
@@ -329,7 +328,7 @@ impl Connection<'_> {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
-                self.end = Some(End::Closed);
+                self.end = Some(ConnectionEnd::Closed);
                 return;
             }
         };
@@ -340,31 +339,32 @@ impl Connection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends it because the process ends: of what has begun only what has its head is waited for, as
-    /// by hyper.
-    fn close(&mut self) -> End {
+    /// How the connection ends because connections are to be closed. Only a request whose head has
+    /// arrived is still waited for, as hyper does.
+    fn close(&mut self) -> ConnectionEnd {
         if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
             self.give_up()
         } else {
-            End::Closed
+            ConnectionEnd::Closed
         }
     }
 
-    /// Ends it where it is.
-    fn give_up(&mut self) -> End {
+    /// How the connection ends where it is: hyper decides about the beginning of a request.
+    fn give_up(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
-            End::Closed
+            ConnectionEnd::Closed
         } else {
-            End::HandedOver(std::mem::take(&mut self.partial).into())
+            ConnectionEnd::HandedOver(std::mem::take(&mut self.partial).into())
         }
     }
 }
 
-/// Room for the answers to a few requests.
-type Answers = SmallVec<[u8; 256]>;
+/// The answers to the requests of one read; usually they need no memory of their own.
+type AnswerBytes = SmallVec<[u8; 256]>;
 
-fn write_answer(answer: &Answer, is_last: bool, now: Instant, out: &mut Answers) {
-    if answer.status == 200 && answer.is_bare() && !is_last {
+/// Writes an answer as hyper writes it.
+fn write_answer(answer: &Answer, is_last: bool, now: Instant, out: &mut AnswerBytes) {
+    if answer.status == 200 && answer.is_status_only() && !is_last {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
     } else {
         answer.write_head(is_last, out);

@@ -1,145 +1,145 @@
-//! The part of a path that names a group: its grammar, and the grouping labels it stands for.
+//! The part of a path that names a group.
+//!
+//! ```text
+//! group  = "/metrics/job/" job labels | "/metrics/job@base64/" base64 labels
+//! labels = { "/" name "/" value | "/" name "@base64/" base64 } [ "/" ]
+//! ```
+//!
+//! The path is percent-decoded before it is taken apart, so an encoded slash separates components,
+//! too. A value with a slash in it, and an empty one, is written in base64. Texts of errors are those
+//! of the reference.
 
 use crate::exposition::go_quote::quote;
-use crate::model::{GroupingKey, NameScheme, is_legacy_label_name, unescape_name};
+use crate::gateway::grouping_labels::{GroupingLabels, LabelList};
+use crate::model::{NameScheme, is_legacy_label_name, unescape_name};
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// The part of a path that names a group, decoded but not yet understood.
+/// The part of a path that names a group, percent-decoded and not yet understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupPath<'a> {
     pub job: Cow<'a, [u8]>,
     pub job_is_base64: bool,
-    /// With the slash in front; may be empty.
+    /// What follows the job, with its first slash; may be empty.
     pub labels: Cow<'a, [u8]>,
 }
 
-/// Where the parts of a group's path are.
-pub(super) struct GroupAt {
-    pub job: usize,
-    pub fixed: &'static str,
-    pub is_base64: bool,
-}
-
-impl GroupAt {
-    pub fn group<'a>(&self, path: &Cow<'a, [u8]>) -> GroupPath<'a> {
+impl<'a> GroupPath<'a> {
+    /// The group of a path in which the job begins at `job_start`.
+    pub fn new(path: &Cow<'a, [u8]>, job_start: usize, job_is_base64: bool) -> Self {
         let job_end =
-            memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
+            memchr::memchr(b'/', &path[job_start..]).map_or(path.len(), |len| job_start + len);
         let (job, labels) = match path {
             Cow::Borrowed(path) => (
-                Cow::Borrowed(&path[self.job..job_end]),
+                Cow::Borrowed(&path[job_start..job_end]),
                 Cow::Borrowed(&path[job_end..]),
             ),
             Cow::Owned(path) => (
-                Cow::Owned(path[self.job..job_end].to_vec()),
+                Cow::Owned(path[job_start..job_end].to_vec()),
                 Cow::Owned(path[job_end..].to_vec()),
             ),
         };
-        GroupPath {
+        Self {
             job,
-            job_is_base64: self.is_base64,
+            job_is_base64,
             labels,
         }
     }
 }
 
-/// The labels that a path names, not yet sorted; the last one of a name counts, and that is the
-/// job's for `job`, which is not empty.
-pub(super) struct PathLabels<'a>(pub(super) SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>);
-
-impl<'a> PathLabels<'a> {
-    /// Reads a path; the error is the text of the answer.
-    pub fn new(path: &'a GroupPath<'_>, names: NameScheme) -> Result<Self, String> {
-        let job = if path.job_is_base64 {
-            Cow::Owned(
-                decode_base64(&path.job)
-                    .map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?,
-            )
-        } else {
-            Cow::Borrowed(&*path.job)
-        };
-        let mut labels = SmallVec::new();
-        // What is not UTF-8 is told only if nothing else is wrong.
-        let mut not_utf8 = None;
-        let mut add = |name: Cow<'a, str>, value: Cow<'a, [u8]>| {
-            let text = match value {
-                Cow::Borrowed(value) => std::str::from_utf8(value)
-                    .map(Cow::Borrowed)
-                    .map_err(|_| value.to_vec()),
-                Cow::Owned(value) => String::from_utf8(value)
-                    .map(Cow::Owned)
-                    .map_err(std::string::FromUtf8Error::into_bytes),
+/// The grouping labels that a path names.
+///
+/// # Errors
+///
+/// The path names no group; the error is the text for the client.
+pub(super) fn grouping_labels<'a>(
+    path: &'a GroupPath<'_>,
+    names: NameScheme,
+) -> Result<GroupingLabels<'a>, String> {
+    let job = if path.job_is_base64 {
+        Cow::Owned(
+            decode_base64(&path.job)
+                .map_err(|what| format!("invalid base64 encoding in job name \"\": {what}"))?,
+        )
+    } else {
+        Cow::Borrowed(&*path.job)
+    };
+    // The error about a value that is not UTF-8: returned only if nothing else is wrong with the
+    // path.
+    let mut not_utf8 = None;
+    let mut text_of = |name: &str, value: Cow<'a, [u8]>| {
+        into_text(value).unwrap_or_else(|value| {
+            not_utf8.get_or_insert_with(|| {
+                format!(
+                    "the value of label {name:?} is not UTF-8: {}",
+                    quote(&value)
+                )
+            });
+            Cow::Borrowed("")
+        })
+    };
+    let mut labels = LabelList::new();
+    if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
+        let n_slashes = memchr::memchr_iter(b'/', below).count();
+        if n_slashes.is_multiple_of(2) {
+            return Err(format!(
+                "odd number of components in label string {}",
+                quote(&path.labels)
+            ));
+        }
+        for _ in 0..n_slashes / 2 + 1 {
+            let name = take_component(&mut below);
+            let value = take_component(&mut below);
+            let (name, is_base64) = match name.strip_suffix(b"@base64") {
+                Some(name) => (name, true),
+                None => (name, false),
             };
-            match text {
-                Ok(text) => labels.push((name, text)),
-                Err(value) => {
-                    not_utf8.get_or_insert_with(|| {
-                        format!(
-                            "the value of label {name:?} is not UTF-8: {}",
-                            quote(&value)
-                        )
-                    });
-                }
-            }
-        };
-        if let Some(mut below) = path.labels.get(1..).filter(|below| !below.is_empty()) {
-            let n_slashes = memchr::memchr_iter(b'/', below).count();
-            if n_slashes.is_multiple_of(2) {
-                return Err(format!(
-                    "odd number of components in label string {}",
-                    quote(&path.labels)
-                ));
-            }
-            for _ in 0..n_slashes / 2 + 1 {
-                let name = take_component(&mut below);
-                let value = take_component(&mut below);
-                let (name, is_base64) = match name.strip_suffix(b"@base64") {
-                    Some(name) => (name, true),
-                    None => (name, false),
+            let unescaped = label_name(name, names)
+                .ok_or_else(|| format!("improper label name {}", quote(name)))?;
+            let value = if is_base64 {
+                let invalid = |what| {
+                    format!(
+                        "invalid base64 encoding for label {}={}: {what}",
+                        String::from_utf8_lossy(name),
+                        quote(value)
+                    )
                 };
-                let unescaped = label_name(name, names)
-                    .ok_or_else(|| format!("improper label name {}", quote(name)))?;
-                let value = if is_base64 {
-                    let invalid = |what| {
-                        format!(
-                            "invalid base64 encoding for label {}={}: {what}",
-                            String::from_utf8_lossy(name),
-                            quote(value)
-                        )
-                    };
-                    Cow::Owned(decode_base64(value).map_err(invalid)?)
-                } else {
-                    Cow::Borrowed(value)
-                };
-                add(unescaped, value);
-            }
+                Cow::Owned(decode_base64(value).map_err(invalid)?)
+            } else {
+                Cow::Borrowed(value)
+            };
+            let value = text_of(&unescaped, value);
+            labels.push((unescaped, value));
         }
-        if job.is_empty() {
-            return Err("job name is required".to_owned());
-        }
-        // The job in front wins over one among the labels.
-        add(Cow::Borrowed("job"), job);
-        not_utf8.map_or(Ok(Self(labels)), Err)
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    if job.is_empty() {
+        return Err("job name is required".to_owned());
     }
-
-    /// The key of the group.
-    pub fn key(&self) -> GroupingKey {
-        GroupingKey::new(self.iter()).expect("there is a job")
+    let job = text_of("job", job);
+    match not_utf8 {
+        None => Ok(GroupingLabels::new(labels, job)),
+        Some(text) => Err(text),
     }
 }
 
-/// The key that a path names; the error is the text of the answer.
-pub(super) fn grouping_key(path: &GroupPath<'_>, names: NameScheme) -> Result<GroupingKey, String> {
-    PathLabels::new(path, names).map(|labels| labels.key())
+/// `value` as text.
+///
+/// # Errors
+///
+/// `value` itself, if it is not UTF-8.
+fn into_text(value: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Cow<'_, [u8]>> {
+    match value {
+        Cow::Borrowed(value) => std::str::from_utf8(value)
+            .map(Cow::Borrowed)
+            .map_err(|_| Cow::Borrowed(value)),
+        Cow::Owned(value) => String::from_utf8(value)
+            .map(Cow::Owned)
+            .map_err(|error| Cow::Owned(error.into_bytes())),
+    }
 }
 
-/// The part before the next slash, which is taken off as well.
+/// Takes the component before the next slash off `path`, and the slash.
 fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
     let end = memchr::memchr(b'/', path).unwrap_or(path.len());
     let (component, rest) = path.split_at(end);
@@ -147,8 +147,10 @@ fn take_component<'a>(path: &mut &'a [u8]) -> &'a [u8] {
     component
 }
 
-/// The label's name. What looks reserved is refused as it is written and as it is meant: the
-/// reference only does the former, and then every push and scrape fails.
+/// The name of a label as the group has it; none if a label may not have this name.
+///
+/// A name that looks reserved (`__…`) is refused both as it is written and as it is meant, after
+/// unescaping. The reference only does the former, and then every push and every scrape fails.
 fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     let name = std::str::from_utf8(name).ok()?;
     let meant = match names {
@@ -158,7 +160,12 @@ fn label_name(name: &[u8], names: NameScheme) -> Option<Cow<'_, str>> {
     meant.filter(|meant| !meant.is_empty() && !meant.starts_with("__") && !name.starts_with("__"))
 }
 
-/// Base64 with URL alphabet, padded or not, as the reference takes it: line breaks do not count.
+/// Decodes base64 as the reference does: in the URL alphabet, padded or not; line breaks do not
+/// count.
+///
+/// # Errors
+///
+/// The text for the client.
 fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
     let config = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
@@ -168,18 +175,18 @@ fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
         .iter()
         .rposition(|&byte| byte != b'=')
         .map_or(0, |last| last + 1);
-    let broken: Vec<u8> = encoded[..end]
+    let joined: Vec<u8> = encoded[..end]
         .iter()
         .copied()
         .filter(|byte| !matches!(byte, b'\r' | b'\n'))
         .collect();
     let illegal = |at: usize| format!("illegal base64 data at input byte {at}");
-    engine.decode(&broken).map_err(|error| match error {
+    engine.decode(&joined).map_err(|error| match error {
         base64::DecodeError::InvalidByte(at, _) => illegal(at),
         base64::DecodeError::InvalidLength(len) => illegal(len - 1),
-        // Not with trailing bits allowed and padding taken off.
+        // These do not occur with trailing bits allowed and the padding taken off.
         base64::DecodeError::InvalidLastSymbol { .. } | base64::DecodeError::InvalidPadding => {
-            illegal(broken.len())
+            illegal(joined.len())
         }
     })
 }
@@ -187,6 +194,10 @@ fn decode_base64(encoded: &[u8]) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key_of(path: &GroupPath<'_>, names: NameScheme) -> Result<String, String> {
+        grouping_labels(path, names).map(|labels| labels.key().to_string())
+    }
 
     fn check(job: &str, labels: &str, expected: Result<&str, &str>) {
         let (job, job_is_base64) = job
@@ -197,7 +208,7 @@ mod tests {
             job_is_base64,
             labels: labels.as_bytes().into(),
         };
-        let key = grouping_key(&path, NameScheme::Legacy).map(|key| key.to_string());
+        let key = key_of(&path, NameScheme::Legacy);
         assert_eq!(
             key.as_deref().map_err(String::as_str),
             expected,
@@ -265,7 +276,7 @@ mod tests {
             job_is_base64: false,
             labels: b"/U__x_2e_y/1".into(),
         };
-        let key = |names| grouping_key(&path, names).unwrap().to_string();
+        let key = |names| key_of(&path, names).unwrap();
         assert_eq!(key(NameScheme::Legacy), r#"{U__x_2e_y="1",job="a"}"#);
         assert_eq!(key(NameScheme::Utf8), r#"{job="a",x.y="1"}"#);
         for refused in ["U__", "U______x", "U___5f__5f_x", "__x", ""] {
@@ -276,7 +287,7 @@ mod tests {
                 labels: labels.as_bytes().into(),
             };
             assert_eq!(
-                grouping_key(&path, NameScheme::Utf8),
+                key_of(&path, NameScheme::Utf8),
                 Err(format!("improper label name {refused:?}"))
             );
         }
@@ -290,10 +301,7 @@ mod tests {
                 job_is_base64: false,
                 labels: labels.as_bytes().into(),
             };
-            assert_eq!(
-                grouping_key(&path, NameScheme::Utf8).unwrap().to_string(),
-                shown
-            );
+            assert_eq!(key_of(&path, NameScheme::Utf8).unwrap(), shown);
         }
     }
 }

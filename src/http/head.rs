@@ -1,43 +1,43 @@
-//! What is looked at in the head of every request, whoever reads it.
+//! What is looked at in the head of a request, both by hyper's users and by the fast path.
 
 use std::time::Duration;
 
-/// Time for a head; also for an idle connection, because hyper has one timer for both: clients keep
-/// theirs for up to 90 s.
+/// How long a client may take to send the head of a request, and how long a connection may be idle
+/// before the next one: hyper has one timer for both. Clients keep idle connections for up to 90 s.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Whether no byte of a `Host` ends a header or names nothing.
+/// Whether every byte of a `Host` header may stand in the name of a host, with a port.
 pub(super) fn is_host(value: &[u8]) -> bool {
     const HOST_BYTES: [bool; 256] = alphanumeric_and(b"!$%&'()*+,-.:;=[]_~");
     value.iter().all(|&byte| HOST_BYTES[usize::from(byte)])
 }
 
-/// Which bytes are ASCII letters, digits or one of `others`: every request has them looked at.
+/// A table of the bytes that are ASCII letters, digits or one of `others`.
 pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
-    let mut is_one = [false; 256];
+    let mut is_member = [false; 256];
     let mut byte = 0;
-    while byte < is_one.len() {
-        is_one[byte] = (byte as u8).is_ascii_alphanumeric();
+    while byte < is_member.len() {
+        is_member[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
     let mut i = 0;
     while i < others.len() {
-        is_one[others[i] as usize] = true;
+        is_member[others[i] as usize] = true;
         i += 1;
     }
-    is_one
+    is_member
 }
 
-/// The share of a request line in that size.
+/// What the request line adds to the size of a request, as the reference counts it, in bytes.
 pub(super) fn head_size(method: &str, target_len: usize) -> u64 {
     (method.len() + target_len + "HTTP/1.1".len()) as u64
 }
 
-/// The share of a header in that size.
+/// What a header adds to the size of a request, as the reference counts it, in bytes.
 pub(super) fn header_size(name: &str, value: &[u8]) -> u64 {
     let name_len = match name {
-        // Go keeps these two apart from the others: the first counts without its name, the second
-        // not at all.
+        // Go keeps these two apart from the other headers: the name of the first does not count, and
+        // the second does not count at all.
         _ if name.eq_ignore_ascii_case("host") => 0,
         _ if name.eq_ignore_ascii_case("transfer-encoding") => return 0,
         name => name.len(),

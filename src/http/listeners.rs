@@ -4,20 +4,22 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use tokio::net::TcpListener;
 
-/// More than any system allows: it takes its own limit then.
+/// How many connections may wait to be accepted. The system lowers this to its own limit, which is
+/// smaller on any system.
 const BACKLOG: i32 = 65_535;
 
 /// Sockets that listen.
-pub struct Listeners(pub(super) Vec<TcpListener>);
+pub struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
-    /// Listens on addresses like `:9091`, `127.0.0.1:9091`, `[::1]:9091` or `localhost:9091`.
-    /// Without a host: on all of IPv6 and IPv4. Without a port (`127.0.0.1:`, or nothing at all):
-    /// on any that is free.
+    /// Listens on addresses such as `:9091`, `127.0.0.1:9091`, `[::1]:9091` or `localhost:9091`.
+    ///
+    /// An address without a host stands for all addresses of IPv6 and IPv4; one without a port
+    /// (`127.0.0.1:`, or an empty string) for any port that is free.
     ///
     /// # Errors
     ///
-    /// The address is none, or cannot be listened on.
+    /// A text is not an address, or the process cannot listen there. The error names the address.
     pub fn bind(addresses: &[String]) -> io::Result<Self> {
         let mut listeners = Vec::new();
         for address in addresses {
@@ -48,7 +50,7 @@ impl Listeners {
             };
             for resolved in resolved {
                 let bound = bind(resolved).or_else(|error| {
-                    // A machine without IPv6.
+                    // The machine may have no IPv6.
                     let is_any = resolved.ip() == std::net::Ipv6Addr::UNSPECIFIED;
                     if is_any {
                         bind((std::net::Ipv4Addr::UNSPECIFIED, resolved.port()).into())
@@ -62,12 +64,12 @@ impl Listeners {
         Ok(Self(listeners))
     }
 
-    /// The sockets that systemd passes to the process (`LISTEN_FDS`, sd_listen_fds(3)). Call once,
-    /// before any thread is started.
+    /// Takes over the sockets that systemd passes to the process (`LISTEN_FDS`, see
+    /// sd_listen_fds(3)). Call this once, before the process starts its first thread.
     ///
     /// # Errors
     ///
-    /// There are none, or one is no listening TCP socket.
+    /// systemd passed no socket, or one that is not a listening TCP socket.
     pub fn from_systemd() -> io::Result<Self> {
         let mut passed = listenfd::ListenFd::from_env();
         let mut listeners = Vec::new();
@@ -86,12 +88,16 @@ impl Listeners {
         Ok(Self(listeners))
     }
 
-    /// Where they listen.
+    /// The addresses that the sockets listen on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect()
+    }
+
+    pub(super) fn into_sockets(self) -> Vec<TcpListener> {
+        self.0
     }
 }
 

@@ -1,476 +1,277 @@
-//! PUT, POST and DELETE of a group.
+//! PUT, POST and DELETE of a group: from a request to the gateway, and from the outcome to an answer.
+//!
+//! The status code of every refused push is chosen here, in [`refusal_answer`] for what the gateway
+//! refuses and in [`body_error_answer`] for bodies that do not arrive.
 
 use super::answer::Answer;
-use super::gateway::Gateway;
-use super::group_path::{GroupPath, PathLabels, grouping_key};
-use super::negotiation::is_delimited_protobuf;
+use super::front_end::FrontEnd;
+use super::group_path::{GroupPath, grouping_labels};
+use super::negotiation;
 use super::request_body::{self, BodyError};
-use crate::exposition::{Limits, protobuf, text};
+use crate::exposition::{protobuf, text};
 use crate::gateway::body_pieces::BodyPieces;
-use crate::gateway::decode::{
-    BodyLimits, DecodeError, Encoding, check_gzip_header, decode, decode_form,
-};
-use crate::gateway::parse_pool::LARGE_BODY_BYTES;
-use crate::model::{Families, GroupingKey, LabelBytes, NameScheme, ShortText};
-use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
+use crate::gateway::decode::{BodyEncoding, BodyType, DecodeError, check_gzip_header};
+use crate::gateway::ingest::{IncomingPush, IngestOutcome, LargePush, PushRefusal};
+use crate::gateway::{DeleteOutcome, PushMode, Refusal};
+use crate::model::ShortText;
 use crate::telemetry::{EarlyRefusal, Handler, Method};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use smallvec::SmallVec;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Forms are kept of bodies up to this size: those that runtime workers parse. Of larger ones they
-/// would take as much memory again.
-const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
-
-/// Answers a push.
-pub(super) async fn push(
-    gateway: &Gateway,
-    mode: PushMode,
-    path: &GroupPath<'_>,
-    headers: &HeaderMap,
-    body: Incoming,
-) -> Answer {
-    let body = match request_body::receive(body, gateway.body_limits().body_bytes_max).await {
-        Ok(body) => body,
-        Err(error) => return refused(gateway, path, &PushError::Body(error)),
-    };
-    let format = BodyFormat::of(headers, gateway);
-    if format.is_large(body.len()) {
-        // On the heap: what it needs is much, and every idle connection would keep room for it.
-        let answer = Box::pin(admit_large(gateway, mode, path, format, body)).await;
-        return answer.unwrap_or_else(|error| refused(gateway, path, &error));
-    }
-    match push_whole(gateway, mode, path, &format, &body.into_bytes()) {
-        Reply::Now(answer) => answer,
-        Reply::Later(answer) => answer.await,
-    }
-}
-
-/// An answer, or one that has to wait for another push.
+/// An answer, or the future of one that has to wait for another push.
 pub(super) enum Reply<'a> {
     Now(Answer),
     Later(Pin<Box<dyn Future<Output = Answer> + Send + 'a>>),
 }
 
-/// Answers a push that was received whole. Not for bodies that are [large](BodyFormat::is_large).
-pub(super) fn push_whole<'a>(
-    gateway: &'a Gateway,
+/// Receives the body of a push, brings the push into effect, and answers it.
+pub(super) async fn push(
+    front_end: &FrontEnd,
     mode: PushMode,
     path: &GroupPath<'_>,
-    format: &BodyFormat,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Answer {
+    let body = match request_body::receive(body, front_end.body_bytes_max()).await {
+        Ok(body) => body,
+        Err(error) => {
+            let reason = match error {
+                BodyError::TooLarge { .. } => EarlyRefusal::TooLarge,
+                BodyError::Broken(_) => EarlyRefusal::Incomplete,
+            };
+            front_end.gateway.telemetry.count_early_refusal(reason);
+            log_early_refusal(path, &error);
+            return body_error_answer(&error);
+        }
+    };
+    let header = |name| headers.get(name).map(HeaderValue::as_bytes);
+    let body_type = negotiation::body_type(header(CONTENT_TYPE), header(CONTENT_ENCODING));
+    if body_type.is_large(body.len()) {
+        // On the heap: this future is large, and every idle connection would keep room for it.
+        return Box::pin(push_large(front_end, mode, path, body_type, body)).await;
+    }
+    match push_whole(front_end, mode, path, body_type, &body.into_bytes()) {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+    }
+}
+
+/// Brings a push into effect whose body was received, and answers it. Not for bodies that are
+/// [large](BodyType::is_large).
+pub(super) fn push_whole<'a>(
+    front_end: &'a FrontEnd,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    body_type: BodyType,
     body: &[u8],
 ) -> Reply<'a> {
-    match read(gateway, mode, path, format, body) {
-        Ok(None) => Reply::Now(Answer::empty(accepted(gateway))),
-        Ok(Some(mut push)) => match try_admit(gateway, &mut push) {
-            Some(answer) => Reply::Now(answer),
-            None => Reply::Later(Box::pin(admit(gateway, push))),
-        },
-        Err(error) => Reply::Now(refused(gateway, path, &error)),
-    }
-}
-
-/// Reads a push; none if it only brought numbers, and is in effect already.
-fn read(
-    gateway: &Gateway,
-    mode: PushMode,
-    path: &GroupPath<'_>,
-    format: &BodyFormat,
-    body: &[u8],
-) -> Result<Option<Push>, PushError> {
-    let labels = labels_of(gateway, path, format, body)?;
-    let received_at = gateway.now_ns();
-    let key = || Arc::new(labels.key());
-    Ok(match known(gateway, &labels, format, body, received_at) {
-        Known::Done => None,
-        Known::Layout(layout, values) => {
-            Some(Push::of_layout(key(), layout, values, mode, received_at))
-        }
-        Known::Unknown => Some(Push::new(key(), format.parse(body)?, mode, received_at)),
-    })
-}
-
-fn labels_of<'a>(
-    gateway: &Gateway,
-    path: &'a GroupPath<'_>,
-    format: &BodyFormat,
-    body: &[u8],
-) -> Result<PathLabels<'a>, PushError> {
-    PathLabels::new(path, gateway.options.names).map_err(|text| {
-        match format.check_passed_over(body) {
-            Ok(()) => PushError::Path(text),
-            Err(error) => PushError::Body(error),
-        }
-    })
-}
-
-fn refused(gateway: &Gateway, path: &GroupPath<'_>, error: &PushError) -> Answer {
-    if let Some(reason) = error.reason() {
-        gateway.telemetry.count_early_refusal(reason);
-    }
-    tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
-    error.answer()
-}
-
-/// Brings a large push into effect, on a thread for such: it takes milliseconds to put it together,
-/// to parse it, to compare it with what its group had, and to free it again. Small pushes do not
-/// wait for that.
-async fn admit_large(
-    gateway: &Gateway,
-    mode: PushMode,
-    path: &GroupPath<'_>,
-    format: BodyFormat,
-    body: BodyPieces,
-) -> Result<Answer, PushError> {
-    let Ok(labels) = PathLabels::new(path, gateway.options.names) else {
-        return Err(labels_of(gateway, path, &format, &body.into_bytes())
-            .err()
-            .expect("as a moment before"));
+    let ingester = &front_end.gateway.ingester;
+    let labels = match grouping_labels(path, ingester.options().names) {
+        Ok(labels) => labels,
+        Err(text) => return Reply::Now(refuse_path(front_end, path, text, body_type, body)),
     };
-    let key = Arc::new(labels.key());
-    let (store, of_push, received_at) = (
-        Arc::clone(&gateway.store),
-        Arc::clone(&key),
-        gateway.now_ns(),
-    );
-    let outcome = gateway.parse_pool.run(move || {
-        let families = format.parse(&body.into_bytes())?;
-        let mut push = Push::new(of_push, families, mode, received_at);
-        loop {
-            match store.push(&mut push) {
-                Outcome::Busy => std::thread::yield_now(),
-                outcome => return Ok(outcome),
-            }
-        }
+    let outcome = ingester.ingest(&IncomingPush {
+        mode,
+        labels: &labels,
+        body_type,
+        body,
+        received_at_ns: front_end.gateway.clock.now_ns(),
     });
-    let outcome = outcome.await.unwrap_or(Err(PushError::Parser))?;
-    Ok(answer_to(gateway, &key, outcome).expect("it was tried until it was not busy"))
-}
-
-/// What a push is before its body is parsed as a whole.
-enum Known {
-    /// In effect already.
-    Done,
-    /// Of a layout that groups of its job have.
-    Layout(Arc<Layout>, SmallVec<[u64; 12]>),
-    /// Nothing that was seen before.
-    Unknown,
-}
-
-/// Reads a push along the form of the group's last one, or of those of its job.
-fn known(
-    gateway: &Gateway,
-    labels: &PathLabels<'_>,
-    format: &BodyFormat,
-    body: &[u8],
-    received_at: i64,
-) -> Known {
-    if !format.may_have_form(body) {
-        return Known::Unknown;
+    match outcome {
+        IngestOutcome::Accepted => Reply::Now(accepted_answer(front_end)),
+        IngestOutcome::Refused(refusal) => {
+            log_refusal(path, &refusal);
+            Reply::Now(refusal_answer(front_end, &refusal))
+        }
+        IngestOutcome::Busy(pending) => Reply::Later(Box::pin(async move {
+            match ingester.admit_when_free(pending).await {
+                Ok(()) => accepted_answer(front_end),
+                Err(refusal) => refusal_answer(front_end, &refusal),
+            }
+        })),
     }
-    let read = |layout: &Layout| {
-        let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
-        layout
-            .forms()
-            .any(|form| text::parse_along(form, body, &mut values))
-            .then_some(values)
+}
+
+/// Does the same for a large body, away from the runtime's workers.
+async fn push_large(
+    front_end: &FrontEnd,
+    mode: PushMode,
+    path: &GroupPath<'_>,
+    body_type: BodyType,
+    body: BodyPieces,
+) -> Answer {
+    let ingester = &front_end.gateway.ingester;
+    let key = match grouping_labels(path, ingester.options().names) {
+        Ok(labels) => Arc::new(labels.key()),
+        Err(text) => return refuse_path(front_end, path, text, body_type, &body.into_bytes()),
     };
-    let key = LabelBytes::new(labels.iter());
-    while let Some(found) = gateway.store.find(&key) {
-        let Some(values) = read(&found.snapshot().fixed.layout) else {
-            break;
-        };
-        if gateway.store.push_numbers(&found, values, received_at) {
-            return Known::Done;
-        }
-        // Somebody else pushed to the group meanwhile: it may have another layout now.
-    }
-    let (_, job) = labels.0.last().expect("there is a job");
-    for layout in gateway.store.recent_layouts(job) {
-        if let Some(values) = read(&layout) {
-            return Known::Layout(layout, values);
+    let large = LargePush {
+        mode,
+        key,
+        body_type,
+        body,
+        received_at_ns: front_end.gateway.clock.now_ns(),
+    };
+    match ingester.ingest_large(large).await {
+        Ok(()) => accepted_answer(front_end),
+        Err(refusal) => {
+            log_refusal(path, &refusal);
+            refusal_answer(front_end, &refusal)
         }
     }
-    Known::Unknown
 }
 
-fn accepted(gateway: &Gateway) -> u16 {
-    if gateway.options.is_check_announced {
+/// Refuses a push whose path names no group; `text` says why. The reference has begun to decompress
+/// the body by then: a body that is not what its `Content-Encoding` says is refused for that.
+fn refuse_path(
+    front_end: &FrontEnd,
+    path: &GroupPath<'_>,
+    text: String,
+    body_type: BodyType,
+    body: &[u8],
+) -> Answer {
+    let checked = match body_type.encoding {
+        BodyEncoding::Gzip => check_gzip_header(body),
+        BodyEncoding::Identity | BodyEncoding::Snappy => Ok(()),
+    };
+    let (reason, text) = match checked {
+        Ok(()) => (EarlyRefusal::GroupingKey, text),
+        Err(error) => (EarlyRefusal::Encoding, error.to_string()),
+    };
+    front_end.gateway.telemetry.count_early_refusal(reason);
+    log_early_refusal(path, &text);
+    Answer::error(400, text)
+}
+
+/// Logs that a push was refused before it was read.
+fn log_early_refusal(path: &GroupPath<'_>, error: &impl fmt::Display) {
+    tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
+}
+
+/// Logs that a push was refused while it was read. What the store refuses is logged with its key,
+/// by [`refusal_answer`].
+fn log_refusal(path: &GroupPath<'_>, refusal: &PushRefusal) {
+    if !matches!(refusal, PushRefusal::Store { .. }) {
+        log_early_refusal(path, &ClientText(refusal));
+    }
+}
+
+fn accepted_answer(front_end: &FrontEnd) -> Answer {
+    Answer::empty(if front_end.options.is_check_announced {
         200
     } else {
         202
-    }
+    })
 }
 
-/// Brings a push into effect, or says why not.
-async fn admit(gateway: &Gateway, mut push: Push) -> Answer {
-    loop {
-        match try_admit(gateway, &mut push) {
-            Some(answer) => return answer,
-            None => tokio::task::yield_now().await,
-        }
-    }
-}
-
-/// The same, if it need not wait for another push.
-fn try_admit(gateway: &Gateway, push: &mut Push) -> Option<Answer> {
-    let outcome = gateway.store.push(push);
-    answer_to(gateway, push.key(), outcome)
-}
-
-/// The answer to a push; none if it has to be tried again.
-fn answer_to(gateway: &Gateway, key: &GroupingKey, outcome: Outcome) -> Option<Answer> {
-    let answer = match outcome {
-        Outcome::Busy => return None,
-        Outcome::Refused(refusal) => {
-            gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(%key, err = ShortText::of(&refusal), "push refused");
-            if let Refusal::ExpositionTooLarge { .. } = refusal {
-                // As for a body that is too large: this is nothing that a consistency check finds.
-                Answer::error(413, ShortText::of(&refusal))
-            } else if gateway.options.is_check_announced {
+/// The answer to a push that the gateway refused.
+fn refusal_answer(front_end: &FrontEnd, refusal: &PushRefusal) -> Answer {
+    let text = ClientText(refusal);
+    let status = match refusal {
+        PushRefusal::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. })
+        | PushRefusal::Text(text::ParseError::TooManySeries(_))
+        | PushRefusal::Protobuf(protobuf::ParseError::TooManySeries(_)) => 413,
+        PushRefusal::Decode(DecodeError::Corrupt(_))
+        | PushRefusal::Text(_)
+        | PushRefusal::Protobuf(_) => 400,
+        PushRefusal::ParserFailed => 500,
+        PushRefusal::Store { key, refusal } => {
+            tracing::debug!(%key, err = ShortText::of(&text), "push refused");
+            return if let Refusal::ExpositionTooLarge { .. } = refusal {
+                // Like a body that is too large: not something that a consistency check finds.
+                Answer::error(413, ShortText::of(&text))
+            } else if front_end.options.is_check_announced {
                 let text = format_args!(
-                    "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
+                    "pushed metrics are invalid or inconsistent with existing metrics: {text}"
                 );
                 Answer::error(400, ShortText::of(text))
             } else {
-                // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(%key, err = ShortText::of(&refusal), "push accepted but not exposed, because it contradicts others");
-                Answer::empty(accepted(gateway))
-            }
+                // With the check switched off the reference tells the client nothing either.
+                tracing::warn!(%key, err = ShortText::of(&text), "push accepted but not exposed, because it contradicts others");
+                accepted_answer(front_end)
+            };
         }
-        Outcome::Done => Answer::empty(accepted(gateway)),
     };
-    Some(answer)
+    Answer::error(status, text.to_string())
 }
 
-/// Counts a push of so many bytes that `began` then; returns when it ended.
+/// Why a push was refused, as the client reads it: followed by the flag that sets the limit, where
+/// the push is over one, so that the client can tell the operator which limit to raise.
+struct ClientText<'a>(&'a PushRefusal);
+
+impl fmt::Display for ClientText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let flag = match self.0 {
+            PushRefusal::Decode(DecodeError::TooLarge { .. }) => "--limit.decoded-body-bytes",
+            PushRefusal::Decode(DecodeError::RatioTooLarge { .. }) => "--limit.decoded-ratio",
+            _ => return Ok(()),
+        };
+        write!(f, " ({flag})")
+    }
+}
+
+/// The answer to a request whose body does not arrive.
+pub(super) fn body_error_answer(error: &BodyError) -> Answer {
+    let status = match error {
+        BodyError::TooLarge { .. } => 413,
+        BodyError::Broken(_) => 400,
+    };
+    Answer::error(status, error.to_string()).unread()
+}
+
+/// Counts a push of `size` bytes (as the reference counts them) that began at `began`; returns when
+/// it ended.
 pub(super) fn count_push(
-    gateway: &Gateway,
+    front_end: &FrontEnd,
     method: Method,
     answer: &Answer,
     size: u64,
     began: Instant,
 ) -> Instant {
     let ended = Instant::now();
-    gateway
-        .telemetry
-        .requests
-        .count(Handler::Push, method, answer.status);
-    gateway
-        .telemetry
-        .requests
-        .count_push(method, size, ended - began, gateway.ms_at(ended));
+    let gateway = &front_end.gateway;
+    let requests = &gateway.telemetry.requests;
+    requests.count(Handler::Push, method, answer.status);
+    requests.count_push(method, size, ended - began, gateway.clock.ms_at(ended));
     ended
 }
 
-/// Answers a delete.
+/// Receives the body of a DELETE, if there is one, deletes the group, and answers.
 pub(super) async fn delete(
-    gateway: &Gateway,
+    front_end: &FrontEnd,
     path: &GroupPath<'_>,
     body: Option<Incoming>,
 ) -> Answer {
-    // A body says nothing here, but the next request stands behind it.
+    // The body means nothing, but the next request stands behind it.
     if let Some(body) = body
-        && let Err(error) = request_body::receive(body, gateway.body_limits().body_bytes_max).await
+        && let Err(error) = request_body::receive(body, front_end.body_bytes_max()).await
     {
-        return body_error(&error);
+        return body_error_answer(&error);
     }
-    match delete_whole(gateway, path) {
+    match delete_whole(front_end, path) {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
     }
 }
 
-/// Answers a delete whose body, if it has one, was read.
-pub(super) fn delete_whole<'a>(gateway: &'a Gateway, path: &GroupPath<'_>) -> Reply<'a> {
-    let key = match grouping_key(path, gateway.options.names) {
-        Ok(key) => key,
+/// Deletes a group and answers; the body of the request was received.
+pub(super) fn delete_whole<'a>(front_end: &'a FrontEnd, path: &GroupPath<'_>) -> Reply<'a> {
+    let gateway = &front_end.gateway;
+    let key = match grouping_labels(path, gateway.ingester.options().names) {
+        Ok(labels) => labels.key(),
         Err(text) => return Reply::Now(Answer::error(400, text)),
     };
-    // Deleting an unknown group succeeds: the client already has what it asked for.
-    let answer = || Answer::empty(202);
-    if gateway.store.delete(&key) != Outcome::Busy {
-        return Reply::Now(answer());
-    }
-    Reply::Later(Box::pin(async move {
-        while gateway.store.delete(&key) == Outcome::Busy {
-            tokio::task::yield_now().await;
-        }
-        answer()
-    }))
-}
-
-/// Why a push does not reach the store.
-enum PushError {
-    /// The path names no group.
-    Path(String),
-    /// There is no body.
-    Body(BodyError),
-    /// The body is not what it should be.
-    Format(String),
-    /// The body holds more than the limits allow.
-    TooLarge(String),
-    /// The parser has a bug.
-    Parser,
-}
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(text) | Self::Format(text) | Self::TooLarge(text) => f.write_str(text),
-            Self::Body(error) => error.fmt(f),
-            Self::Parser => f.write_str("the parser failed on this body"),
-        }
-    }
-}
-
-impl PushError {
-    /// As what it counts; a bug of ours is no refusal.
-    fn reason(&self) -> Option<EarlyRefusal> {
-        match self {
-            Self::Path(_) => Some(EarlyRefusal::GroupingKey),
-            Self::Body(
-                BodyError::TooLarge { .. }
-                | BodyError::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. }),
-            ) => Some(EarlyRefusal::TooLarge),
-            Self::Body(BodyError::Decode(DecodeError::Corrupt(_))) => Some(EarlyRefusal::Encoding),
-            Self::Body(BodyError::Broken(_)) => Some(EarlyRefusal::Incomplete),
-            Self::Format(_) => Some(EarlyRefusal::Malformed),
-            Self::TooLarge(_) => Some(EarlyRefusal::TooLarge),
-            Self::Parser => None,
-        }
-    }
-
-    fn answer(&self) -> Answer {
-        match self {
-            Self::Body(error) => body_error(error),
-            Self::Path(_) | Self::Format(_) => Answer::error(400, self.to_string()),
-            Self::TooLarge(_) => Answer::error(413, self.to_string()),
-            Self::Parser => Answer::error(500, self.to_string()),
-        }
-    }
-}
-
-/// Answers a request whose body cannot be had.
-pub(super) fn body_error(error: &BodyError) -> Answer {
-    match error {
-        BodyError::TooLarge { .. } => Answer::error(413, error.to_string()).unread(),
-        BodyError::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. }) => {
-            Answer::error(413, error.to_string())
-        }
-        BodyError::Decode(DecodeError::Corrupt(_)) => Answer::error(400, error.to_string()),
-        BodyError::Broken(_) => Answer::error(400, error.to_string()).unread(),
-    }
-}
-
-/// How a body is to be read.
-pub(super) struct BodyFormat {
-    encoding: Encoding,
-    is_protobuf: bool,
-    is_form: bool,
-    names: NameScheme,
-    body_limits: BodyLimits,
-    limits: Limits,
-}
-
-impl From<text::ParseError> for PushError {
-    fn from(error: text::ParseError) -> Self {
-        match error {
-            text::ParseError::Line { .. } => Self::Format(error.to_string()),
-            text::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
-        }
-    }
-}
-
-impl From<protobuf::ParseError> for PushError {
-    fn from(error: protobuf::ParseError) -> Self {
-        match error {
-            protobuf::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
-            _ => Self::Format(error.to_string()),
-        }
-    }
-}
-
-impl BodyFormat {
-    fn of(headers: &HeaderMap, gateway: &Gateway) -> Self {
-        let bytes = |name| headers.get(name).map(HeaderValue::as_bytes);
-        Self::new(bytes(CONTENT_TYPE), bytes(CONTENT_ENCODING), gateway)
-    }
-
-    /// As these headers say, the first ones of their names.
-    pub fn new(
-        content_type: Option<&[u8]>,
-        content_encoding: Option<&[u8]>,
-        gateway: &Gateway,
-    ) -> Self {
-        let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
-        let content_type = content_type
-            .filter(|value| value.iter().all(is_visible))
-            .unwrap_or_default();
-        let content_type = std::str::from_utf8(content_type).expect("visible characters are ASCII");
-        let media = content_type.split(';').next().unwrap_or_default().trim();
-        Self {
-            encoding: content_encoding.map_or(Encoding::Identity, Encoding::of),
-            is_protobuf: is_delimited_protobuf(content_type),
-            is_form: media.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
-            names: gateway.options.names,
-            body_limits: gateway.body_limits(),
-            limits: gateway.options.limits,
-        }
-    }
-
-    /// Whether a body of so many bytes is to be parsed on a thread for such.
-    pub fn is_large(&self, body_bytes: usize) -> bool {
-        // What is compressed says little about how long it takes.
-        let expected_bytes = if self.encoding == Encoding::Identity {
-            body_bytes
-        } else {
-            body_bytes.saturating_mul(8)
-        };
-        expected_bytes >= LARGE_BODY_BYTES
-    }
-
-    /// The body of a push that names no group: the reference has begun to decode it by then, too,
-    /// and the connection can go on.
-    fn check_passed_over(&self, body: &[u8]) -> Result<(), BodyError> {
-        if self.encoding == Encoding::Gzip {
-            Ok(check_gzip_header(body)?)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Whether the body may be like an earlier one of its group or job as it lies there.
-    fn may_have_form(&self, body: &[u8]) -> bool {
-        !self.is_protobuf && self.encoding == Encoding::Identity && body.len() <= FORM_BYTES_MAX
-    }
-
-    fn parse(&self, body: &[u8]) -> Result<Families, PushError> {
-        let body = decode(body, self.encoding, self.body_limits)
-            .map_err(|error| PushError::Body(error.into()))?;
-        if self.is_protobuf {
-            return Ok(protobuf::parse_within(&body, self.limits)?);
-        }
-        let parse = if body.len() <= FORM_BYTES_MAX {
-            text::parse_with_form
-        } else {
-            text::parse_within
-        };
-        parse(&body, self.names, self.limits).or_else(|error| {
-            // What parses as it stands is never touched.
-            let decoded = if self.is_form {
-                decode_form(&body)
-            } else {
-                None
-            };
-            let families =
-                decoded.and_then(|body| text::parse_within(&body, self.names, self.limits).ok());
-            families.ok_or_else(|| error.into())
-        })
+    // A group that does not exist is deleted with success: the client has what it asked for.
+    match gateway.try_delete(&key) {
+        DeleteOutcome::Deleted => Reply::Now(Answer::empty(202)),
+        DeleteOutcome::Busy => Reply::Later(Box::pin(async move {
+            gateway.delete(&key).await;
+            Answer::empty(202)
+        })),
     }
 }

@@ -1,9 +1,9 @@
-//! Percent encoding of paths, and paths without detours.
+//! Percent decoding of paths, and paths without detours.
 
 use std::borrow::Cow;
 
-/// Undoes percent encoding; none if it is not complete.
-pub(super) fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
+/// Undoes percent encoding; none if a `%` is not followed by two hexadecimal digits.
+pub(super) fn percent_decode(path: &str) -> Option<Cow<'_, [u8]>> {
     let bytes = path.as_bytes();
     let Some(first) = memchr::memchr(b'%', bytes) else {
         return Some(Cow::Borrowed(bytes));
@@ -27,23 +27,23 @@ pub(super) fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(decoded))
 }
 
-/// The path without `//`, `.` and `..`; a slash at its end stays.
+/// The path without `//`, `.` and `..`, as the reference cleans it; a slash at its end stays.
 pub(super) fn clean(path: &[u8]) -> Cow<'_, [u8]> {
-    // What is odd begins with a slash and one of these.
+    // The usual case, at one look for each slash: all that has to be cleaned begins with `//` or `/.`.
     if path.starts_with(b"/")
         && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.')))
     {
         return Cow::Borrowed(path);
     }
-    let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
+    let is_detour = |component: &[u8]| matches!(component, b"" | b"." | b"..");
     let Some(below) = path.strip_prefix(b"/") else {
-        // Only `*` and the like: a path begins with a slash.
+        // Not a path but `*` or the like.
         return Cow::Borrowed(path);
     };
     let ends_with_slash = below.is_empty() || below.ends_with(b"/");
     let inner = below.strip_suffix(b"/").unwrap_or(below);
     if inner.is_empty() && below.len() <= 1 && path.len() <= 1
-        || !inner.split(|&b| b == b'/').any(is_odd)
+        || !inner.split(|&b| b == b'/').any(is_detour)
     {
         return Cow::Borrowed(path);
     }

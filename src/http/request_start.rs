@@ -1,40 +1,54 @@
-//! The beginning of what a client sends: a whole request of the usual form, or something else.
+//! The beginning of the bytes that a client has sent: a request of the usual form, or something else.
+//!
+//! ```text
+//! request = head body            of which only what has arrived whole is read here
+//! head    = method SP path SP "HTTP/1.1" CRLF { header CRLF } CRLF
+//! method  = "PUT" | "POST" | "DELETE"
+//! path    = that of a group, without a query
+//! header  = "Host", once | "Content-Length", at most once | "Connection" with "keep-alive" or "close"
+//!         | any header that says nothing about how the request is framed or wants to be answered
+//! body    = as many bytes as announced; none for a DELETE
+//! ```
 
 use super::head::{alphanumeric_and, head_size, header_size, is_host};
 use std::mem::MaybeUninit;
 
-/// A request that comes in several pieces is waited for up to this size. Every piece has it looked
-/// at from its beginning.
+/// A request that arrives in several pieces is waited for up to this size. With every piece it is
+/// looked at again from its beginning.
 pub(super) const PARTIAL_BYTES_MAX: usize = 16 << 10;
-/// Pushers send a handful.
+/// A request with more headers is left to hyper. Pushers send a handful.
 const HEADERS_MAX: usize = 32;
 
-/// What bytes begin with.
-pub(super) enum Received<'a> {
-    Whole(Request<'a>),
-    /// What may be one when more has come.
+/// What the bytes that a client has sent begin with.
+pub(super) enum RequestStart<'a> {
+    /// A whole request of the usual form.
+    Whole(WholeRequest<'a>),
+    /// What may become one when more bytes have arrived.
     Partial,
     /// Something else.
     Other,
 }
 
-/// A request that is here as a whole.
-pub(super) struct Request<'a> {
+/// A request of the usual form that has arrived whole.
+pub(super) struct WholeRequest<'a> {
     pub method: &'a str,
     pub path: &'a str,
+    /// The first header of this name.
     pub content_type: Option<&'a [u8]>,
+    /// The first header of this name.
     pub content_encoding: Option<&'a [u8]>,
-    /// The client wants the connection to end with the answer.
+    /// Whether the client wants the connection to end with the answer.
     pub is_last: bool,
     pub body: &'a [u8],
-    /// Bytes, head and body.
+    /// How many bytes head and body have.
     pub len: usize,
-    /// As the reference counts it.
+    /// The size as the reference counts it, in bytes.
     pub size: u64,
 }
 
-impl<'a> Received<'a> {
-    pub fn of(bytes: &'a [u8]) -> Self {
+impl<'a> RequestStart<'a> {
+    /// Reads the first request of `bytes`.
+    pub fn parse(bytes: &'a [u8]) -> Self {
         let is_begun = |method: &[u8]| bytes.starts_with(&method[..method.len().min(bytes.len())]);
         if ![&b"PUT /"[..], b"POST /", b"DELETE /"]
             .into_iter()
@@ -49,13 +63,10 @@ impl<'a> Received<'a> {
             Ok(httparse::Status::Partial) => return Self::Partial,
             Err(_) => return Self::Other,
         };
-        match Self::of_head(&head, bytes, head_len) {
-            Some(request) => request,
-            None => Self::Other,
-        }
+        Self::of_head(&head, bytes, head_len).unwrap_or(Self::Other)
     }
 
-    /// None for something else.
+    /// Reads a request whose head has `head_len` bytes; none for [`Self::Other`].
     fn of_head(head: &httparse::Request<'_, 'a>, bytes: &'a [u8], head_len: usize) -> Option<Self> {
         let (method, path) = (head.method?, head.path?);
         if head.version != Some(1) || !path.bytes().all(|byte| PATH_BYTES[usize::from(byte)]) {
@@ -67,7 +78,7 @@ impl<'a> Received<'a> {
         for &httparse::Header { name, value } in &*head.headers {
             size += header_size(name, value);
             let is = |known: &str| name.eq_ignore_ascii_case(known);
-            // By their lengths: most headers are none of these.
+            // By length first: most headers are none of these.
             match name.len() {
                 2 if is("te") => return None,
                 4 if is("host") => {
@@ -86,7 +97,7 @@ impl<'a> Received<'a> {
                 12 if is("content-type") => content_type = content_type.or(Some(value)),
                 14 if is("content-length") => {
                     n_lengths += 1;
-                    body_len = length(value)?;
+                    body_len = parse_length(value)?;
                 }
                 16 if is("content-encoding") => content_encoding = content_encoding.or(Some(value)),
                 17 if is("transfer-encoding") => return None,
@@ -99,14 +110,10 @@ impl<'a> Received<'a> {
         }
         let len = head_len + body_len;
         let Some(body) = bytes.get(head_len..len) else {
-            return if len <= PARTIAL_BYTES_MAX {
-                Some(Self::Partial)
-            } else {
-                None
-            };
+            return (len <= PARTIAL_BYTES_MAX).then_some(Self::Partial);
         };
         size += body_len as u64;
-        Some(Self::Whole(Request {
+        Some(Self::Whole(WholeRequest {
             method,
             path,
             content_type,
@@ -119,11 +126,13 @@ impl<'a> Received<'a> {
     }
 }
 
-/// What any reader of paths takes for the same path.
+/// The bytes that may stand in the path of a usual request: every HTTP library reads a path of these
+/// in the same way.
 const PATH_BYTES: [bool; 256] = alphanumeric_and(b"/-_.~@=%+:,;!$&'()*");
 
-/// A length in decimal digits, of what may be here as a whole.
-fn length(digits: &[u8]) -> Option<usize> {
+/// The value of a `Content-Length` of at most five digits: a request of the usual form is no larger
+/// than one read.
+fn parse_length(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -140,13 +149,13 @@ mod tests {
 
     const HEAD: &str = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
 
-    /// The method, path and body of a request that is answered here; an error says whether it may
-    /// be when more has come.
+    /// The method, path and body of a whole request; otherwise whether it may become one when more
+    /// bytes have come.
     fn read(bytes: &[u8]) -> Result<(&str, &str, &[u8]), bool> {
-        match Received::of(bytes) {
-            Received::Whole(request) => Ok((request.method, request.path, request.body)),
-            Received::Partial => Err(true),
-            Received::Other => Err(false),
+        match RequestStart::parse(bytes) {
+            RequestStart::Whole(request) => Ok((request.method, request.path, request.body)),
+            RequestStart::Partial => Err(true),
+            RequestStart::Other => Err(false),
         }
     }
 
@@ -165,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn headers_count_as_they_do_elsewhere() {
+    fn headers_are_read_as_hyper_reads_them() {
         let more = "Connection: Close\r\nContent-type: a\r\nCONTENT-TYPE: b\r\ncontent-encoding: gzip\r\nX: y\r\n\r\nx 1\n";
         let request = format!("{HEAD}{more}");
-        let Received::Whole(request) = Received::of(request.as_bytes()) else {
-            panic!("not taken")
+        let RequestStart::Whole(request) = RequestStart::parse(request.as_bytes()) else {
+            panic!("not a whole request")
         };
         assert_eq!(
             (request.content_type, request.content_encoding),
@@ -183,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_for_hyper() {
+    fn any_other_request_is_left_to_hyper() {
         for header in [
             "Host: i",
             "Content-Length: 4",

@@ -1,9 +1,10 @@
-//! Connections: accepting them, and the end of the process.
+//! Accepts connections until the process is to end, then waits for what was asked by then.
 
 use super::closing::closed;
 use super::connection;
-use super::gateway::Gateway;
+use super::front_end::{FrontEnd, HttpOptions};
 use super::listeners::Listeners;
+use crate::gateway::Gateway;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -12,65 +13,71 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// How long requests that are being answered may take once the process is to end.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// How long what clients had sent by then may take to be noticed.
+/// How long the requests that are being answered may take once the process is to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the gateway goes on accepting once the process is to end, so that it notices what
+/// clients had sent by then.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
-/// Time between two attempts to accept, while the process or the system lacks something.
+/// The time between two attempts to accept a connection while the process or the system lacks
+/// something, such as file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Serves a gateway on sockets.
+/// Serves a gateway over HTTP.
 pub struct Server {
-    gateway: Arc<Gateway>,
+    front_end: Arc<FrontEnd>,
     listeners: Listeners,
 }
 
 impl Server {
-    /// A server that begins to accept when it is run.
-    pub fn new(gateway: Arc<Gateway>, listeners: Listeners) -> Self {
-        Self { gateway, listeners }
+    /// A server that begins to accept connections when it is [run](Self::run).
+    pub fn new(gateway: Arc<Gateway>, options: HttpOptions, listeners: Listeners) -> Self {
+        Self {
+            front_end: Arc::new(FrontEnd::new(gateway, options)),
+            listeners,
+        }
     }
 
-    /// Serves until a shutdown is requested, and then until what was asked by then is answered, or
-    /// half a minute has passed.
+    /// Serves until [`Gateway::request_shutdown`] is called, and then until every request that was
+    /// sent by then is answered, or half a minute has passed.
     pub async fn run(self) {
-        let gateway = self.gateway;
+        let front_end = self.front_end;
         let (close, closing) = watch::channel(false);
-        // Every connection holds a sender; when all are gone, so are the connections.
+        // Every connection holds a sender: when all of them are dropped, all connections have ended.
         let (connection, mut connections) = mpsc::channel::<Infallible>(1);
         let mut accepting = JoinSet::new();
-        for listener in self.listeners.0 {
+        for listener in self.listeners.into_sockets() {
             accepting.spawn(accept(
                 listener,
-                Arc::clone(&gateway),
+                Arc::clone(&front_end),
                 closing.clone(),
                 connection.clone(),
             ));
         }
         drop(connection);
-        gateway.shutdown_requested().await;
-        gateway.begin_draining();
+        front_end.gateway.shutdown_requested().await;
+        front_end.begin_draining();
         tracing::info!("shutting down: answering what was asked");
-        // Clients whose requests have arrived but were not seen yet get their answers, too:
-        // connections that wait to be accepted, and requests that wait to be read.
+        // Requests that have arrived and were not seen yet are answered, too: those of connections
+        // that wait to be accepted, and those that wait to be read.
         tokio::time::sleep(DRAIN_GRACE).await;
         close.send_replace(true);
         while accepting.join_next().await.is_some() {}
-        if tokio::time::timeout(DRAIN_MAX, connections.recv())
+        if tokio::time::timeout(DRAIN_TIMEOUT, connections.recv())
             .await
             .is_err()
         {
             tracing::warn!(
                 "some requests were not answered within {} seconds",
-                DRAIN_MAX.as_secs()
+                DRAIN_TIMEOUT.as_secs()
             );
         }
     }
 }
 
+/// Accepts connections until `closing` says that connections are to be closed and none is waiting.
 async fn accept(
     listener: TcpListener,
-    gateway: Arc<Gateway>,
+    front_end: Arc<FrontEnd>,
     mut closing: watch::Receiver<bool>,
     connection: mpsc::Sender<Infallible>,
 ) {
@@ -78,20 +85,20 @@ async fn accept(
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
-            // Nobody waits to be accepted.
             _ = closed(&mut closing) => return,
         };
         match accepted {
             Ok((stream, _)) => {
                 tokio::spawn(connection::serve(
                     stream,
-                    Arc::clone(&gateway),
+                    Arc::clone(&front_end),
                     closing.clone(),
                     connection.clone(),
                 ));
             }
             Err(error) => {
-                // A client that has gone again already costs nothing; a lack of descriptors passes.
+                // A client that went away before it was accepted costs nothing. Other errors, such
+                // as a lack of file descriptors, pass.
                 if !matches!(
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
