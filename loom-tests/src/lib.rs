@@ -17,6 +17,8 @@ pub mod scrape;
 pub mod store;
 #[path = "../../src/sync/mod.rs"]
 pub mod sync;
+#[path = "../../src/gateway/wakeup.rs"]
+pub mod wakeup;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 use crate::scrape::{Assembler, Assembly, Document, Effort, Exposition, Format, Sizes};
