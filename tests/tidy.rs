@@ -98,7 +98,7 @@ fn modules_use_only_what_the_map_shows() {
                 "model",
             ],
         ),
-        ("cli.rs", &["telemetry"]),
+        ("cli", &["cli", "telemetry"]),
         ("sync", &["sync"]),
     ];
     for (module, allowed) in arrows {
