@@ -1,4 +1,4 @@
-//! Flags to gateway to exit code.
+//! The process: from the command line to a gateway that serves HTTP, and to an exit status.
 
 use clap::Parser;
 use pushgateway::cli::{self, Flags};
@@ -7,18 +7,18 @@ use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
 use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Has the allocator give back to the system what the calling thread has freed.
+/// Makes the allocator return to the system what the calling thread has freed.
 #[expect(unsafe_code, reason = "a function of a C library")]
 fn release_memory() {
-    // SAFETY: mi_collect may be called by any thread at any time; it only looks at memory that is
-    // free.
+    // SAFETY: any thread may call mi_collect at any time; it only touches memory that is free.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
@@ -29,11 +29,11 @@ fn main() -> ExitCode {
     };
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        // Help and version were asked for, and go to standard output; anything else is a mistake,
-        // and one as for the reference.
+        // Mistakes are reported as the reference reports them.
         Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
-        Err(asked) => {
-            let _ = asked.print();
+        // Help or version, which go to standard output.
+        Err(requested) => {
+            let _ = requested.print();
             return ExitCode::SUCCESS;
         }
     };
@@ -47,27 +47,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reports a mistake on the command line.
 fn fail(message: &str) -> ExitCode {
     eprintln!("pushgateway: error: {message}, try --help");
     ExitCode::FAILURE
 }
 
-fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let prefix = flags.prefix()?;
-    let telemetry_path = &flags.telemetry_path;
-    if !telemetry_path.starts_with('/') {
-        return Err(
-            format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into(),
-        );
-    }
-    let routes = Routes::new(&prefix, telemetry_path);
-    if routes.is_telemetry_path_taken() {
-        return Err(
-            format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
-        );
-    }
+/// Checks the flags, then serves until the end of the process is requested.
+fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let http_options = http_options(flags)?;
     if !flags.web_config_file.is_empty() {
-        // To go on without the protection that was asked for would be worse than not to go on.
+        // The operator asked for protection: starting without it would be worse than not starting.
         return Err(format!(
             "--web.config.file={} is not supported yet",
             flags.web_config_file
@@ -80,8 +70,65 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
             "groups are kept in memory only: --persistence.file is not supported yet"
         );
     }
-    raise_open_files();
-    let http_options = HttpOptions {
+    raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(flags, http_options))
+}
+
+async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn Error>> {
+    let listeners = if flags.systemd_socket {
+        Listeners::from_systemd()?
+    } else {
+        Listeners::bind(&flags.listen_addresses)?
+    };
+    let gateway = Gateway::start(gateway_options(flags))?;
+    // Before the log says that the process listens: a supervisor may send a signal right after that.
+    let signals = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ];
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
+    for address in listeners.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    tokio::spawn(end_on_signals(signals, Arc::clone(&gateway)));
+    Server::new(gateway, http_options, listeners).run().await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Requests the end of the process at the first signal, and ends it at the second.
+async fn end_on_signals([mut terminate, mut interrupt]: [Signal; 2], gateway: Arc<Gateway>) {
+    for is_second in [false, true] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if is_second {
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(1);
+        }
+        gateway.request_shutdown();
+    }
+}
+
+fn http_options(flags: &Flags) -> Result<HttpOptions, Box<dyn Error>> {
+    let telemetry_path = &flags.telemetry_path;
+    let prefix = flags.prefix()?;
+    if !telemetry_path.starts_with('/') {
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into(),
+        );
+    }
+    let routes = Routes::new(&prefix, telemetry_path);
+    if routes.is_telemetry_path_taken() {
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
+        );
+    }
+    Ok(HttpOptions {
         routes: if flags.enable_admin_api {
             routes.with_admin()
         } else {
@@ -90,44 +137,6 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
         flags: flags.shown(),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let listeners = if flags.systemd_socket {
-            Listeners::from_systemd()?
-        } else {
-            Listeners::bind(&flags.listen_addresses)?
-        };
-        let gateway = Gateway::start(gateway_options(flags))?;
-        // Before anybody is told that it listens: a signal that comes then has to find a process
-        // that knows what to do.
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
-        for address in listeners.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        let for_signals = Arc::clone(&gateway);
-        tokio::spawn(async move {
-            for is_second in [false, true] {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if is_second {
-                    tracing::warn!("second signal: ending at once");
-                    std::process::exit(1);
-                }
-                for_signals.request_shutdown();
-            }
-        });
-        Server::new(gateway, http_options, listeners).run().await;
-        tracing::info!("ended");
-        Ok(())
     })
 }
 
@@ -155,8 +164,8 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
     }
 }
 
-/// Every connection takes a descriptor.
-fn raise_open_files() {
+/// Raises the limit on open files as far as the system allows: every connection takes a descriptor.
+fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(
