@@ -146,7 +146,7 @@ impl AssemblerDriver {
                         store.n_marked(Consumer::Assembler),
                         clock.now_ms(),
                     );
-                    telemetry.count_assembly(took, report.n_pages);
+                    telemetry.count_round(took, report.n_pages);
                     log_help_conflicts(report);
                 }
                 DriverStep::Tidy => assembler.tidy(release_memory),
