@@ -1,13 +1,17 @@
 //! Durations as Go reads and writes them.
 
-/// A duration, and how Go writes it.
+/// A duration that is read and written as Go does it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoDuration {
-    /// Nanoseconds; an interval below zero is over at once, as for the reference.
+    /// The duration; negative durations are allowed, as in the reference.
     pub nanoseconds: i64,
 }
 
-/// Reads a duration as Go's `time.ParseDuration` does: `90s`, `1h30m`, `+1.5s`, `-1m`.
+/// Reads a duration as Go's `time.ParseDuration` does, such as `90s`, `1h30m`, `+1.5s` or `-1m`.
+///
+/// # Errors
+///
+/// The text is not a duration, or the duration is longer than 64 bits of nanoseconds hold.
 pub(super) fn parse_duration(text: &str) -> Result<GoDuration, String> {
     let error = || format!("{text:?} is no duration such as 90s or 1h30m");
     let (sign, unsigned) = match text.as_bytes().first() {
@@ -18,7 +22,7 @@ pub(super) fn parse_duration(text: &str) -> Result<GoDuration, String> {
     if unsigned == "0" {
         return Ok(GoDuration { nanoseconds: 0 });
     }
-    // The micro sign and the Greek letter.
+    // Microseconds are written with the micro sign (U+00B5) or the Greek letter (U+03BC).
     let units = [
         ("ns", 1.0),
         ("us", 1e3),
@@ -55,7 +59,7 @@ pub(super) fn parse_duration(text: &str) -> Result<GoDuration, String> {
     }
 }
 
-/// As Go writes durations of whole milliseconds: `1m30s`, `5m0s`, `250ms`.
+/// Writes a duration as Go does, such as `1m30s`, `5m0s` or `250ms`.
 impl std::fmt::Display for GoDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.nanoseconds < 0 {

@@ -1,22 +1,24 @@
-//! A received body.
+//! The received body of a request, in the pieces in which it came.
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// A body in the pieces in which it came: to put those of a large one together takes milliseconds.
+/// A received body. Joining the pieces of a large one takes milliseconds, so that is left to the thread
+/// that parses it ([`into_bytes`](Self::into_bytes)).
 #[derive(Debug, Default)]
 pub(crate) struct BodyPieces {
     pieces: SmallVec<[Bytes; 1]>,
-    /// What is not a piece yet, because it is small.
+    /// What came after the last piece, copied together because it came in small pieces.
     last: BytesMut,
     len: usize,
 }
 
-/// What is smaller is copied: else a client that sends byte by byte would have many bytes kept for
-/// each.
+/// Smaller pieces are copied together. A piece keeps a whole read buffer alive, so a client that sends
+/// byte by byte would make the gateway keep many bytes for each.
 const PIECE_BYTES_MIN: usize = 16 << 10;
 
 impl BodyPieces {
+    /// Appends what was received next.
     pub fn add(&mut self, data: Bytes) {
         self.len += data.len();
         if data.len() < PIECE_BYTES_MIN && !self.pieces.is_empty() {
@@ -26,7 +28,7 @@ impl BodyPieces {
         if !self.last.is_empty() {
             self.pieces.push(self.last.split().freeze());
         }
-        // Most bodies come in one piece.
+        // Most bodies have no other piece than this.
         self.pieces.push(data);
     }
 
@@ -35,7 +37,7 @@ impl BodyPieces {
         self.len
     }
 
-    /// All of it in one piece.
+    /// The whole body; without a copy if it came in one piece.
     pub fn into_bytes(mut self) -> Bytes {
         if self.last.is_empty() && self.pieces.len() <= 1 {
             return self.pieces.pop().unwrap_or_default();
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_put_together_in_order() {
+    fn pieces_are_joined_in_order() {
         let check = |lens: &[usize]| {
             let (mut received, mut whole) = (BodyPieces::default(), Vec::new());
             for (i, &len) in lens.iter().enumerate() {

@@ -1,27 +1,31 @@
-//! Bodies of pushes: limited, decompressed.
+//! The bodies of pushes: how they are written, how large they may be, and how they are decompressed.
 
 use super::parse_pool::LARGE_BODY_BYTES;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 
-/// How large a body may be.
+/// How large a body may be. The first two limits are at most 1 GiB: what of a body is exposed as it
+/// came has to fit, with the rest of its family, into offsets of 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// As it is sent.
+    /// Bytes of a body as it is sent. Enforced by the code that receives a body, before it is in
+    /// memory.
     pub body_bytes_max: u64,
-    /// After it was decompressed.
+    /// Bytes of a body after decompressing.
     pub decoded_bytes_max: u64,
-    /// How many times its size it may decompress to, above a mebibyte.
+    /// How many times its size a body may decompress to. What stays below 1 MiB is always allowed.
     pub decoded_ratio_max: u64,
 }
 
-/// How a body is compressed. Any other encoding is taken for none, as by the reference.
+/// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyEncoding {
+    /// Not at all.
     Identity,
+    /// By gzip, in one member or several.
     Gzip,
-    /// The framing format.
+    /// By snappy, in its framing format.
     Snappy,
 }
 
@@ -47,10 +51,10 @@ pub(crate) struct BodyType {
 }
 
 impl BodyType {
-    /// Whether a body of `n_bytes` takes so long that it goes to [`Ingester::ingest_large`].
+    /// Whether a body of `n_bytes` takes so long that it goes to [`Ingester::ingest_large`](super::ingest::Ingester::ingest_large).
     pub fn is_large(self, n_bytes: usize) -> bool {
-        // The size of a compressed body says little about how long parsing takes; text often
-        // shrinks to an eighth.
+        // The size of a compressed body says little about how long parsing takes; it is taken for an
+        // eighth of the size after decompressing.
         let expected_bytes = if self.encoding == BodyEncoding::Identity {
             n_bytes
         } else {
@@ -63,11 +67,11 @@ impl BodyType {
 /// Why a body cannot be decompressed.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
-    /// It decompresses to more than the limit.
+    /// The body decompresses to more bytes than the limit.
     TooLarge { bytes_max: u64 },
-    /// It decompresses to more than so many times its size.
+    /// The body decompresses to more than this many times its size.
     RatioTooLarge { ratio_max: u64 },
-    /// It is not compressed as it says; in the reference's words.
+    /// The body is not compressed as it says. The text is the reference's.
     Corrupt(&'static str),
 }
 
@@ -87,7 +91,12 @@ impl fmt::Display for DecodeError {
     }
 }
 
-/// Decompresses a body.
+/// Decompresses a body, or returns it as it is if it is not compressed.
+///
+/// # Errors
+///
+/// The body is not compressed in that way, or decompresses to more than the limits allow. Memory is
+/// taken only up to the limits.
 pub(crate) fn decode(
     body: &[u8],
     encoding: BodyEncoding,
@@ -117,7 +126,12 @@ pub(crate) fn decode(
     decoded.map(Cow::Owned)
 }
 
-/// What the reference finds wrong as soon as it looks at a body that says it is compressed by gzip.
+/// Checks the first bytes of a body that says it is compressed by gzip: what the reference does as soon
+/// as it looks at such a body.
+///
+/// # Errors
+///
+/// They are not the beginning of a gzip member.
 pub(crate) fn check_gzip_header(body: &[u8]) -> Result<(), DecodeError> {
     match body {
         [] => Err(DecodeError::Corrupt("EOF")),
@@ -127,6 +141,7 @@ pub(crate) fn check_gzip_header(body: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
+/// The reference's text for an error in a gzip body.
 fn gzip_error(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
@@ -140,9 +155,10 @@ fn gzip_error(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// What may always come of a body, whatever its ratio.
+/// A body may always decompress to this many bytes, whatever its ratio.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
 
+/// Reads all that `decoder` makes of `body`, within the limits; `corrupt` names its errors.
 fn read_all(
     decoder: impl Read,
     body: &[u8],
@@ -154,7 +170,7 @@ fn read_all(
         .max(RATIO_FREE_BYTES);
     let bytes_max = limits.decoded_bytes_max.min(by_ratio);
     let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
-    // One more than may be, to see that there is more.
+    // One byte more than allowed, to see that there is more.
     let taken = bytes_max.saturating_add(1);
     decoder
         .take(taken)
@@ -169,8 +185,9 @@ fn read_all(
     }
 }
 
-/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a
-/// space, then `%XX`; given its final newline. None if that is not what it looks like.
+/// The text in a body that was sent as a URL-encoded form, as `curl --data-urlencode` sends it: `+`
+/// stands for a space and `%XX` for any byte. A missing newline at the end is added. None if the body
+/// has a byte that such a form does not have.
 pub(crate) fn decode_urlencoded_form(body: &[u8]) -> Option<Vec<u8>> {
     let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
     if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
@@ -209,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
+    fn gzip_is_decompressed_and_its_errors_are_named_as_by_the_reference() {
         let body = gzip(b"x 1\n");
         assert_eq!(decoded(&body, BodyEncoding::Gzip), Ok(b"x 1\n"[..].into()));
         assert_eq!(
@@ -233,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn snappy_is_the_framing_format() {
+    fn snappy_bodies_are_in_the_framing_format() {
         let mut encoder = snap::write::FrameEncoder::new(Vec::new());
         encoder.write_all(b"x 1\n").unwrap();
         let body = encoder.into_inner().unwrap();
@@ -246,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_defused() {
+    fn a_body_that_decompresses_to_too_much_is_refused() {
         const RATIO: Option<&str> = Some("times its size, which is the limit above 1 MiB");
         const SIZE: Option<&str> = Some("bytes, which is the limit");
         let check = |len: usize, limits: BodyLimits, end: Option<&str>| {
@@ -257,7 +274,7 @@ mod tests {
             let ends_with = |end: &str| error.as_ref().is_some_and(|error| error.ends_with(end));
             assert!(end.map_or(error.is_none(), ends_with), "{error:?}");
         };
-        // A run of one letter shrinks to a thousandth.
+        // A run of one letter shrinks to about a thousandth of its size.
         check(1 << 20, LIMITS, None);
         check((1 << 20) + 1, LIMITS, RATIO);
         check(3 << 20, LIMITS, RATIO);
@@ -288,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_decoded_if_it_looks_like_one() {
+    fn a_urlencoded_form_is_decoded_if_it_looks_like_one() {
         assert_eq!(
             decode_urlencoded_form(b"nightly_success+1").as_deref(),
             Some(&b"nightly_success 1\n"[..])

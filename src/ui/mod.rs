@@ -1,18 +1,18 @@
-//! The status page: what the gateway holds, and where to look further.
+//! The status page: how many groups the gateway has, its flags, and links to its other pages.
 
 use std::fmt::Write as _;
 
-/// What the page says.
+/// What the page shows.
 pub struct Status<'a> {
-    /// Groups that are kept.
+    /// How many groups there are.
     pub n_groups: usize,
     /// The path of this page, with its last slash.
     pub root: &'a str,
-    /// The path that is scraped.
+    /// The path of scrapes.
     pub telemetry_path: &'a str,
     /// The gateway's version.
     pub version: &'a str,
-    /// Flags and their values.
+    /// Names and values of the flags.
     pub flags: &'a [(String, String)],
 }
 
@@ -23,7 +23,7 @@ pub fn status_page(status: &Status<'_>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
     }
-    // Relative: a proxy in front may have its own idea of where this page is.
+    // A relative link: a proxy in front may serve this page under another path.
     let telemetry = status
         .telemetry_path
         .strip_prefix(status.root)
@@ -41,6 +41,7 @@ pub fn status_page(status: &Status<'_>) -> String {
     )
 }
 
+/// `text` without characters that mean something in HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_outside_is_no_markup() {
+    fn flags_are_escaped() {
         let flags = [(
             "web.external-url".to_owned(),
             "http://x/<script>\"".to_owned(),
