@@ -2,16 +2,18 @@
 
 mod distribution;
 pub mod log;
+mod own_families;
 mod process;
 mod requests;
 
 pub use distribution::Distribution;
 pub use requests::{Handler, Method, Requests};
 
-use crate::model::{Families, FamiliesBuilder, MetricFlags, MetricType};
+use crate::model::{Families, MetricType};
 use crate::scrape::Exposition;
 use crate::store::Refusal;
 use crate::sync::Tally;
+use own_families::OwnFamiliesBuilder;
 use std::time::Duration;
 
 /// Names and types of the gateway's own families, in ascending order of their names. A push cannot
@@ -133,7 +135,7 @@ impl Telemetry {
     /// The gateway's own families at `now_ms` of a monotonic clock, with those that describe
     /// `exposition`.
     pub fn families(&self, exposition: &Exposition, now_ms: u64) -> Families {
-        let mut own = OwnFamiliesBuilder(FamiliesBuilder::new());
+        let mut own = OwnFamiliesBuilder::new();
         self.process.write(&mut own, now_ms);
         own.counter(
             "pushgateway_assemblies_total",
@@ -177,7 +179,7 @@ impl Telemetry {
             "Samples exposed, the gateway's own excluded.",
         );
         own.value(&[], exposition.n_samples as f64);
-        own.0.finish().expect("own families are small")
+        own.finish()
     }
 }
 
@@ -200,58 +202,6 @@ pub fn build_labels() -> [(&'static str, &'static str); 7] {
         ("tags", ""),
         ("version", env!("CARGO_PKG_VERSION")),
     ]
-}
-
-/// Builds the gateway's own families. Each begins with its name and help, and its metrics follow.
-pub(crate) struct OwnFamiliesBuilder(FamiliesBuilder);
-
-impl OwnFamiliesBuilder {
-    /// Begins a counter.
-    pub fn counter(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Counter, Some(help));
-    }
-
-    /// Begins a gauge.
-    pub fn gauge(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Gauge, Some(help));
-    }
-
-    /// Begins a summary.
-    pub fn summary(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Summary, Some(help));
-    }
-
-    /// Adds a metric of a counter or gauge.
-    pub fn value(&mut self, labels: &[(&str, &str)], value: f64) {
-        self.labels(labels);
-        self.0.value(value.to_bits());
-        self.0.end_metric(MetricFlags::default());
-    }
-
-    /// Adds a metric of a summary: its count, its sum, and pairs of a rank and the value there.
-    pub fn quantiles(
-        &mut self,
-        labels: &[(&str, &str)],
-        count: u64,
-        sum: f64,
-        quantiles: &[(f64, f64)],
-    ) {
-        self.labels(labels);
-        self.0.value(count);
-        self.0.value(sum.to_bits());
-        for &(rank, value) in quantiles {
-            self.0.bound(rank);
-            self.0.value(value.to_bits());
-        }
-        self.0
-            .end_metric(MetricFlags::HAS_COUNT | MetricFlags::HAS_SUM);
-    }
-
-    fn labels(&mut self, labels: &[(&str, &str)]) {
-        labels
-            .iter()
-            .for_each(|(name, value)| self.0.label(name, value));
-    }
 }
 
 #[cfg(test)]

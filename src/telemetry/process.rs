@@ -2,7 +2,7 @@
 //!
 //! Reading costs a system call for each open file, so a reading is shown for up to a second.
 
-use super::OwnFamiliesBuilder;
+use super::own_families::OwnFamiliesBuilder;
 use crate::sync::Published;
 use procfs::process::LimitValue;
 use std::sync::Arc;

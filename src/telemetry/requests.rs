@@ -1,6 +1,7 @@
 //! Counts of HTTP requests, with the reference's names and labels.
 
-use super::{Distribution, OwnFamiliesBuilder};
+use super::distribution::Distribution;
+use super::own_families::OwnFamiliesBuilder;
 use crate::sync::Tally;
 use std::time::Duration;
 
