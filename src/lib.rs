@@ -2,18 +2,18 @@
 //!
 //! Modules in reading order; `tests/tidy.rs` lists which of them each one may use:
 //!
-//! | module       | what it does                                                                   |
-//! |--------------|--------------------------------------------------------------------------------|
-//! | `sync`       | the primitives of the protocols between threads; under loom, stand-ins for them |
-//! | `model`      | values: names, label sets, grouping keys, metric families                      |
-//! | `exposition` | from bytes to families and back: the text format, delimited protobuf           |
-//! | `store`      | from pushes to groups: admission, slots, snapshots                             |
-//! | `scrape`     | from the groups to one exposition: rounds, pages, gzip                         |
-//! | `telemetry`  | the gateway's own metric families, and its log                                 |
-//! | `gateway`    | from the content of a request to an outcome, without HTTP                      |
-//! | `ui`         | the status page                                                                |
-//! | `http`       | what a client sees: paths, headers, bodies, status codes                       |
-//! | `cli`        | the command line                                                               |
+//! | module       | what it does                                                               |
+//! |--------------|----------------------------------------------------------------------------|
+//! | `sync`       | primitives of the protocols between threads, and stand-ins for loom        |
+//! | `model`      | values: names, label sets, grouping keys, metric families                  |
+//! | `exposition` | from bytes to families and back: the text format, delimited protobuf       |
+//! | `store`      | from pushes to groups: admission, slots, snapshots                         |
+//! | `scrape`     | from the groups to one exposition: rounds, pages, gzip                     |
+//! | `telemetry`  | the gateway's own metric families, and its log                             |
+//! | `gateway`    | from the content of a request to an outcome, without HTTP                  |
+//! | `ui`         | the status page                                                            |
+//! | `http`       | what a client sees: paths, headers, bodies, status codes                   |
+//! | `cli`        | the command line                                                           |
 //!
 //! What always holds:
 //!
@@ -25,8 +25,9 @@
 //!   client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another
 //!   thread. A scrape that waits for a round sleeps.
 //!
-//! A push goes through `http::push`, `gateway::ingest`, `exposition::text` or `exposition::protobuf`,
-//! and `store`. A scrape goes through `http::scrape`, `gateway::driver` and `scrape`.
+//! A push goes through `http::push`, `gateway::ingest`, `exposition::text` or
+//! `exposition::protobuf`, and `store`. A scrape goes through `http::scrape`, `gateway::driver` and
+//! `scrape`.
 
 pub mod cli;
 pub mod exposition;

@@ -84,7 +84,8 @@ async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn E
         Listeners::bind(&flags.listen_addresses)?
     };
     let gateway = Gateway::start(gateway_options(flags))?;
-    // Before the log says that the process listens: a supervisor may send a signal right after that.
+    // Before the log says that the process listens: a supervisor may send a signal right after
+    // that.
     let signals = [
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,

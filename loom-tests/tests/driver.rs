@@ -1,8 +1,8 @@
 //! The handshake between the scrapes that wait for a round and the thread that runs the rounds: no
 //! request and no end of a round is missed.
 //!
-//! A thread that misses its wake-up sleeps for ever, because time-outs do not exist under loom. Loom
-//! reports that as a deadlock.
+//! A thread that misses its wake-up sleeps for ever, because time-outs do not exist under loom.
+//! Loom reports that as a deadlock.
 
 use loom::future::block_on;
 use loom::sync::atomic::AtomicUsize;
@@ -79,10 +79,11 @@ impl<const N_SCRAPES: usize> TinyRounds<N_SCRAPES> {
     }
 }
 
-/// One scrape asks while the thread is awake, about to sleep, or asleep, and is shown while it looks,
-/// is about to sleep, or sleeps. Fails if the scrape wakes the thread before it raises the flag, or
-/// not at all; if the flag is raised or taken Relaxed; if the thread takes the flag down after the
-/// round instead of before it; or if the scrape gets ready to be notified after it has looked.
+/// One scrape asks while the thread is awake, about to sleep, or asleep, and is shown while it
+/// looks, is about to sleep, or sleeps. Fails if the scrape wakes the thread before it raises the
+/// flag, or not at all; if the flag is raised or taken Relaxed; if the thread takes the flag down
+/// after the round instead of before it; or if the scrape gets ready to be notified after it has
+/// looked.
 #[test]
 fn a_request_and_its_round_are_not_missed() {
     let outcomes = ["awake", "woken"];

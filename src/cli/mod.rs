@@ -1,5 +1,5 @@
-//! The command line: flags with the names, defaults and syntax of the reference's, and the gateway's
-//! own limits.
+//! The command line: flags with the names, defaults and syntax of the reference's, and the
+//! gateway's own limits.
 //!
 //! The comments on the fields of [`Flags`] are the texts of `--help`.
 
@@ -208,7 +208,8 @@ fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
 }
 
 /// The arguments in the text of a file: one on each line that is not a comment, which begins with
-/// `#`. Lines are taken as they are, so an empty line is an empty argument, which the parser refuses.
+/// `#`. Lines are taken as they are, so an empty line is an empty argument, which the parser
+/// refuses.
 pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
     text.lines()
         .filter(|line| !line.starts_with('#'))

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// A received body. Joining the pieces of a large one takes milliseconds, so that is left to the thread
-/// that parses it ([`into_bytes`](Self::into_bytes)).
+/// A received body. Joining the pieces of a large one takes milliseconds, so that is left to the
+/// thread that parses it ([`into_bytes`](Self::into_bytes)).
 #[derive(Debug, Default)]
 pub(crate) struct BodyPieces {
     pieces: SmallVec<[Bytes; 1]>,
@@ -13,8 +13,8 @@ pub(crate) struct BodyPieces {
     len: usize,
 }
 
-/// Smaller pieces are copied together. A piece keeps a whole read buffer alive, so a client that sends
-/// byte by byte would make the gateway keep many bytes for each.
+/// Smaller pieces are copied together. A piece keeps a whole read buffer alive, so a client that
+/// sends byte by byte would make the gateway keep many bytes for each.
 const PIECE_BYTES_MIN: usize = 16 << 10;
 
 impl BodyPieces {

@@ -2,9 +2,9 @@
 //!
 //! Scrapes come at even intervals. Shortly before the next one is due, a round *ahead* brings what
 //! was pushed by then into the exposition, so that the scrape waits only for the rest. Where pushes
-//! come so fast that the rest is as much work again, the work is done twice: then the next few scrapes
-//! get no round ahead. While nobody scrapes, a round every [`UNREQUESTED_INTERVAL_MS`] keeps deleted
-//! groups and the list of changed groups from piling up.
+//! come so fast that the rest is as much work again, the work is done twice: then the next few
+//! scrapes get no round ahead. While nobody scrapes, a round every [`UNREQUESTED_INTERVAL_MS`]
+//! keeps deleted groups and the list of changed groups from piling up.
 //!
 //! All times are milliseconds of one monotonic clock, and arguments: nothing here reads a clock.
 
@@ -112,8 +112,8 @@ impl UnrequestedRounds {
         until_due_ms
     }
 
-    /// Notes how many groups the round that was due has taken, and how many had changed again at its
-    /// end.
+    /// Notes how many groups the round that was due has taken, and how many had changed again at
+    /// its end.
     pub fn note_round(&mut self, n_taken: usize, n_changed_again: usize) {
         if self.was_ahead && n_changed_again > n_taken / WORTHWHILE_DIVISOR {
             self.n_skipped = N_SCRAPES_SKIPPED;

@@ -1,4 +1,5 @@
-//! The bodies of pushes: how they are written, how large they may be, and how they are decompressed.
+//! The bodies of pushes: how they are written, how large they may be, and how they are
+//! decompressed.
 
 use super::parse_pool::LARGE_BODY_BYTES;
 use std::borrow::Cow;
@@ -51,10 +52,11 @@ pub(crate) struct BodyType {
 }
 
 impl BodyType {
-    /// Whether a body of `n_bytes` takes so long that it goes to [`Ingester::ingest_large`](super::ingest::Ingester::ingest_large).
+    /// Whether a body of `n_bytes` takes so long that it goes to
+    /// [`Ingester::ingest_large`](super::ingest::Ingester::ingest_large).
     pub fn is_large(self, n_bytes: usize) -> bool {
-        // The size of a compressed body says little about how long parsing takes; it is taken for an
-        // eighth of the size after decompressing.
+        // The size of a compressed body says little about how long parsing takes; it is taken for
+        // an eighth of the size after decompressing.
         let expected_bytes = if self.encoding == BodyEncoding::Identity {
             n_bytes
         } else {
@@ -126,8 +128,8 @@ pub(crate) fn decode(
     decoded.map(Cow::Owned)
 }
 
-/// Checks the first bytes of a body that says it is compressed by gzip: what the reference does as soon
-/// as it looks at such a body.
+/// Checks the first bytes of a body that says it is compressed by gzip: what the reference does as
+/// soon as it looks at such a body.
 ///
 /// # Errors
 ///
@@ -186,8 +188,8 @@ fn read_all(
 }
 
 /// The text in a body that was sent as a URL-encoded form, as `curl --data-urlencode` sends it: `+`
-/// stands for a space and `%XX` for any byte. A missing newline at the end is added. None if the body
-/// has a byte that such a form does not have.
+/// stands for a space and `%XX` for any byte. A missing newline at the end is added. None if the
+/// body has a byte that such a form does not have.
 pub(crate) fn decode_urlencoded_form(body: &[u8]) -> Option<Vec<u8>> {
     let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
     if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {

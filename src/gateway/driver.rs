@@ -34,14 +34,15 @@ const PAGE_BYTES: usize = (6 << 10) - 128;
 /// A round leaves memory behind that the next one may not need if it takes this many changed groups
 /// or builds this many pages; so do this many recompressed pages.
 const UNTIDY_COUNT: usize = 256;
-/// How long after that memory is given back: by then the scrapes that waited for the round are over.
+/// How long after that memory is given back: by then the scrapes that waited for the round are
+/// over.
 const TIDY_DELAY_MS: u64 = 500;
 /// How long after a scrape had to wait for a round the pages are recompressed that the round
 /// compressed in a hurry: by then the scrapes that came at the same time are over. Also how long
 /// recompressing is put off while many groups have changed.
 const RECOMPRESS_DELAY_MS: u64 = 1_000;
-/// About how many pages one push changes. Where as many pushes have come as change most of the pages
-/// that would be recompressed, recompressing is not worthwhile.
+/// About how many pages one push changes. Where as many pushes have come as change most of the
+/// pages that would be recompressed, recompressing is not worthwhile.
 const PAGES_PER_PUSH: usize = 64;
 
 /// What the assembler's thread and the scrapes share.

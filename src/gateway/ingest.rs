@@ -1,7 +1,7 @@
 //! The way of a push from its bytes into the store. Nothing here knows HTTP.
 //!
-//! [`Ingester::ingest`] takes a push as it was received and brings it into effect, in three steps of
-//! which most pushes need only the first:
+//! [`Ingester::ingest`] takes a push as it was received and brings it into effect, in three steps
+//! of which most pushes need only the first:
 //!
 //! 1. *Known layout.* Most pushes have the names and labels of the last push to their group and
 //!    differ only in their numbers. Such a body is compared with the form of that push (the bytes
@@ -151,8 +151,8 @@ pub(crate) struct Ingester {
 }
 
 impl Ingester {
-    /// An ingester for `store`, which counts in `telemetry` what is refused. Starts the threads that
-    /// parse large bodies.
+    /// An ingester for `store`, which counts in `telemetry` what is refused. Starts the threads
+    /// that parse large bodies.
     ///
     /// # Errors
     ///

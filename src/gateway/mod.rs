@@ -3,17 +3,17 @@
 //! [`Gateway`] is what all requests share. HTTP calls it today; persistence, imports, batches and
 //! replicas call the same functions.
 //!
-//! | file                 | what it does                                                           |
-//! |----------------------|------------------------------------------------------------------------|
-//! | `ingest.rs`          | a push, from its bytes into the store                                  |
-//! | `grouping_labels.rs` | the labels by which a push names its group                             |
-//! | `body_pieces.rs`     | a received body, in the pieces in which it came                        |
-//! | `decode.rs`          | decompresses bodies, within limits                                     |
-//! | `parse_pool.rs`      | threads for large bodies                                               |
-//! | `driver.rs`          | decides when the assembler runs a round; scrapes wait for rounds here  |
-//! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread       |
-//! | `cadence.rs`         | foresees the next scrape                                               |
-//! | `clock.rs`           | the gateway's clocks                                                   |
+//! | file                 | what it does                                                       |
+//! |----------------------|--------------------------------------------------------------------|
+//! | `ingest.rs`          | a push, from its bytes into the store                              |
+//! | `grouping_labels.rs` | the labels by which a push names its group                         |
+//! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
+//! | `decode.rs`          | decompresses bodies, within limits                                 |
+//! | `parse_pool.rs`      | threads for large bodies                                           |
+//! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
+//! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
+//! | `cadence.rs`         | foresees the next scrape                                           |
+//! | `clock.rs`           | the gateway's clocks                                               |
 //!
 //! No push takes a lock of the gateway's own, and none waits for I/O, for a scrape or for another
 //! client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another

@@ -1,7 +1,7 @@
 //! A few threads for large bodies, so that small pushes keep flowing on the runtime's workers.
 //!
-//! The threads have a lower priority than the workers: where cores are scarce, a worker that has just
-//! been woken for a small push does not wait until a parser's time slice ends.
+//! The threads have a lower priority than the workers: where cores are scarce, a worker that has
+//! just been woken for a small push does not wait until a parser's time slice ends.
 
 use crossbeam::channel::{Sender, unbounded};
 use tokio::sync::oneshot;
@@ -19,7 +19,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct ParsePool(Sender<Job>);
 
 impl ParsePool {
-    /// Starts the threads, at most half as many as there are cores. They live as long as the process.
+    /// Starts the threads, at most half as many as there are cores. They live as long as the
+    /// process.
     ///
     /// # Errors
     ///

@@ -1,23 +1,23 @@
 //! The handshake between the scrapes that wait for a round and the thread that runs the rounds.
 //!
-//! | field          | written by                  | read by                   | what it carries                  |
-//! |----------------|-----------------------------|---------------------------|----------------------------------|
-//! | `is_requested` | scrapes, before `assembler` | the assembler's thread    | what the scrape asked for        |
-//! | `assembler`    | scrapes                     | the assembler's thread    | "look at `is_requested`"         |
-//! | `round_shown`  | the assembler's thread      | scrapes, created before   | "look whether the round that you |
-//! |                |                             | they look                 | wait for is shown"               |
+//! | field          | written by             | read by                | what it says           |
+//! |----------------|------------------------|------------------------|------------------------|
+//! | `is_requested` | scrapes                | the assembler's thread | "run a round"          |
+//! | `assembler`    | scrapes, after raising | the assembler's thread | "look at the flag"     |
+//! | `round_shown`  | the assembler's thread | scrapes                | "look at the rounds"   |
 //!
 //! Two wake-ups must not be missed, and each is safe because one side announces before it looks:
 //!
-//! - *The request.* A scrape raises the flag, then wakes the thread. The thread takes the flag, then
-//!   sleeps. If it takes the flag too early, the wake-up comes after that, and ends its sleep.
+//! - *The request.* A scrape raises the flag, then wakes the thread. The thread takes the flag,
+//!   then sleeps. If it takes the flag too early, the wake-up comes after that, and ends its sleep.
 //! - *The end of the round.* A scrape gets ready to be notified, then looks whether the round is
 //!   shown. The thread publishes the round, then notifies. If the scrape looks too early, the
 //!   notification comes after it got ready, and wakes it.
 //!
-//! A scrape asks once. The round that it waits for is one that begins after the scrape looked at the
-//! count of rounds, so any round that the thread begins after it has taken the flag will do, and
-//! scrapes that wait at the same time share one. `loom-tests/tests/driver.rs` explores this file.
+//! A scrape asks once. The round that it waits for is one that begins after the scrape looked at
+//! the count of rounds, so any round that the thread begins after it has taken the flag will do,
+//! and scrapes that wait at the same time share one. `loom-tests/tests/driver.rs` explores this
+//! file.
 
 use crate::sync::{Flag, Notify, Parker};
 use std::time::Duration;

@@ -23,8 +23,8 @@ const DISCARDED_BODIES_MAX: u64 = 4;
 /// At least this many bytes may be thrown away, however small the limit on bodies is.
 const DISCARDED_BYTES_MIN: u64 = 16 << 20;
 
-/// Serves a connection until it ends, or until it is idle and `closing` says that connections are to
-/// be closed. Holds `_connection` as long as that takes.
+/// Serves a connection until it ends, or until it is idle and `closing` says that connections are
+/// to be closed. Holds `_connection` as long as that takes.
 pub(super) async fn serve(
     mut stream: TcpStream,
     front_end: Arc<FrontEnd>,
@@ -77,8 +77,8 @@ async fn serve_with_hyper(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        // A client that has sent its whole request may close its side, as `nc -N` does, and is still
-        // answered.
+        // A client that has sent its whole request may close its side, as `nc -N` does, and is
+        // still answered.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -90,8 +90,8 @@ async fn serve_with_hyper(
         if let Poll::Ready(result) = connection.as_mut().poll(context) {
             return Poll::Ready(Some(result));
         }
-        // `closed` wakes this task once it was polled. Draining begins before connections are closed,
-        // so until then there is no need to poll it again with every request.
+        // `closed` wakes this task once it was polled. Draining begins before connections are
+        // closed, so until then there is no need to poll it again with every request.
         if std::mem::replace(&mut is_registered, true) && !front_end.is_draining() {
             return Poll::Pending;
         }

@@ -208,7 +208,8 @@ fn no_route_answer(no_route: &NoRoute, parts: &Parts) -> Answer {
             };
             let answer =
                 if parts.method == hyper::Method::GET || parts.method == hyper::Method::HEAD {
-                    // The location is percent-encoded: of its bytes only `&` means something in HTML.
+                    // The location is percent-encoded: of its bytes only `&` means something in
+                    // HTML.
                     let body = format!(
                         "<a href=\"{}\">{text}</a>.\n\n",
                         location.replace('&', "&amp;")

@@ -6,9 +6,9 @@
 //! not answered, and hyper serves it to its end: a request that is not of this form, that has not
 //! arrived whole after [`PARTIAL_BYTES_MAX`] bytes, or that is malformed.
 //!
-//! So nothing here decides a question of HTTP that hyper might decide in another way: heads are parsed
-//! by the same library, and answers are the same bytes (`tests/fast_path.rs` sends each request both
-//! ways).
+//! So nothing here decides a question of HTTP that hyper might decide in another way: heads are
+//! parsed by the same library, and answers are the same bytes (`tests/fast_path.rs` sends each
+//! request both ways).
 //!
 //! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
@@ -35,7 +35,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// How many bytes of one connection are read before other connections of this worker have their turn.
+/// How many bytes of one connection are read before other connections of this worker have their
+/// turn.
 const BUFFER_BYTES: usize = 32 << 10;
 
 thread_local! {
@@ -201,7 +202,8 @@ impl FastConnection<'_> {
         })
     }
 
-    /// Answers the requests of `bytes` one after the other, and keeps the beginning of the next one.
+    /// Answers the requests of `bytes` one after the other, and keeps the beginning of the next
+    /// one.
     fn answer_all(&mut self, mut bytes: &[u8]) {
         let mut out = SmallVec::new();
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
@@ -240,8 +242,8 @@ impl FastConnection<'_> {
         *bytes = &[];
     }
 
-    /// Answers a request, with which `n_arrived` bytes begin. Returns false, and does nothing, if the
-    /// request is one for hyper.
+    /// Answers a request, with which `n_arrived` bytes begin. Returns false, and does nothing, if
+    /// the request is one for hyper.
     fn answer(
         &mut self,
         request: &WholeRequest<'_>,

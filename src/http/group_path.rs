@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The path is percent-decoded before it is taken apart, so an encoded slash separates components,
-//! too. A value with a slash in it, and an empty one, is written in base64. Texts of errors are those
-//! of the reference.
+//! too. A value with a slash in it, and an empty one, is written in base64. Texts of errors are
+//! those of the reference.
 
 use crate::exposition::go_quote::quote;
 use crate::gateway::grouping_labels::{GroupingLabels, LabelList};

@@ -36,8 +36,8 @@ pub(super) fn head_size(method: &str, target_len: usize) -> u64 {
 /// What a header adds to the size of a request, as the reference counts it, in bytes.
 pub(super) fn header_size(name: &str, value: &[u8]) -> u64 {
     let name_len = match name {
-        // Go keeps these two apart from the other headers: the name of the first does not count, and
-        // the second does not count at all.
+        // Go keeps these two apart from the other headers: the name of the first does not count,
+        // and the second does not count at all.
         _ if name.eq_ignore_ascii_case("host") => 0,
         _ if name.eq_ignore_ascii_case("transfer-encoding") => return 0,
         name => name.len(),

@@ -8,20 +8,20 @@
 //!                                   (hyper)                    └→ push
 //! ```
 //!
-//! | file                                   | what it does                                          |
-//! |----------------------------------------|-------------------------------------------------------|
-//! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them     |
-//! | `connection.rs`, `closing.rs`          | one connection, and its end                           |
-//! | `fast_path.rs`, `request_start.rs`     | pushes and deletes of the usual form, without hyper   |
-//! | `dispatch.rs`                          | any other request, read by hyper                      |
-//! | `head.rs`, `request_body.rs`           | what is checked in every head; receiving a body       |
-//! | `router.rs`, `route.rs`                | from a method and a path to a route                   |
-//! | `request_path.rs`, `group_path.rs`     | percent decoding and cleaning; the path of a group    |
-//! | `negotiation.rs`                       | formats and encodings, by headers                     |
-//! | `push.rs`                              | pushes and deletes; the answers to refused pushes     |
-//! | `scrape.rs`, `api_v1.rs`, `admin.rs`   | the other handlers                                    |
-//! | `answer.rs`, `answer_body.rs`, `date.rs` | what is sent back                                   |
-//! | `front_end.rs`                         | what all connections share                            |
+//! | file                                   | what it does                                      |
+//! |----------------------------------------|---------------------------------------------------|
+//! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them |
+//! | `connection.rs`, `closing.rs`          | one connection, and its end                       |
+//! | `fast_path.rs`, `request_start.rs`     | usual pushes and deletes, without hyper           |
+//! | `dispatch.rs`                          | any other request, read by hyper                  |
+//! | `head.rs`, `request_body.rs`           | what is checked in every head; receiving a body   |
+//! | `router.rs`, `route.rs`                | from a method and a path to a route               |
+//! | `request_path.rs`, `group_path.rs`     | percent decoding and cleaning; a group's path     |
+//! | `negotiation.rs`                       | formats and encodings, by headers                 |
+//! | `push.rs`                              | pushes and deletes; the answers to refused pushes |
+//! | `scrape.rs`, `api_v1.rs`, `admin.rs`   | the other handlers                                |
+//! | `answer.rs`, `answer_body.rs`, `date.rs` | what is sent back                               |
+//! | `front_end.rs`                         | what all connections share                        |
 
 mod admin;
 mod answer;

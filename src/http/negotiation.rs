@@ -179,8 +179,8 @@ pub(super) fn body_encoding(content_encoding: &[u8]) -> BodyEncoding {
     }
 }
 
-/// Whether a `Content-Type` is that of delimited protobuf: this media type with these two parameters,
-/// in any order, their names in any case; other parameters do not count.
+/// Whether a `Content-Type` is that of delimited protobuf: this media type with these two
+/// parameters, in any order, their names in any case; other parameters do not count.
 fn is_delimited_protobuf(content_type: &str) -> bool {
     let mut parts = content_type.split(';');
     if !parts.next().is_some_and(|media| {

@@ -1,4 +1,5 @@
-//! PUT, POST and DELETE of a group: from a request to the gateway, and from the outcome to an answer.
+//! PUT, POST and DELETE of a group: from a request to the gateway, and from the outcome to an
+//! answer.
 //!
 //! The status code of every refused push is chosen here, in [`refusal_answer`] for what the gateway
 //! refuses and in [`body_error_answer`] for bodies that do not arrive.

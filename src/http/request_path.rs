@@ -29,7 +29,8 @@ pub(super) fn percent_decode(path: &str) -> Option<Cow<'_, [u8]>> {
 
 /// The path without `//`, `.` and `..`, as the reference cleans it; a slash at its end stays.
 pub(super) fn clean(path: &[u8]) -> Cow<'_, [u8]> {
-    // The usual case, at one look for each slash: all that has to be cleaned begins with `//` or `/.`.
+    // The usual case, at one look for each slash: all that has to be cleaned begins with `//` or
+    // `/.`.
     if path.starts_with(b"/")
         && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.')))
     {

@@ -1,11 +1,13 @@
-//! The beginning of the bytes that a client has sent: a request of the usual form, or something else.
+//! The beginning of the bytes that a client has sent: a request of the usual form, or something
+//! else.
 //!
 //! ```text
 //! request = head body            of which only what has arrived whole is read here
 //! head    = method SP path SP "HTTP/1.1" CRLF { header CRLF } CRLF
 //! method  = "PUT" | "POST" | "DELETE"
 //! path    = that of a group, without a query
-//! header  = "Host", once | "Content-Length", at most once | "Connection" with "keep-alive" or "close"
+//! header  = "Host", once | "Content-Length", at most once
+//!         | "Connection" with "keep-alive" or "close"
 //!         | any header that says nothing about how the request is framed or wants to be answered
 //! body    = as many bytes as announced; none for a DELETE
 //! ```
@@ -126,8 +128,8 @@ impl<'a> RequestStart<'a> {
     }
 }
 
-/// The bytes that may stand in the path of a usual request: every HTTP library reads a path of these
-/// in the same way.
+/// The bytes that may stand in the path of a usual request: every HTTP library reads a path of
+/// these in the same way.
 const PATH_BYTES: [bool; 256] = alphanumeric_and(b"/-_.~@=%+:,;!$&'()*");
 
 /// The value of a `Content-Length` of at most five digits: a request of the usual form is no larger

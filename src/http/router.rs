@@ -1,10 +1,10 @@
 //! From a method and a path to a route, with the reference's redirects and no others.
 //!
-//! There are two layers, as in the reference. First a path with `//`, `.` or `..` in it is redirected
-//! (301) to the clean path. Then the route is looked up; a path that differs from a route's only by
-//! the slash at its end or by the case of its letters is redirected to that (301 for GET, 307 for
-//! other methods). Some clients take a redirect for success, so a push that the reference stores as
-//! it was sent is never redirected here.
+//! There are two layers, as in the reference. First a path with `//`, `.` or `..` in it is
+//! redirected (301) to the clean path. Then the route is looked up; a path that differs from a
+//! route's only by the slash at its end or by the case of its letters is redirected to that (301
+//! for GET, 307 for other methods). Some clients take a redirect for success, so a push that the
+//! reference stores as it was sent is never redirected here.
 //!
 //! A path is percent-decoded once, before anything else, so an encoded slash separates components.
 //! Only the paths of the groups of a job (`/api/v1/metrics/{job}`), which the reference does not
@@ -37,7 +37,8 @@ struct GroupStart {
 }
 
 impl Routes {
-    /// Routes below `prefix` (empty, or such as `/pg`), with scrapes at `telemetry_path` below that.
+    /// Routes below `prefix` (empty, or such as `/pg`), with scrapes at `telemetry_path` below
+    /// that.
     pub fn new(prefix: &str, telemetry_path: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));

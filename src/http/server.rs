@@ -42,7 +42,8 @@ impl Server {
     pub async fn run(self) {
         let front_end = self.front_end;
         let (close, closing) = watch::channel(false);
-        // Every connection holds a sender: when all of them are dropped, all connections have ended.
+        // Every connection holds a sender: when all of them are dropped, all connections have
+        // ended.
         let (connection, mut connections) = mpsc::channel::<Infallible>(1);
         let mut accepting = JoinSet::new();
         for listener in self.listeners.into_sockets() {

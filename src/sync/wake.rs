@@ -1,22 +1,21 @@
 //! Threads and tasks that sleep until another thread wakes them: the product's types.
 //!
-//! A protocol may rely on what this table lists and on nothing else. The stand-ins for loom
+//! A protocol may rely on what is listed here and on nothing else. The stand-ins for loom
 //! (`wake_loomed.rs`) promise exactly the same.
 //!
-//! | type       | promise                                                                               |
-//! |------------|---------------------------------------------------------------------------------------|
-//! | [`Flag`]   | [`take`](Flag::take) sees what every thread did before it raised the flag since the    |
-//! |            | last `take`: both are read-modify-writes, `Release` and `Acquire`, so the flag's       |
-//! |            | release sequence holds all of them                                                     |
-//! | [`Parker`] | `std::thread::park_timeout` and `unpark`: an `unpark` before the thread parks makes    |
-//! |            | the next `park` return at once; a `park` that an `unpark` ends sees what happened      |
-//! |            | before it; `park` may also return for no reason                                        |
-//! | [`Notify`] | tokio: a `Notified` gets the `notify_waiters` calls that follow its creation, polled   |
-//! |            | or not ("guaranteed to receive wakeups from `notify_waiters()` as soon as it has been  |
-//! |            | created"); the synchronisation is "similar to `thread::park` and `Thread::unpark`", so |
-//! |            | the task that is notified sees what happened before the call. A `Notified` that is     |
-//! |            | created after a call sees what happened before that call. tokio 1.54 does that with an |
-//! |            | `Acquire` load, though its documentation does not say so                               |
+//! - [`Flag`]: [`take`](Flag::take) sees what every thread did before it raised the flag since the
+//!   last `take`. Both are read-modify-writes, `Release` and `Acquire`, so all of these threads are
+//!   in the release sequence that `take` reads from.
+//! - [`Parker`] is `std::thread::park_timeout` and `unpark`. An `unpark` before the thread parks
+//!   makes the next park return at once. A park that an `unpark` ends sees what happened before the
+//!   `unpark`. A park may also end for no reason.
+//! - [`Notify`] is tokio's. A `Notified` gets every `notify_waiters` call that follows its
+//!   creation: "guaranteed to receive wakeups from `notify_waiters()` as soon as it has been
+//!   created, even if it has not yet been polled". What happened before the call is visible to the
+//!   task that is notified: "the synchronization details of `Notify` are similar to `thread::park`
+//!   and `Thread::unpark`". A `Notified` that is created after a call sees what happened before the
+//!   call; tokio 1.54 loads its state with `Acquire` there, although its documentation does not say
+//!   so.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};

@@ -1,5 +1,5 @@
-//! Threads and tasks that sleep until another thread wakes them: stand-ins on loom's types, with the
-//! promises that the table in `wake.rs` lists and no others.
+//! Threads and tasks that sleep until another thread wakes them: stand-ins on loom's types, with
+//! the promises that the table in `wake.rs` lists and no others.
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize};
 use std::pin::Pin;
@@ -24,8 +24,8 @@ impl Flag {
 
 /// `loom::sync::Notify` keeps one token, establishes acquire and release, and wakes for no reason
 /// now and then: the pattern of `park` and `unpark`. `loom::thread::park` is no stand-in: there
-/// `unpark` is not a step that loom reorders, and it shows the woken thread everything at once, even
-/// before that thread parks.
+/// `unpark` is not a step that loom reorders, and it shows the woken thread everything at once,
+/// even before that thread parks.
 #[derive(Debug, Default)]
 pub struct Parker(loom::sync::Notify);
 
@@ -97,8 +97,9 @@ impl Future for Notified<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // An exchange that changes nothing, because it cannot miss a call that has taken the wakers:
-        // tokio looks again with its list locked. Acquire: pairs with the Release of the call.
+        // An exchange that changes nothing, because it cannot miss a call that has taken the
+        // wakers: tokio looks again with its list locked. Acquire: pairs with the Release of the
+        // call.
         let n_calls =
             self.notify
                 .n_calls

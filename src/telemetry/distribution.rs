@@ -1,8 +1,8 @@
 //! Quantiles over the last ten minutes, recorded without waiting.
 //!
-//! A number falls into a bucket whose width is at most 1/64 of the number. Five sets of buckets take
-//! turns, each for two minutes. A quantile is the middle of the bucket in which it lies: at most
-//! 0.8 % off, and exact below 128.
+//! A number falls into a bucket whose width is at most 1/64 of the number. Five sets of buckets
+//! take turns, each for two minutes. A quantile is the middle of the bucket in which it lies: at
+//! most 0.8 % off, and exact below 128.
 //!
 //! Relaxed throughout: these are statistics, no decision depends on them.
 
@@ -69,8 +69,8 @@ impl Distribution {
         let turn = now_ms / WINDOW_MS + 1;
         let window = &self.windows[(turn as usize) % N_WINDOWS];
         let before = window.turn.load(Relaxed);
-        // The first thread that records in a new turn empties the buckets. What other threads record
-        // meanwhile may be lost.
+        // The first thread that records in a new turn empties the buckets. What other threads
+        // record meanwhile may be lost.
         if before != turn
             && window
                 .turn
@@ -91,8 +91,8 @@ impl Distribution {
         (self.count.get(), self.sum.get())
     }
 
-    /// The quantiles of the numbers that all of `parts` recorded in the last ten minutes, at `ranks`
-    /// from 0 to 1; NaN if nothing was recorded.
+    /// The quantiles of the numbers that all of `parts` recorded in the last ten minutes, at
+    /// `ranks` from 0 to 1; NaN if nothing was recorded.
     pub fn quantiles<'a, const N: usize>(
         parts: impl Iterator<Item = &'a Self>,
         ranks: [f64; N],

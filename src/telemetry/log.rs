@@ -1,5 +1,5 @@
-//! The log: one line for each event on standard error, in logfmt or JSON, with the reference's keys:
-//! `ts`, `level` and `msg`, then those of the event.
+//! The log: one line for each event on standard error, in logfmt or JSON, with the reference's
+//! keys: `ts`, `level` and `msg`, then those of the event.
 //!
 //! An event is always one line, because control characters are escaped in both formats.
 

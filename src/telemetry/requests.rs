@@ -51,8 +51,8 @@ const CODES: [u16; 10] = [500, 200, 202, 400, 403, 404, 405, 408, 413, 503];
 /// The places of the codes above in ascending order of the codes.
 const CODE_ORDER: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 0, 9];
 
-/// How many copies of the counters there are, so that cores do not wait for each other's cache lines.
-/// Each thread counts in one of them, and a scrape adds them up.
+/// How many copies of the counters there are, so that cores do not wait for each other's cache
+/// lines. Each thread counts in one of them, and a scrape adds them up.
 const N_STRIPES: usize = 16;
 
 #[derive(Default)]
@@ -94,7 +94,8 @@ impl Requests {
         self.0[stripe()].counts[handler as usize][method as usize][code].add(1);
     }
 
-    /// Counts a push of `size` bytes that was answered after `took`, at `now_ms` of a monotonic clock.
+    /// Counts a push of `size` bytes that was answered after `took`, at `now_ms` of a monotonic
+    /// clock.
     pub fn count_push(&self, method: Method, size: u64, took: Duration, now_ms: u64) {
         let PushDistributions { sizes, times } =
             &self.0[stripe()].pushes[usize::from(method == Method::Put)];
