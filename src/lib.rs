@@ -38,4 +38,4 @@ pub mod scrape;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
-pub mod ui;
+mod ui;

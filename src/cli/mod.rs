@@ -210,6 +210,11 @@ fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
 /// The arguments in the text of a file: one on each line that is not a comment, which begins with
 /// `#`. Lines are taken as they are, so an empty line is an empty argument, which the parser
 /// refuses.
+///
+/// ```
+/// let arguments = pushgateway::cli::arguments_of_file("# limits\n--limit.body-bytes=1000", '@');
+/// assert_eq!(arguments.len(), 1);
+/// ```
 pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
     text.lines()
         .filter(|line| !line.starts_with('#'))

@@ -167,7 +167,7 @@ async fn answer_without_body(
 
 fn status_page(front_end: &FrontEnd) -> Answer {
     let options = &front_end.options;
-    let page = ui::status_page(&ui::Status {
+    let page = ui::status_page(&ui::StatusPage {
         n_groups: front_end.gateway.groups().len(),
         root: &options.routes.root(),
         telemetry_path: options.routes.telemetry_path(),

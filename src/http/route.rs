@@ -2,6 +2,7 @@
 
 use super::group_path::GroupPath;
 use super::request_path::{clean, percent_decode};
+use crate::telemetry::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// The methods of most pages, as `Allow` lists them.
@@ -12,6 +13,17 @@ pub(super) const GROUP: &str = "DELETE, OPTIONS, POST, PUT";
 pub(super) const QUIT: &str = "GET, OPTIONS, POST, PUT";
 /// The methods of `/api/v1/admin/wipe`.
 pub(super) const PUT: &str = "OPTIONS, PUT";
+
+/// Whether a list of methods, as `Allow` has it, holds this one.
+pub(super) fn allows(methods: &str, method: Method) -> bool {
+    let name = match method {
+        Method::Delete => "DELETE",
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+    };
+    methods.split(", ").any(|known| known == name)
+}
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

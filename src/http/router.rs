@@ -12,7 +12,7 @@
 
 use super::group_path::GroupPath;
 use super::request_path::{clean, percent_decode};
-use super::route::{ApiRoute, GET, GROUP, NoRoute, QUIT, Route};
+use super::route::{ApiRoute, GET, GROUP, NoRoute, QUIT, Route, allows};
 use crate::telemetry::Method;
 use std::borrow::Cow;
 
@@ -37,8 +37,13 @@ struct GroupStart {
 }
 
 impl Routes {
-    /// Routes below `prefix` (empty, or such as `/pg`), with scrapes at `telemetry_path` below
-    /// that.
+    /// Routes below `prefix` (empty, or such as `/pg`), and the path of scrapes below that.
+    ///
+    /// ```
+    /// use pushgateway::http::Routes;
+    /// assert!(!Routes::new("/pg", "/metrics").is_telemetry_path_taken());
+    /// assert!(Routes::new("/pg", "/status").is_telemetry_path_taken());
+    /// ```
     pub fn new(prefix: &str, telemetry_path: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));
@@ -275,16 +280,6 @@ impl Routes {
         }
         None
     }
-}
-
-fn allows(methods: &str, method: Method) -> bool {
-    let name = match method {
-        Method::Delete => "DELETE",
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-    };
-    methods.split(", ").any(|known| known == name)
 }
 
 #[cfg(test)]

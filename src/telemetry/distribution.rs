@@ -38,7 +38,7 @@ impl Window {
 
 /// A distribution of whole numbers.
 #[derive(Default)]
-pub struct Distribution {
+pub(super) struct Distribution {
     windows: [Window; N_WINDOWS],
     count: Tally,
     sum: Tally,

@@ -6,8 +6,7 @@ mod own_families;
 mod process;
 mod requests;
 
-pub use distribution::Distribution;
-pub use requests::{Handler, Method, Requests};
+pub(crate) use requests::{Handler, Method};
 
 use crate::model::{Families, MetricType};
 use crate::scrape::Exposition;
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 /// Names and types of the gateway's own families, in ascending order of their names. A push cannot
 /// use one of these names with another type.
-pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
+pub(crate) const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("process_cpu_seconds_total", MetricType::Counter),
     ("process_max_fds", MetricType::Gauge),
     ("process_network_receive_bytes_total", MetricType::Counter),
@@ -48,7 +47,7 @@ pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
 
 /// Why a push was refused before the store saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EarlyRefusal {
+pub(crate) enum EarlyRefusal {
     /// The body is not compressed as its `Content-Encoding` says.
     Encoding,
     /// The path names no group.
@@ -92,9 +91,9 @@ const REASONS: [&str; 11] = [
 
 /// Everything that the gateway counts about itself.
 #[derive(Default)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     /// HTTP requests other than scrapes.
-    pub requests: Requests,
+    pub requests: requests::Requests,
     process: process::Process,
     refused: [Tally; REASONS.len()],
     n_assemblies: Tally,
@@ -184,7 +183,7 @@ impl Telemetry {
 }
 
 /// The labels of `pushgateway_build_info`: the version, and the platform in the reference's words.
-pub fn build_labels() -> [(&'static str, &'static str); 7] {
+pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -5,10 +5,9 @@ use super::own_families::OwnFamiliesBuilder;
 use crate::sync::Tally;
 use std::time::Duration;
 
-/// The label `handler` of a request.
+/// The label `handler` of a request: its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it: each is a route")]
-pub enum Handler {
+pub(crate) enum Handler {
     ApiMetrics,
     ApiStatus,
     Delete,
@@ -36,8 +35,7 @@ const HANDLERS: [(Handler, &str); 10] = [
 
 /// The label `method` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "HTTP's own names")]
-pub enum Method {
+pub(crate) enum Method {
     Delete,
     Get,
     Post,
@@ -74,7 +72,7 @@ struct PushDistributions {
 
 /// Counts and distributions of requests.
 #[derive(Default)]
-pub struct Requests(Box<[Stripe; N_STRIPES]>);
+pub(crate) struct Requests(Box<[Stripe; N_STRIPES]>);
 
 /// The stripe of the calling thread.
 fn stripe() -> usize {

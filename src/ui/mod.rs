@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// What the page shows.
-pub struct Status<'a> {
+pub(crate) struct StatusPage<'a> {
     /// How many groups there are.
     pub n_groups: usize,
     /// The path of this page, with its last slash.
@@ -17,17 +17,17 @@ pub struct Status<'a> {
 }
 
 /// The page as HTML.
-pub fn status_page(status: &Status<'_>) -> String {
+pub(crate) fn status_page(page: &StatusPage<'_>) -> String {
     let mut flags = String::new();
-    for (name, value) in status.flags {
+    for (name, value) in page.flags {
         // Writing to a String cannot fail.
         let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
     }
     // A relative link: a proxy in front may serve this page under another path.
-    let telemetry = status
+    let telemetry = page
         .telemetry_path
-        .strip_prefix(status.root)
-        .unwrap_or(status.telemetry_path);
+        .strip_prefix(page.root)
+        .unwrap_or(page.telemetry_path);
     let telemetry = escape(telemetry);
     format!(
         "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>Pushgateway</title>\n\
@@ -36,8 +36,8 @@ pub fn status_page(status: &Status<'_>) -> String {
          <h1>Pushgateway</h1>\n<p>Version {}, {} groups.\n\
          <p><a href=\"{telemetry}\">Metrics</a> · <a href=\"api/v1/metrics\">Groups as JSON</a> · \
          <a href=\"api/v1/status\">Status as JSON</a>\n<h2>Flags</h2>\n<table>{flags}</table>\n",
-        escape(status.version),
-        status.n_groups,
+        escape(page.version),
+        page.n_groups,
     )
 }
 
@@ -60,7 +60,7 @@ mod tests {
             "web.external-url".to_owned(),
             "http://x/<script>\"".to_owned(),
         )];
-        let page = status_page(&Status {
+        let page = status_page(&StatusPage {
             n_groups: 3,
             root: "/pg/",
             telemetry_path: "/pg/metrics",
