@@ -79,11 +79,11 @@ impl<const N_SCRAPES: usize> TinyRounds<N_SCRAPES> {
     }
 }
 
-/// One scrape asks while the thread is awake, about to sleep, or asleep, and is shown while it
-/// looks, is about to sleep, or sleeps. Fails if the scrape wakes the thread before it raises the
-/// flag, or not at all; if the flag is raised or taken Relaxed; if the thread takes the flag down
-/// after the round instead of before it; or if the scrape gets ready to be notified after it has
-/// looked.
+/// One scrape asks while the thread is awake, about to sleep, or asleep, and its round is shown
+/// before it sleeps or afterwards. Fails if the scrape wakes the thread before it raises the flag,
+/// or not at all; if the flag is raised or taken Relaxed; if the scrape gets ready to be notified
+/// after its request; if the thread notifies before it publishes, or a notification carries
+/// nothing; or if the scrape does not look again after a notification.
 #[test]
 fn a_request_and_its_round_are_not_missed() {
     let outcomes = ["awake", "woken"];
@@ -93,7 +93,7 @@ fn a_request_and_its_round_are_not_missed() {
         let scrape = loom::thread::spawn(move || other.scrape(0));
         let report = rounds.drive();
         let n_looks = scrape.join().unwrap();
-        assert!(n_looks >= 2, "a round was shown before it was requested");
+        assert!(n_looks >= 2, "the scrape went on without a second look");
         assert_eq!(report.n_rounds, 1);
         if report.n_sleeps == 0 {
             "awake"
@@ -104,7 +104,9 @@ fn a_request_and_its_round_are_not_missed() {
 }
 
 /// Two scrapes ask at the same time. They may share a round, which then shows what both asked for.
-/// Fails if raising the flag a second time hides what the first scrape did: if it is a store.
+/// Fails for the same reasons; if a scrape gets ready to be notified after its look; if the thread
+/// takes the flag down after the round instead of before it; or if a scrape that gets ready after a
+/// notification does not see what happened before that.
 #[test]
 fn scrapes_share_a_round_that_shows_what_each_asked_for() {
     let outcomes = [
@@ -164,8 +166,9 @@ impl DrivenGateway {
 
 /// The whole way of a scrape beside a round that nobody requested: the scrape may find that round
 /// complete, wait for its end, or have another one run; in each case it shows the push that was
-/// answered before it. Fails if the scrapes are notified before the round is published, and for the
-/// reasons for which `a_request_and_its_round_are_not_missed` fails.
+/// answered before it. Fails if the scrapes are notified before the round has ended, if the thread
+/// cannot be woken without a request, and for the reasons for which the models above fail, but for
+/// the ordering of the flag: the fences of the rendezvous order more than the flag does.
 #[test]
 fn a_scrape_waits_until_what_was_answered_before_it_is_shown() {
     let outcomes = ["at once", "after it waited"];
@@ -206,9 +209,9 @@ fn a_scrape_waits_until_what_was_answered_before_it_is_shown() {
     });
 }
 
-/// A notification is not missed by a `Notified` that was created before it, and neither is what
-/// happened before it. Fails if creating a `Notified` takes no turn, because loom then tries one
-/// order only.
+/// What the models above rely on: a notification is not missed by a `Notified` that was created
+/// before it, and carries what happened before it to one that was created before or after it. Fails
+/// if one of the orderings of the stand-in is Relaxed.
 #[test]
 fn a_notified_is_created_before_and_after_a_notification() {
     use loom_tests::sync::Notify;
