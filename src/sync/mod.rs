@@ -25,7 +25,7 @@ mod real;
 #[cfg(not(gateway_loom))]
 mod wake;
 #[cfg(gateway_loom)]
-mod wake_loomed;
+mod wake_stand_ins;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub use real::{Loaded, Published, Queue, Registry, fence, yield_now};
 #[cfg(not(gateway_loom))]
 pub use wake::{Flag, Notify, Parker};
 #[cfg(gateway_loom)]
-pub use wake_loomed::{Flag, Notify, Parker};
+pub use wake_stand_ins::{Flag, Notify, Parker};
 
 #[cfg(gateway_loom)]
 pub use loom::sync::atomic::AtomicU64;

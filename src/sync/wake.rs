@@ -1,7 +1,7 @@
 //! Threads and tasks that sleep until another thread wakes them: the product's types.
 //!
 //! A protocol may rely on what is listed here and on nothing else. The stand-ins for loom
-//! (`wake_loomed.rs`) promise exactly the same.
+//! (`wake_stand_ins.rs`) promise exactly the same.
 //!
 //! - [`Flag`]: [`take`](Flag::take) sees what every thread did before it raised the flag since the
 //!   last `take`. Both are read-modify-writes, `Release` and `Acquire`, so all of these threads are

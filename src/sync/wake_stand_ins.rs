@@ -52,7 +52,7 @@ pub struct Notify {
     n_calls: AtomicUsize,
     /// A compare-exchange on this that changes nothing makes loom try a creation before and after a
     /// call, although the creation only loads the number of calls and the same thread changes it
-    /// later (see `Turn` in `loomed.rs`).
+    /// later: the `Turn` of the other stand-ins.
     turn: AtomicUsize,
     wakers: Mutex<Vec<Waker>>,
 }
