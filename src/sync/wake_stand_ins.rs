@@ -51,8 +51,8 @@ impl Parker {
 pub struct Notify {
     n_calls: AtomicUsize,
     /// A compare-exchange on this that changes nothing makes loom try a creation before and after a
-    /// call, although the creation only loads the number of calls and the same thread changes it
-    /// later: the `Turn` of the other stand-ins.
+    /// call. The creation only loads the number of calls, and `poll` reads it by a compare-exchange,
+    /// which hides that load from loom. Compare `Turn` of the other stand-ins.
     turn: AtomicUsize,
     wakers: Mutex<Vec<Waker>>,
 }
