@@ -7,14 +7,14 @@
 //! answers that have come. The clock is read once an answer: that moment ends one request and
 //! begins the next.
 
-use crate::answer::{Broken, Reader};
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use crate::answer::Broken;
+use crate::push_connection::Connection;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::time::Timespec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -47,18 +47,6 @@ pub trait Work {
     fn answered(&mut self, connection: usize, status: u16, now: Instant);
     /// Its request was not answered.
     fn lost(&mut self, connection: usize, why: String);
-}
-
-#[derive(Default)]
-struct Connection {
-    /// Made when it is needed.
-    stream: Option<TcpStream>,
-    reader: Reader,
-    /// When the request under way was sent.
-    sent_at: Option<Instant>,
-    /// What the socket did not take of it at once, and how much of that it has taken since.
-    unsent: Vec<u8>,
-    n_taken: usize,
 }
 
 struct Loop<W> {
@@ -244,94 +232,12 @@ impl<W: Work> Loop<W> {
     }
 }
 
-impl Connection {
-    fn close(&mut self) {
-        // Closing takes it out of epoll.
-        self.stream = None;
-        self.unsent.clear();
-        self.n_taken = 0;
-        self.reader.reset();
-    }
-
-    fn send(
-        &mut self,
-        epoll: &OwnedFd,
-        n: usize,
-        address: SocketAddr,
-        request: &[u8],
-    ) -> io::Result<()> {
-        let is_new = self.stream.is_none();
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => none.insert(begin_to_connect(address)?),
-        };
-        // Over loopback a connection is there at once; elsewhere the socket takes nothing yet.
-        let taken = match stream.write(request) {
-            Ok(taken) => taken,
-            Err(error) if is_not_yet(&error) => 0,
-            Err(error) => return Err(error),
-        };
-        let interest = if taken < request.len() {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        };
-        let data = EventData::new_u64(n as u64);
-        if is_new {
-            epoll::add(epoll, &*stream, data, interest)?;
-        } else if taken < request.len() {
-            epoll::modify(epoll, &*stream, data, interest)?;
-        }
-        self.unsent.extend_from_slice(&request[taken..]);
-        Ok(())
-    }
-
-    fn send_rest(&mut self, epoll: &OwnedFd, n: usize) -> io::Result<()> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
-        };
-        match stream.write(&self.unsent[self.n_taken..]) {
-            Ok(taken) => self.n_taken += taken,
-            Err(error) if is_not_yet(&error) => {}
-            Err(error) => return Err(error),
-        }
-        if self.n_taken == self.unsent.len() {
-            self.unsent.clear();
-            self.n_taken = 0;
-            epoll::modify(epoll, stream, EventData::new_u64(n as u64), EventFlags::IN)?;
-        }
-        Ok(())
-    }
-}
-
-fn is_not_yet(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
-}
-
-fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketType};
     use std::collections::BTreeMap;
+    use std::io::Write;
     use std::net::TcpListener;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

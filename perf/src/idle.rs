@@ -1,10 +1,12 @@
 //! What connections cost that have pushed once and are kept: memory of the gateway, beside bare
 //! hyper.
 
+use crate::numbers::figure;
 use crate::process::{self, Usage};
-use crate::report::{self, figure};
+use crate::report::JsonLines;
+use crate::request::Requests;
 use crate::target::{self, Programs, Target};
-use crate::workload::{Action, Requests, What, Workload};
+use crate::workload::{Action, What, Workload};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,7 +59,7 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
         connections,
         figure(ratio)
     );
-    let mut json = report::JsonLines::open(json)?;
+    let mut json = JsonLines::open(json)?;
     rows.iter().try_for_each(|row| json.append(row))
 }
 

@@ -1,6 +1,7 @@
 //! What was pushed and answered, and whether a scrape tells the truth about it.
 
-use crate::workload::{N_LINES, Shown, expected, line_of};
+use crate::body::{Shown, expected, line_of};
+use crate::workload::N_LINES;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
@@ -240,7 +241,8 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Action, Requests, What, Workload};
+    use crate::request::Requests;
+    use crate::workload::{Action, What, Workload};
 
     /// The lines of a push as a gateway shows them.
     fn exposed(group: u32, seq: u64) -> String {

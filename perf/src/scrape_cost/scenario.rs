@@ -1,16 +1,15 @@
-//! What scrapes cost: of a store that is at rest, of one that has changed, beside nginx sending the
-//! same bytes; and what memory that takes.
+//! The scenario: what is pushed, scraped and looked at, in which order.
 
+use super::figures::{Figures, Series};
+use super::scraper::{Got, Scraper};
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
 use crate::process::Usage;
-use crate::report::{self, figure, median};
+use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
 use crate::workload::{Action, Workload};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -44,152 +43,6 @@ const AT_REST: u32 = 3;
 /// Scrapes at even intervals before one counts as expected: a gateway may have learned other ways
 /// before.
 const N_USUAL: u32 = 5;
-
-/// One figure, measured once a round.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Series {
-    unit: &'static str,
-    values: Vec<f64>,
-}
-
-/// All figures by name, in the order in which they are printed.
-#[derive(Default)]
-struct Figures(Vec<(String, Series)>);
-
-impl Figures {
-    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
-        let place = self
-            .0
-            .iter()
-            .position(|(known, _)| known == name)
-            .unwrap_or_else(|| {
-                self.0.push((
-                    name.to_owned(),
-                    Series {
-                        unit,
-                        values: Vec::new(),
-                    },
-                ));
-                self.0.len() - 1
-            });
-        self.0[place].1.values.push(value);
-    }
-
-    fn median(&self, name: &str) -> f64 {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or(f64::NAN, |(_, series)| median(&series.values))
-    }
-
-    fn print(&self) {
-        let width = self
-            .0
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0);
-        println!(
-            "{:width$}  {:>10} {:>10} {:>10}  unit",
-            "figure", "median", "min", "max"
-        );
-        for (name, series) in &self.0 {
-            let of = |f: fn(f64, f64) -> f64| {
-                series.values.iter().copied().reduce(f).unwrap_or(f64::NAN)
-            };
-            let cells = [median(&series.values), of(f64::min), of(f64::max)]
-                .map(|value| format!("{:>10}", figure(value)));
-            println!("{name:width$}  {}  {}", cells.join(" "), series.unit);
-        }
-    }
-}
-
-/// One scrape, its body thrown away as it comes.
-struct Got {
-    first_byte: Duration,
-    last_byte: Duration,
-    bytes: u64,
-}
-
-/// A connection that is kept, and the memory it reads into.
-struct Scraper {
-    stream: TcpStream,
-    buffer: Box<[u8]>,
-}
-
-impl Scraper {
-    fn new(address: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
-        stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            stream,
-            buffer: vec![0; 1 << 20].into(),
-        })
-    }
-
-    fn get(&mut self, path: &str, gzip: bool) -> Result<Got, String> {
-        self.get_into(path, gzip, |_| ())
-    }
-
-    fn get_into(
-        &mut self,
-        path: &str,
-        gzip: bool,
-        mut take: impl FnMut(&[u8]),
-    ) -> Result<Got, String> {
-        let failed = |error: std::io::Error| format!("{path}: {error}");
-        let encoding = if gzip {
-            "Accept-Encoding: gzip\r\n"
-        } else {
-            ""
-        };
-        let began = Instant::now();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: bench\r\n{}{encoding}\r\n",
-            load::ACCEPT
-        );
-        self.stream.write_all(request.as_bytes()).map_err(failed)?;
-        let (mut n, mut first_byte) = (0, None);
-        let head = loop {
-            n += match self.stream.read(&mut self.buffer[n..]).map_err(failed)? {
-                0 => return Err(format!("{path}: no answer")),
-                n => n,
-            };
-            first_byte.get_or_insert_with(|| began.elapsed());
-            if let Some(head) = self.buffer[..n]
-                .windows(4)
-                .position(|window| window == b"\r\n\r\n")
-            {
-                break head;
-            }
-        };
-        let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
-        let len: Option<u64> = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
-        let len = len
-            .filter(|_| text.starts_with("http/1.1 200"))
-            .ok_or_else(|| format!("{path}: {text}"))?;
-        take(&self.buffer[head + 4..n]);
-        let mut got = (n - head - 4) as u64;
-        while got < len {
-            let n = self.stream.read(&mut self.buffer).map_err(failed)?;
-            if n == 0 {
-                return Err(format!("{path}: the body ends early"));
-            }
-            take(&self.buffer[..n]);
-            got += n as u64;
-        }
-        Ok(Got {
-            first_byte: first_byte.expect("a head was read"),
-            last_byte: began.elapsed(),
-            bytes: len,
-        })
-    }
-}
 
 /// A folder that goes with this value.
 struct Folder(PathBuf);
@@ -508,7 +361,7 @@ impl Scenario {
         } else {
             "scrape"
         };
-        report::JsonLines::open(self.settings.json.as_deref())?.append(&Line {
+        JsonLines::open(self.settings.json.as_deref())?.append(&Line {
             scenario,
             groups: self.settings.groups,
             figures,

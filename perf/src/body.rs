@@ -1,0 +1,270 @@
+//! The bodies of pushes, and the numbers in them.
+
+use crate::workload::{Action, Encoding, Kind, N_LINES, What, Workload};
+use std::io::Write;
+
+/// Families of a `big` push beside those of the fleet.
+const N_BIG_FAMILIES: u64 = 995;
+
+impl Workload {
+    pub fn write_text(&self, What { action, group, seq }: What, out: &mut Vec<u8>) {
+        match action {
+            Action::Delete => {}
+            Action::Clash => {
+                out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n")
+            }
+            Action::Push => {
+                write_fleet(group, seq, out);
+                if self.lines as usize > N_LINES {
+                    write_parts(group, seq, self.lines as usize - N_LINES, out);
+                }
+                if self.kind == Kind::Big {
+                    write_big(group, seq, out);
+                }
+            }
+        }
+    }
+}
+
+pub fn encode(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Identity => out.extend_from_slice(plain),
+        Encoding::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+            encoder
+                .write_all(plain)
+                .and_then(|()| encoder.finish())
+                .expect("a vector takes everything");
+        }
+        Encoding::Snappy => {
+            let mut encoder = snap::write::FrameEncoder::new(out);
+            encoder
+                .write_all(plain)
+                .and_then(|()| encoder.flush())
+                .expect("a vector takes everything");
+        }
+    }
+}
+
+pub fn as_protobuf(text: &[u8]) -> Vec<u8> {
+    use pushgateway::exposition::{protobuf, text};
+    use pushgateway::model::{Escaping, LabelSet, NameScheme};
+    let families = text::parse(text, NameScheme::Legacy).expect("we wrote it");
+    let (key, mut out) = (
+        protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
+        Vec::new(),
+    );
+    for family in families.skeleton.families() {
+        let template = protobuf::FamilyTemplate::new(family, &[], false, Escaping::AllowUtf8);
+        let mut metrics = Vec::new();
+        template.render(
+            &key,
+            &families.values[family.value_range()],
+            &[],
+            0,
+            &mut metrics,
+        );
+        protobuf::write_header(
+            family.name(),
+            family.help(),
+            family.metric_type(),
+            Escaping::AllowUtf8,
+            metrics.len(),
+            &mut out,
+        );
+        out.extend_from_slice(&metrics);
+    }
+    out
+}
+
+/// A body of this many series of one family, all of whose numbers follow from `seq`: what a client
+/// pushes that keeps its whole state in one group. Some 80 bytes a line.
+pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
+    let mut body = b"# TYPE bulk_requests_total counter\n".to_vec();
+    for series in 0..n_series {
+        let value = seq * 1000 + mix(series, seq, 0) % 1000;
+        // Writing to a vector cannot fail.
+        let _ = writeln!(
+            body,
+            "bulk_requests_total{{code=\"{}\",handler=\"/api/v1/handler/{series:06}\",method=\"GET\"}} {value}",
+            200 + series % 7
+        );
+    }
+    body
+}
+
+/// A number that looks like chance and follows from group, push and line.
+fn mix(group: u32, seq: u64, line: u64) -> u64 {
+    let mut x = (u64::from(group) << 40) ^ (seq << 8) ^ line;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The lines of a push: text in front of the number, and the number as integer and seven digits
+/// behind the point, if it has any.
+fn lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_LINES] {
+    let chance = |line| mix(group, seq, line);
+    let seconds = |line| (1_795_000_000 + seq, Some(chance(line) % 10_000_000));
+    let (fast, slow) = (seq * 3 + chance(8) % 3, chance(9) % 50);
+    [
+        (
+            "# HELP batch_runs_total Runs of the job.\n# TYPE batch_runs_total counter\nbatch_runs_total ",
+            seq,
+            None,
+        ),
+        (
+            "# TYPE batch_records_total counter\nbatch_records_total{step=\"read\"} ",
+            seq * 731 + chance(1) % 700,
+            None,
+        ),
+        (
+            "batch_records_total{step=\"write\"} ",
+            seq * 613 + chance(2) % 600,
+            None,
+        ),
+        (
+            "# TYPE batch_workers gauge\nbatch_workers ",
+            100 + chance(3) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_queue_length gauge\nbatch_queue_length ",
+            100 + chance(4) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_memory_mebibytes gauge\nbatch_memory_mebibytes ",
+            100 + chance(5) % 900,
+            None,
+        ),
+        (
+            "# TYPE batch_last_start_seconds gauge\nbatch_last_start_seconds ",
+            seconds(6).0,
+            seconds(6).1,
+        ),
+        (
+            "# TYPE batch_last_end_seconds gauge\nbatch_last_end_seconds ",
+            seconds(7).0,
+            seconds(7).1,
+        ),
+        (
+            "# TYPE batch_step_seconds histogram\nbatch_step_seconds_bucket{le=\"0.5\"} ",
+            fast,
+            None,
+        ),
+        ("batch_step_seconds_bucket{le=\"+Inf\"} ", fast + slow, None),
+        (
+            "batch_step_seconds_sum ",
+            seq * 2,
+            Some(chance(10) % 10_000_000),
+        ),
+        ("batch_step_seconds_count ", fast + slow, None),
+    ]
+}
+
+fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
+    for (text, integer, fraction) in lines(group, seq) {
+        out.extend_from_slice(text.as_bytes());
+        write_number(integer, fraction, out);
+        out.push(b'\n');
+    }
+}
+
+pub fn write_number(integer: u64, fraction: Option<u64>, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+    if let Some(fraction) = fraction {
+        out.push(b'.');
+        write_seven_digits(fraction, out);
+    }
+}
+
+/// At least seven digits, with zeros in front where it has fewer.
+pub fn write_seven_digits(number: u64, out: &mut Vec<u8>) {
+    const SEVEN_DIGITS: u64 = 10_000_000;
+    let mut buffer = itoa::Buffer::new();
+    out.extend_from_slice(match number {
+        0..SEVEN_DIGITS => &buffer.format(SEVEN_DIGITS + number).as_bytes()[1..],
+        _ => buffer.format(number).as_bytes(),
+    });
+}
+
+/// So many more lines, of one family.
+fn write_parts(group: u32, seq: u64, n: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# TYPE part_seconds gauge\n");
+    for part in 0..n as u64 {
+        let chance = mix(group, seq, 2000 + part);
+        out.extend_from_slice(b"part_seconds{part=\"");
+        write_seven_digits(part, out);
+        out.extend_from_slice(b"\"} ");
+        write_number(chance % 1000, Some(chance / 1000 % 10_000_000), out);
+        out.push(b'\n');
+    }
+}
+
+fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
+    for family in 0..N_BIG_FAMILIES {
+        for text in [&b"# TYPE big_"[..], b"_total counter\nbig_"] {
+            out.extend_from_slice(text);
+            write_number(family, None, out);
+        }
+        out.extend_from_slice(b"_total ");
+        write_number(seq * 17 + mix(group, seq, 100 + family) % 17, None, out);
+        out.push(b'\n');
+    }
+}
+
+/// What a group shows of the fleet's lines; NaN for none.
+pub type Shown = [f64; N_LINES];
+
+/// The numbers that a push of a group has, as whoever reads them gets them.
+pub fn expected(group: u32, seq: u64) -> Shown {
+    let mut text = Vec::new();
+    lines(group, seq).map(|(_, integer, fraction)| {
+        text.clear();
+        write_number(integer, fraction, &mut text);
+        std::str::from_utf8(&text)
+            .expect("digits")
+            .parse()
+            .expect("a number")
+    })
+}
+
+/// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name
+/// apart.
+pub fn line_of(name: &str, labels: &str) -> Option<usize> {
+    Some(match name {
+        "batch_runs_total" => 0,
+        "batch_records_total" => 1 + usize::from(labels.contains("step=\"write\"")),
+        "batch_workers" => 3,
+        "batch_queue_length" => 4,
+        "batch_memory_mebibytes" => 5,
+        "batch_last_start_seconds" => 6,
+        "batch_last_end_seconds" => 7,
+        "batch_step_seconds_bucket" => 8 + usize::from(labels.contains("le=\"+Inf\"")),
+        "batch_step_seconds_sum" => 10,
+        "batch_step_seconds_count" => 11,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_has_the_numbers_that_are_expected_of_it() {
+        let mut body = Vec::new();
+        write_fleet(7, 41, &mut body);
+        let body = String::from_utf8(body).unwrap();
+        let mut shown = [f64::NAN; N_LINES];
+        for line in body.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            shown[line_of(name, labels).unwrap()] = value.parse().unwrap();
+        }
+        assert_eq!(shown, expected(7, 41));
+        assert_eq!(shown[0], 41.0);
+        assert_ne!(expected(7, 42), expected(8, 42));
+    }
+}

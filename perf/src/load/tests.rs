@@ -1,0 +1,263 @@
+//! Servers that lie in one way each: the harness has to notice.
+
+use super::{Arrivals, Plan, Scrapes, final_scrape, run};
+use crate::ledger::{Ledger, Lie};
+use crate::workload::Workload;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// Answers 200 to every so many-th push and forgets it.
+    Drops(u64),
+    /// Goes on showing the first push of one group.
+    Stale,
+    /// Takes only the first half of a push's lines.
+    Tears,
+    /// Answers 200 and stores nothing.
+    Forgets,
+    /// Does nothing for a while, once.
+    Stalls(Duration),
+}
+
+#[derive(Default)]
+struct Stored {
+    n_pushes: u64,
+    groups: HashMap<String, Vec<String>>,
+}
+
+impl Stored {
+    fn push(&mut self, instance: &str, body: &str, fault: Fault) {
+        self.n_pushes += 1;
+        let lines = body.lines().filter(|line| !line.starts_with('#'));
+        let labels = format!("instance=\"{instance}\",job=\"fleet\"");
+        let mut lines: Vec<String> = lines
+            .map(|line| match line.split_once('{') {
+                Some((name, rest)) => format!("{name}{{{labels},{rest}"),
+                None => line.replacen(' ', &format!("{{{labels}}} "), 1),
+            })
+            .collect();
+        match fault {
+            Fault::Forgets => return,
+            Fault::Drops(every) if self.n_pushes.is_multiple_of(every) => return,
+            Fault::Stale if instance == "node-0000003" && self.groups.contains_key(instance) => {
+                return;
+            }
+            Fault::Tears if instance == "node-0000003" => {
+                let old = self.groups.get(instance).cloned().unwrap_or_default();
+                let half = lines.len() / 2;
+                lines.truncate(half);
+                lines.extend(old.into_iter().skip(half));
+            }
+            _ => {}
+        }
+        self.groups.insert(instance.to_owned(), lines);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A gateway of a few lines, with a fault.
+fn serve(fault: Fault) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (stored, began) = (Arc::new(Mutex::new(Stored::default())), Instant::now());
+            let has_stalled = Arc::new(AtomicBool::new(false));
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (stored, has_stalled) = (Arc::clone(&stored), Arc::clone(&has_stalled));
+                tokio::spawn(async move {
+                    let mut buffer = Vec::new();
+                    loop {
+                        let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n")
+                        else {
+                            if !matches!(stream.read_buf(&mut buffer).await, Ok(n) if n > 0) {
+                                return;
+                            }
+                            continue;
+                        };
+                        let text = String::from_utf8(buffer[..head].to_vec()).unwrap();
+                        let len = text
+                            .split("Content-Length: ")
+                            .nth(1)
+                            .map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
+                        while buffer.len() < head + 4 + len {
+                            stream.read_buf(&mut buffer).await.unwrap();
+                        }
+                        let body =
+                            String::from_utf8(buffer[head + 4..head + 4 + len].to_vec()).unwrap();
+                        buffer.drain(..head + 4 + len);
+                        if let Fault::Stalls(time) = fault
+                            && began.elapsed() > Duration::from_millis(500)
+                            && !has_stalled.swap(true, Relaxed)
+                        {
+                            // The only thread of the server: nobody is answered.
+                            std::thread::sleep(time);
+                        }
+                        let path = text.split(' ').nth(1).unwrap();
+                        let answer = match path.rsplit_once('/') {
+                            Some((_, instance)) if text.starts_with("PUT") => {
+                                stored.lock().unwrap().push(instance, &body, fault);
+                                String::new()
+                            }
+                            _ => stored
+                                .lock()
+                                .unwrap()
+                                .groups
+                                .values()
+                                .flatten()
+                                .map(|line| format!("{line}\n"))
+                                .collect(),
+                        };
+                        let answer = format!(
+                            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                            answer.len()
+                        );
+                        if stream.write_all(answer.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
+    Plan {
+        address,
+        prefix: "/metrics".to_owned(),
+        workload: Workload::fleet(40),
+        arrivals,
+        connections: 8,
+        threads: 1,
+        keep_alive: true,
+        duration: Duration::from_millis(1500),
+        count: None,
+        bulk: None,
+        seed: 1,
+        scrapes: Some(Scrapes {
+            path: "/metrics".to_owned(),
+            interval: Duration::from_millis(100),
+            gzip: false,
+        }),
+        is_checked: true,
+    }
+}
+
+/// Lies seen during a run and at its end.
+fn lies(fault: Fault) -> Vec<Lie> {
+    let (address, ledger) = (serve(fault), Arc::new(Ledger::new(40, false)));
+    let measured = run(plan(address, Arrivals::Closed), &ledger);
+    assert!(
+        measured.n_answered() > 100 && measured.lost.is_empty(),
+        "{:?}",
+        measured.lost
+    );
+    let (_, last) = final_scrape(address, "/metrics", false, &ledger).unwrap();
+    measured.lies.into_iter().chain(last).collect()
+}
+
+#[test]
+fn an_honest_server_is_believed() {
+    assert_eq!(lies(Fault::None), []);
+}
+
+#[test]
+fn lost_stale_and_torn_pushes_are_found() {
+    assert!(lies(Fault::Stale).iter().any(|lie| matches!(
+        lie,
+        Lie::Stale {
+            group: 3,
+            shown: 1,
+            ..
+        }
+    )));
+    assert!(
+        lies(Fault::Tears)
+            .iter()
+            .any(|lie| matches!(lie, Lie::Torn { group: 3, .. }))
+    );
+    assert!(
+        lies(Fault::Forgets)
+            .iter()
+            .any(|lie| matches!(lie, Lie::Missing { .. }))
+    );
+}
+
+#[test]
+fn a_run_ends_after_so_many_pushes() {
+    let mut plan = plan(serve(Fault::None), Arrivals::Closed);
+    (plan.count, plan.duration) = (Some(123), Duration::from_secs(60));
+    let measured = run(plan, &Arc::new(Ledger::new(40, false)));
+    assert_eq!(measured.n_answered(), 123);
+    assert!(measured.elapsed < Duration::from_secs(60));
+}
+
+/// One push in ten thousand: found by the scrapes beside the pushes, or by the last one.
+#[test]
+fn one_lost_push_in_ten_thousand_is_found() {
+    let (address, ledger) = (
+        serve(Fault::Drops(10_000)),
+        Arc::new(Ledger::new(40, false)),
+    );
+    let mut found = Vec::new();
+    // Whether a lost push shows depends on whether a scrape comes before the next push of its
+    // group: so until it does.
+    for _ in 0..40 {
+        let mut plan = plan(address, Arrivals::Closed);
+        plan.duration = Duration::from_millis(500);
+        plan.scrapes = plan.scrapes.map(|scrapes| Scrapes {
+            interval: Duration::from_millis(1),
+            ..scrapes
+        });
+        found.extend(run(plan, &ledger).lies);
+        if !found.is_empty() {
+            break;
+        }
+    }
+    assert!(
+        found.iter().any(|lie| matches!(lie, Lie::Stale { .. })),
+        "{found:?}"
+    );
+}
+
+/// In a closed loop a server that stands still for a second costs eight slow pushes; in an open
+/// one all that were due meanwhile.
+#[test]
+fn a_stall_shows_in_full_in_an_open_loop() {
+    let stall = Duration::from_secs(1);
+    let arrivals = Arrivals::Open {
+        per_second: 500.0,
+        poisson: false,
+    };
+    let mut plan = plan(serve(Fault::Stalls(stall)), arrivals);
+    plan.duration = Duration::from_secs(3);
+    plan.scrapes = None;
+    let measured = run(plan, &Arc::new(Ledger::new(40, false)));
+    let milliseconds = |rank: f64| measured.latency.value_at_quantile(rank) / 1_000_000;
+    // A third of the time of the run is the stall: pushes that were due in it waited half of it
+    // in the middle.
+    assert!(
+        milliseconds(0.999) > 900,
+        "p99.9 {} ms",
+        milliseconds(0.999)
+    );
+    assert!(milliseconds(0.9) > 500, "p90 {} ms", milliseconds(0.9));
+    // All of them were sent in the end, but for what the end cuts off.
+    assert!(measured.n_unsent <= 8, "{} unsent", measured.n_unsent);
+}

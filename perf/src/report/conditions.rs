@@ -1,0 +1,65 @@
+//! What figures were taken on and with.
+
+use crate::numbers::figure;
+use crate::self_cost::{Cost, Cpu};
+use serde::Serialize;
+use std::sync::OnceLock;
+
+/// What the generator costs, once that was looked at.
+pub static GENERATOR: OnceLock<Cost> = OnceLock::new();
+
+/// What the figures were taken on and with.
+#[derive(Serialize)]
+pub(super) struct Conditions {
+    pub(super) command: String,
+    pub(super) machine: String,
+    pub(super) cores: usize,
+    pub(super) kernel: String,
+    pub(super) version: &'static str,
+    /// Of each request to a server that costs next to nothing.
+    generator: Option<Cost>,
+}
+
+/// What the generator costs, in words.
+pub fn generator_line() -> String {
+    let Some(cost) = GENERATOR.get() else {
+        return String::new();
+    };
+    let in_words = |cpu: Cpu| {
+        format!(
+            "{} µs ({} of them in the kernel)",
+            figure(cpu.total_us()),
+            figure(cpu.system_us)
+        )
+    };
+    let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| {
+        format!("wrk with the same load {}", in_words(wrk))
+    });
+    format!(
+        "The generator takes {} of CPU for a request to a server that costs next to nothing; {wrk}; a bare loop of send and recv {}.",
+        in_words(cost.generator),
+        in_words(cost.bare_loop)
+    )
+}
+
+pub(super) fn conditions() -> Conditions {
+    let first = |path: &str, start: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_default()
+            .to_owned();
+        line.split_once(':')
+            .map_or(line.clone(), |(_, value)| value.trim().to_owned())
+    };
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    Conditions {
+        command: format!("pushgateway-bench {}", command.join(" ")),
+        machine: first("/proc/cpuinfo", "model name"),
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        kernel: first("/proc/sys/kernel/osrelease", ""),
+        version: env!("CARGO_PKG_VERSION"),
+        generator: GENERATOR.get().copied(),
+    }
+}

@@ -1,0 +1,163 @@
+//! Medians of a target, and the columns that show them.
+
+use crate::measure::Row;
+use crate::numbers::figure;
+
+/// Medians of a target over its rounds.
+pub(super) struct Summary<'a> {
+    pub(super) name: &'a str,
+    pub(super) rows: Vec<&'a Row>,
+}
+
+impl<'a> Summary<'a> {
+    pub(super) fn all(rows: &'a [Row]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for row in rows {
+            match all.iter_mut().find(|summary| summary.name == row.target) {
+                Some(summary) => summary.rows.push(row),
+                None => all.push(Self {
+                    name: &row.target,
+                    rows: vec![row],
+                }),
+            }
+        }
+        all
+    }
+
+    fn sorted(&self, value: impl Fn(&Row) -> f64) -> Vec<f64> {
+        let mut values: Vec<f64> = self
+            .rows
+            .iter()
+            .map(|row| value(row))
+            .filter(|value| value.is_finite())
+            .collect();
+        values.sort_by(f64::total_cmp);
+        values
+    }
+
+    pub(super) fn median(&self, value: impl Fn(&Row) -> f64) -> f64 {
+        let values = self.sorted(value);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Half the distance between the quartiles, of the median.
+    fn spread_percent(&self, value: impl Fn(&Row) -> f64 + Copy) -> f64 {
+        let values = self.sorted(value);
+        if values.len() < 3 {
+            return f64::NAN;
+        }
+        let quartile = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+        (quartile(0.75) - quartile(0.25)) / 2.0 / self.median(value) * 100.0
+    }
+}
+
+pub(super) fn percentile(row: &Row, rank: f64) -> f64 {
+    row.latency_us
+        .iter()
+        .find(|(known, _)| *known == rank)
+        .map_or(f64::NAN, |&(_, value)| value)
+}
+
+pub(super) fn cpu(row: &Row) -> f64 {
+    row.cpu_us.unwrap_or(f64::NAN)
+}
+
+pub(super) fn last_byte_ms(row: &Row) -> f64 {
+    let mut times: Vec<f64> = row
+        .scrapes
+        .iter()
+        .map(|scrape| scrape.last_byte_seconds * 1e3)
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(super) fn resident_mb(row: &Row) -> f64 {
+    row.usage
+        .map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
+}
+
+pub(super) type Column = (&'static str, fn(&Summary<'_>) -> String);
+
+pub(super) const COLUMNS: [Column; 11] = [
+    ("pushes/s", |s| figure(s.median(|row| row.per_second))),
+    ("±%", |s| figure(s.spread_percent(|row| row.per_second))),
+    ("CPU µs", |s| figure(s.median(cpu))),
+    ("±%", |s| figure(s.spread_percent(cpu))),
+    ("p50 µs", |s| figure(s.median(|row| percentile(row, 50.0)))),
+    ("p99 µs", |s| figure(s.median(|row| percentile(row, 99.0)))),
+    ("p99.9 µs", |s| {
+        figure(s.median(|row| percentile(row, 99.9)))
+    }),
+    ("scrape ms", |s| figure(s.median(last_byte_ms))),
+    ("RSS MB", |s| figure(s.median(resident_mb))),
+    ("generator µs", |s| {
+        figure(s.median(|row| row.generator_cpu_us))
+    }),
+    ("truth", |s| {
+        let n_lies: usize = s
+            .rows
+            .iter()
+            .map(|row| row.lies.len() + row.lost.len())
+            .sum();
+        match (n_lies, s.rows.iter().all(|row| row.is_checked)) {
+            (0, true) => "kept".to_owned(),
+            (0, false) => "not checked".to_owned(),
+            (n, _) => format!("FAILED ({n})"),
+        }
+    }),
+];
+
+/// How late pushes were sent, where they were due at a time.
+pub(super) fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
+    let in_words = |summary: &Summary<'_>| {
+        let worst = summary
+            .rows
+            .iter()
+            .map(|row| row.generator_late_us)
+            .fold(0.0, f64::max);
+        let of_99 = summary.median(|row| row.generator_late_p99_us);
+        let (of_99, worst) = (figure(of_99), figure(worst));
+        format!(
+            "{}: the generator sent 99 % within {of_99} µs of when they were due, the worst after {worst} µs",
+            summary.name
+        )
+    };
+    summaries
+        .iter()
+        .filter(|summary| summary.rows[0].rate.is_some())
+        .map(in_words)
+        .collect()
+}
+
+/// Two digits at least, however small.
+fn ratio(value: f64) -> String {
+    if value < 0.1 {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+pub(super) fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
+    let Some(base) = summaries
+        .iter()
+        .find(|summary| summary.name == "floor")
+        .or(summaries.last())
+    else {
+        return Vec::new();
+    };
+    let others = summaries.iter().filter(|summary| summary.name != base.name);
+    others
+        .map(|summary| {
+            let throughput =
+                summary.median(|row| row.per_second) / base.median(|row| row.per_second);
+            let cpu = summary.median(cpu) / base.median(cpu);
+            let p99 = summary.median(|row| percentile(row, 99.0))
+                / base.median(|row| percentile(row, 99.0));
+            let [throughput, cpu, p99] = [throughput, cpu, p99].map(ratio);
+            let text = format!("{throughput} × the throughput, {cpu} × the CPU, {p99} × the p99");
+            (format!("{} / {}", summary.name, base.name), text)
+        })
+        .collect()
+}

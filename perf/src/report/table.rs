@@ -1,0 +1,64 @@
+//! The table that is printed.
+
+use super::summary::{COLUMNS, Summary, lateness, ratios};
+use crate::measure::Row;
+
+/// Prints medians, ratios to the floor (or the last target), and what went wrong.
+pub fn table(rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let summaries = Summary::all(rows);
+    let width = summaries
+        .iter()
+        .map(|summary| summary.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(6);
+    println!(
+        "\n{:width$}  {}",
+        "target",
+        COLUMNS.map(|(name, _)| format!("{name:>12}")).concat()
+    );
+    for summary in &summaries {
+        println!(
+            "{:width$}  {}",
+            summary.name,
+            COLUMNS
+                .map(|(_, cell)| format!("{:>12}", cell(summary)))
+                .concat()
+        );
+    }
+    for (name, ratios) in ratios(&summaries) {
+        println!("{name}: {ratios}");
+    }
+    for line in lateness(&summaries) {
+        println!("{line}");
+    }
+    for row in rows {
+        for lie in row.lies.iter().take(3) {
+            println!("FAILED: {} round {}: {lie}", row.target, row.round);
+        }
+        for (kind, n) in &row.lost {
+            println!(
+                "FAILED: {} round {}: {n} pushes not answered: {kind}",
+                row.target, row.round
+            );
+        }
+        if row.is_generator_behind() {
+            let busy = row.generator_busy * 100.0;
+            println!(
+                "{} round {}: the generator was behind its own schedule, busy or waiting for a core {busy:.0} % of the time: \
+                 latencies are its own in part",
+                row.target, row.round
+            );
+        }
+        // One a connection is what the end of a run cuts off.
+        if row.unsent > u64::from(row.connections) {
+            println!(
+                "{} round {}: {} pushes were due, and no connection was free for them",
+                row.target, row.round, row.unsent
+            );
+        }
+    }
+}

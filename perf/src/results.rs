@@ -1,0 +1,126 @@
+//! The figures that `perf/record` left in a folder.
+
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// The folder, and the lines of JSON in its files.
+pub struct Results(pub PathBuf);
+
+impl Results {
+    /// The lines of a file; none if it is not there.
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text =
+            std::fs::read_to_string(self.0.join(name).with_extension("jsonl")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// A figure of a target, by rounds; of a sweep at one value of its axis.
+    pub fn of(
+        &self,
+        name: &str,
+        target: &str,
+        groups: Option<u64>,
+        figure: impl Fn(&Value) -> Option<f64>,
+    ) -> Vec<(u64, f64)> {
+        let is_asked = |line: &Value| {
+            line["target"] == target && groups.is_none_or(|n| line["workload"]["groups"] == n)
+        };
+        let lines = self.lines(name);
+        lines
+            .iter()
+            .filter(|line| is_asked(line))
+            .filter_map(|line| Some((line["round"].as_u64()?, figure(line)?)))
+            .collect()
+    }
+
+    /// A figure of the gateway against that of another target, round by round.
+    pub fn against(
+        &self,
+        name: &str,
+        target: &str,
+        figure: impl Fn(&Value) -> Option<f64>,
+    ) -> Vec<f64> {
+        by_round(
+            &self.of(name, "self", None, &figure),
+            &self.of(name, target, None, &figure),
+        )
+    }
+
+    /// A figure of the scenario with scrapes, or the one that deletes.
+    pub fn scraped(&self, file: &str, name: &str) -> Vec<f64> {
+        let values = |line: &Value| {
+            let values = line["figures"][name]["values"].as_array()?;
+            Some(
+                values
+                    .iter()
+                    .filter_map(Value::as_f64)
+                    .collect::<Vec<f64>>(),
+            )
+        };
+        self.lines(file)
+            .iter()
+            .filter_map(values)
+            .flatten()
+            .collect()
+    }
+
+    /// What a request costs whoever makes load, in microseconds: measured once for each file.
+    pub fn generators(&self, who: &str) -> Vec<f64> {
+        let of = |name: &&str| {
+            let lines = self.lines(name);
+            let cost = &lines.first()?["generator"][who];
+            Some(cost["user_us"].as_f64()? + cost["system_us"].as_f64()?)
+        };
+        [
+            "all-1000",
+            "p1-fleet",
+            "p3-reconnect",
+            "p4-open",
+            "p13-fleet",
+            "p13-churn",
+            "p13-mixed",
+        ]
+        .iter()
+        .filter_map(of)
+        .collect()
+    }
+
+    pub fn idle_bytes(&self, target: &str) -> Option<f64> {
+        self.lines("p12-idle")
+            .iter()
+            .find(|line| line["target"] == target)?["idle_bytes"]
+            .as_f64()
+    }
+}
+
+pub fn cpu(line: &Value) -> Option<f64> {
+    line["cpu_us"].as_f64()
+}
+
+pub fn per_second(line: &Value) -> Option<f64> {
+    line["per_second"].as_f64()
+}
+
+pub fn p99(line: &Value) -> Option<f64> {
+    let pairs = line["latency_us"].as_array()?;
+    pairs.iter().find(|pair| pair[0].as_f64() == Some(99.0))?[1].as_f64()
+}
+
+/// Ratios of figures of the same round.
+pub fn by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
+    let other = |round: u64| {
+        to.iter()
+            .find(|(other, _)| *other == round)
+            .map(|(_, value)| *value)
+    };
+    of.iter()
+        .filter_map(|&(round, value)| Some(value / other(round)?))
+        .collect()
+}
+
+/// Ratios of figures that were measured in the same order.
+pub fn in_turn(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
+}

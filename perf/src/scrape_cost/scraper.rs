@@ -1,0 +1,96 @@
+//! A client that scrapes and throws away what it reads.
+
+use crate::load;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Longer than any scrape of this scenario takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// One scrape, its body thrown away as it comes.
+pub(super) struct Got {
+    pub(super) first_byte: Duration,
+    pub(super) last_byte: Duration,
+    pub(super) bytes: u64,
+}
+
+/// A connection that is kept, and the memory it reads into.
+pub(super) struct Scraper {
+    stream: TcpStream,
+    buffer: Box<[u8]>,
+}
+
+impl Scraper {
+    pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+        stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            stream,
+            buffer: vec![0; 1 << 20].into(),
+        })
+    }
+
+    pub(super) fn get(&mut self, path: &str, gzip: bool) -> Result<Got, String> {
+        self.get_into(path, gzip, |_| ())
+    }
+
+    pub(super) fn get_into(
+        &mut self,
+        path: &str,
+        gzip: bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Got, String> {
+        let failed = |error: std::io::Error| format!("{path}: {error}");
+        let encoding = if gzip {
+            "Accept-Encoding: gzip\r\n"
+        } else {
+            ""
+        };
+        let began = Instant::now();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: bench\r\n{}{encoding}\r\n",
+            load::ACCEPT
+        );
+        self.stream.write_all(request.as_bytes()).map_err(failed)?;
+        let (mut n, mut first_byte) = (0, None);
+        let head = loop {
+            n += match self.stream.read(&mut self.buffer[n..]).map_err(failed)? {
+                0 => return Err(format!("{path}: no answer")),
+                n => n,
+            };
+            first_byte.get_or_insert_with(|| began.elapsed());
+            if let Some(head) = self.buffer[..n]
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
+                break head;
+            }
+        };
+        let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+        let len: Option<u64> = text
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+        let len = len
+            .filter(|_| text.starts_with("http/1.1 200"))
+            .ok_or_else(|| format!("{path}: {text}"))?;
+        take(&self.buffer[head + 4..n]);
+        let mut got = (n - head - 4) as u64;
+        while got < len {
+            let n = self.stream.read(&mut self.buffer).map_err(failed)?;
+            if n == 0 {
+                return Err(format!("{path}: the body ends early"));
+            }
+            take(&self.buffer[..n]);
+            got += n as u64;
+        }
+        Ok(Got {
+            first_byte: first_byte.expect("a head was read"),
+            last_byte: began.elapsed(),
+            bytes: len,
+        })
+    }
+}
