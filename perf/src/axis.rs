@@ -1,7 +1,7 @@
 //! What a sweep varies.
 
-use crate::measure::Settings;
-use crate::workload::N_LINES;
+use crate::measure::LoadSettings;
+use crate::workload::N_FLEET_LINES;
 use clap::ValueEnum;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Axis {
         }
     }
 
-    pub fn set(self, value: f64, settings: &mut Settings) -> Result<(), String> {
+    pub fn set(self, value: f64, settings: &mut LoadSettings) -> Result<(), String> {
         let whole = |least: u32| {
             let is_one =
                 value.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&value);
@@ -52,7 +52,7 @@ impl Axis {
         match self {
             Self::Groups => settings.workload.groups = whole(1)?,
             Self::Connections => settings.connections = whole(1)?,
-            Self::Lines => settings.workload.lines = whole(N_LINES as u32)?,
+            Self::Lines => settings.workload.lines = whole(N_FLEET_LINES as u32)?,
             Self::ScrapeInterval => settings.scrape_interval = interval("--values", value)?,
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! The bodies of pushes, and the numbers in them.
 
-use crate::workload::{Action, Encoding, Kind, N_LINES, What, Workload};
+use crate::workload::{Action, Encoding, N_FLEET_LINES, RequestSpec, Workload, WorkloadKind};
 use std::io::Write;
 
 /// Families of a `big` push beside those of the fleet.
 const N_BIG_FAMILIES: u64 = 995;
 
 impl Workload {
-    pub fn write_text(&self, What { action, group, seq }: What, out: &mut Vec<u8>) {
+    pub fn write_text(&self, RequestSpec { action, group, seq }: RequestSpec, out: &mut Vec<u8>) {
         match action {
             Action::Delete => {}
             Action::Clash => {
@@ -15,10 +15,10 @@ impl Workload {
             }
             Action::Push => {
                 write_fleet(group, seq, out);
-                if self.lines as usize > N_LINES {
-                    write_parts(group, seq, self.lines as usize - N_LINES, out);
+                if self.lines as usize > N_FLEET_LINES {
+                    write_extra_lines(group, seq, self.lines as usize - N_FLEET_LINES, out);
                 }
-                if self.kind == Kind::Big {
+                if self.kind == WorkloadKind::Big {
                     write_big(group, seq, out);
                 }
             }
@@ -26,7 +26,7 @@ impl Workload {
     }
 }
 
-pub fn encode(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
+pub fn compress(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
     match encoding {
         Encoding::Identity => out.extend_from_slice(plain),
         Encoding::Gzip => {
@@ -46,7 +46,7 @@ pub fn encode(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-pub fn as_protobuf(text: &[u8]) -> Vec<u8> {
+pub fn to_protobuf(text: &[u8]) -> Vec<u8> {
     use pushgateway::exposition::{protobuf, text};
     use pushgateway::model::{Escaping, LabelSet, NameScheme};
     let families = text::parse(text, NameScheme::Legacy).expect("we wrote it");
@@ -82,7 +82,7 @@ pub fn as_protobuf(text: &[u8]) -> Vec<u8> {
 pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
     let mut body = b"# TYPE bulk_requests_total counter\n".to_vec();
     for series in 0..n_series {
-        let value = seq * 1000 + mix(series, seq, 0) % 1000;
+        let value = seq * 1000 + pseudo_random(series, seq, 0) % 1000;
         // Writing to a vector cannot fail.
         let _ = writeln!(
             body,
@@ -94,7 +94,7 @@ pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
 }
 
 /// A number that looks like chance and follows from group, push and line.
-fn mix(group: u32, seq: u64, line: u64) -> u64 {
+fn pseudo_random(group: u32, seq: u64, line: u64) -> u64 {
     let mut x = (u64::from(group) << 40) ^ (seq << 8) ^ line;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -103,8 +103,8 @@ fn mix(group: u32, seq: u64, line: u64) -> u64 {
 
 /// The lines of a push: text in front of the number, and the number as integer and seven digits
 /// behind the point, if it has any.
-fn lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_LINES] {
-    let chance = |line| mix(group, seq, line);
+fn fleet_lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_FLEET_LINES] {
+    let chance = |line| pseudo_random(group, seq, line);
     let seconds = |line| (1_795_000_000 + seq, Some(chance(line) % 10_000_000));
     let (fast, slow) = (seq * 3 + chance(8) % 3, chance(9) % 50);
     [
@@ -164,7 +164,7 @@ fn lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_LINES] {
 }
 
 fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
-    for (text, integer, fraction) in lines(group, seq) {
+    for (text, integer, fraction) in fleet_lines(group, seq) {
         out.extend_from_slice(text.as_bytes());
         write_number(integer, fraction, out);
         out.push(b'\n');
@@ -190,10 +190,10 @@ pub fn write_seven_digits(number: u64, out: &mut Vec<u8>) {
 }
 
 /// So many more lines, of one family.
-fn write_parts(group: u32, seq: u64, n: usize, out: &mut Vec<u8>) {
+fn write_extra_lines(group: u32, seq: u64, n: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"# TYPE part_seconds gauge\n");
     for part in 0..n as u64 {
-        let chance = mix(group, seq, 2000 + part);
+        let chance = pseudo_random(group, seq, 2000 + part);
         out.extend_from_slice(b"part_seconds{part=\"");
         write_seven_digits(part, out);
         out.extend_from_slice(b"\"} ");
@@ -209,18 +209,22 @@ fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
             write_number(family, None, out);
         }
         out.extend_from_slice(b"_total ");
-        write_number(seq * 17 + mix(group, seq, 100 + family) % 17, None, out);
+        write_number(
+            seq * 17 + pseudo_random(group, seq, 100 + family) % 17,
+            None,
+            out,
+        );
         out.push(b'\n');
     }
 }
 
 /// What a group shows of the fleet's lines; NaN for none.
-pub type Shown = [f64; N_LINES];
+pub type GroupValues = [f64; N_FLEET_LINES];
 
 /// The numbers that a push of a group has, as whoever reads them gets them.
-pub fn expected(group: u32, seq: u64) -> Shown {
+pub fn expected_values(group: u32, seq: u64) -> GroupValues {
     let mut text = Vec::new();
-    lines(group, seq).map(|(_, integer, fraction)| {
+    fleet_lines(group, seq).map(|(_, integer, fraction)| {
         text.clear();
         write_number(integer, fraction, &mut text);
         std::str::from_utf8(&text)
@@ -232,7 +236,7 @@ pub fn expected(group: u32, seq: u64) -> Shown {
 
 /// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name
 /// apart.
-pub fn line_of(name: &str, labels: &str) -> Option<usize> {
+pub fn line_index(name: &str, labels: &str) -> Option<usize> {
     Some(match name {
         "batch_runs_total" => 0,
         "batch_records_total" => 1 + usize::from(labels.contains("step=\"write\"")),
@@ -257,14 +261,14 @@ mod tests {
         let mut body = Vec::new();
         write_fleet(7, 41, &mut body);
         let body = String::from_utf8(body).unwrap();
-        let mut shown = [f64::NAN; N_LINES];
+        let mut shown = [f64::NAN; N_FLEET_LINES];
         for line in body.lines().filter(|line| !line.starts_with('#')) {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            shown[line_of(name, labels).unwrap()] = value.parse().unwrap();
+            shown[line_index(name, labels).unwrap()] = value.parse().unwrap();
         }
-        assert_eq!(shown, expected(7, 41));
+        assert_eq!(shown, expected_values(7, 41));
         assert_eq!(shown[0], 41.0);
-        assert_ne!(expected(7, 42), expected(8, 42));
+        assert_ne!(expected_values(7, 42), expected_values(8, 42));
     }
 }

@@ -1,10 +1,10 @@
 //! Arguments, and the settings that they stand for.
 
 use crate::axis::{Axis, interval};
-use crate::load::Bulk;
-use crate::measure::Settings;
+use crate::load::BulkSettings;
+use crate::measure::LoadSettings;
 use crate::target::Programs;
-use crate::workload::{Encoding, Format, Kind, N_LINES, Workload};
+use crate::workload::{Encoding, Format, N_FLEET_LINES, Workload, WorkloadKind};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use std::time::Duration;
 #[command(name = "pushgateway-bench", version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
-    pub command: Task,
+    pub command: Command,
 }
 
 #[derive(Subcommand)]
-pub enum Task {
+pub enum Command {
     /// Measure one target.
     Run {
         /// A built-in target (self, floor, sink, reference, reference-unchecked, victoria-metrics)
@@ -30,9 +30,9 @@ pub enum Task {
         #[arg(default_value = "self")]
         target: String,
         #[command(flatten)]
-        load: Load,
+        load: LoadArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Measure several targets in turn (A B C A B C …) and compare their medians.
     Compare {
@@ -43,9 +43,9 @@ pub enum Task {
         #[arg(long, default_value_t = 9)]
         rounds: u32,
         #[command(flatten)]
-        load: Load,
+        load: LoadArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Compare along an axis, and plot it.
     ///
@@ -66,9 +66,9 @@ pub enum Task {
         #[arg(long, default_value_t = 3)]
         rounds: u32,
         #[command(flatten)]
-        load: Load,
+        load: LoadArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes,
     /// after pushes, and the memory they take.
@@ -151,10 +151,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Args, Clone)]
-pub struct Load {
+pub struct LoadArgs {
     /// What is pushed.
-    #[arg(long, value_enum, default_value_t = Kind::Fleet, help_heading = "Load")]
-    workload: Kind,
+    #[arg(long, value_enum, default_value_t = WorkloadKind::Fleet, help_heading = "Load")]
+    workload: WorkloadKind,
     /// A workload from a TOML file instead: kind, groups, add_percent, format, encoding.
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     workload_file: Option<PathBuf>,
@@ -252,7 +252,7 @@ pub struct Load {
 }
 
 #[derive(Args, Clone)]
-pub struct Output {
+pub struct OutputArgs {
     /// Append every raw figure to this file, a line of JSON each.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
@@ -261,7 +261,7 @@ pub struct Output {
     pub html: Option<PathBuf>,
 }
 
-impl Load {
+impl LoadArgs {
     fn workload(&self) -> Result<Workload, String> {
         if let Some(path) = &self.workload_file {
             let with_path = |error: String| format!("{}: {error}", path.display());
@@ -280,7 +280,7 @@ impl Load {
         })
     }
 
-    pub fn settings(&self) -> Result<Settings, String> {
+    pub fn settings(&self) -> Result<LoadSettings, String> {
         let workload = self.workload()?;
         if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0
         {
@@ -288,10 +288,10 @@ impl Load {
                 "groups, connections, threads and seconds have to be above zero".to_owned(),
             );
         }
-        if (workload.lines as usize) < N_LINES {
-            return Err(format!("a push has at least {N_LINES} lines"));
+        if (workload.lines as usize) < N_FLEET_LINES {
+            return Err(format!("a push has at least {N_FLEET_LINES} lines"));
         }
-        Ok(Settings {
+        Ok(LoadSettings {
             connections: self.connections,
             keep_alive: !self.reconnect,
             rate: self.rate,
@@ -300,13 +300,13 @@ impl Load {
             scrape_gzip: !self.scrape_identity,
             duration: Duration::from_secs_f64(self.seconds),
             count: self.count,
-            bulk: (self.bulk > 0).then_some(Bulk {
+            bulk: (self.bulk > 0).then_some(BulkSettings {
                 clients: self.bulk,
                 series: self.bulk_series,
             }),
             warm_up: Duration::from_secs_f64(self.warm_up),
             give_up_after: self.give_up_after,
-            leaves_out: false,
+            leave_out_incomplete: false,
             threads: self.threads,
             seed: self.seed,
             programs: Programs {
@@ -322,7 +322,7 @@ impl Load {
     pub fn floor_bytes(&self, workload: &Workload) -> usize {
         // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
         self.floor_bytes
-            .unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_LINES)
+            .unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_FLEET_LINES)
     }
 
     /// Keeps this process, and what it starts, to the cores that were asked for.
@@ -341,10 +341,10 @@ mod tests {
     use super::*;
     use clap::{CommandFactory, ValueEnum};
 
-    fn load(arguments: &[&str]) -> Result<Load, String> {
+    fn load(arguments: &[&str]) -> Result<LoadArgs, String> {
         let command = Cli::try_parse_from(["pushgateway-bench", "run"].iter().chain(arguments))
             .map_err(|error| error.to_string())?;
-        let Task::Run { load, .. } = command.command else {
+        let Command::Run { load, .. } = command.command else {
             panic!("it is a run")
         };
         Ok(load)

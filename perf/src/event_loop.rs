@@ -1,14 +1,14 @@
 //! Connections of one thread on epoll: sends requests as they are due, and reads their answers.
 //!
-//! Invariant: a connection has at most one request under way, and for each one `Work` hears of it
-//! once: `answered` or `lost`.
+//! Invariant: a connection has at most one request under way, and for each one `RequestSource` hears of it
+//! once: `answered` or `failures`.
 //!
 //! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all
 //! answers that have come. The clock is read once an answer: that moment ends one request and
 //! begins the next.
 
-use crate::answer::Broken;
-use crate::push_connection::Connection;
+use crate::answer::AnswerError;
+use crate::push_connection::PushConnection;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::time::Timespec;
 use std::cmp::Reverse;
@@ -19,80 +19,87 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// An answer that takes longer is lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An answer that takes longer is failures.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often requests are looked for that take longer than that.
-const PATIENCE_TICK: Duration = Duration::from_secs(1);
+const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A server that cannot be connected to is left alone for so long.
-const PAUSE: Duration = Duration::from_millis(1);
+const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// Answers that are read before it is asked for more.
 const EVENTS_MAX: usize = 256;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// What a connection does next.
-pub enum Next<'a> {
+pub enum NextStep<'a> {
     /// Sends this.
     Send(&'a [u8]),
     /// Asks again then.
-    At(Instant),
-    /// Nothing any more.
-    Nothing,
+    WaitUntil(Instant),
+    /// Finished any more.
+    Finished,
 }
 
 /// What there is to do.
-pub trait Work {
+pub trait RequestSource {
     /// What a connection that is free does next.
-    fn next(&mut self, connection: usize, now: Instant) -> Next<'_>;
+    fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_>;
     /// Its request was answered.
-    fn answered(&mut self, connection: usize, status: u16, now: Instant);
+    fn on_answer(&mut self, connection: usize, status: u16, now: Instant);
     /// Its request was not answered.
-    fn lost(&mut self, connection: usize, why: String);
+    fn on_failure(&mut self, connection: usize, why: String);
 }
 
-struct Loop<W> {
+struct EventLoop<W> {
     epoll: OwnedFd,
     address: SocketAddr,
     keep_alive: bool,
-    connections: Vec<Connection>,
-    work: W,
+    connections: Vec<PushConnection>,
+    source: W,
     /// When connections that are free ask again.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
-    n_under_way: usize,
+    n_in_flight: usize,
 }
 
-/// Lets so many connections work until none has anything to do.
+/// Lets so many connections source until none has anything to do.
 ///
 /// # Panics
 ///
 /// The kernel has no epoll.
-pub fn run<W: Work>(address: SocketAddr, keep_alive: bool, n_connections: usize, work: W) -> W {
+pub fn run<W: RequestSource>(
+    address: SocketAddr,
+    keep_alive: bool,
+    n_connections: usize,
+    source: W,
+) -> W {
     // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report
     // shows it.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
-    let mut this = Loop {
+    let mut this = EventLoop {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there"),
         address,
         keep_alive,
-        connections: (0..n_connections).map(|_| Connection::default()).collect(),
-        work,
+        connections: (0..n_connections)
+            .map(|_| PushConnection::default())
+            .collect(),
+        source,
         waiting: BinaryHeap::new(),
-        n_under_way: 0,
+        n_in_flight: 0,
     };
-    (0..n_connections).for_each(|n| this.go_on(n, Instant::now()));
-    this.turn();
-    this.work
+    (0..n_connections).for_each(|n| this.take_next_step(n, Instant::now()));
+    this.run_to_end();
+    this.source
 }
 
-impl<W: Work> Loop<W> {
-    fn turn(&mut self) {
+impl<W: RequestSource> EventLoop<W> {
+    fn run_to_end(&mut self) {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut look_at = Instant::now() + PATIENCE_TICK;
-        while self.n_under_way > 0 || !self.waiting.is_empty() {
+        let mut next_timeout_check = Instant::now() + TIMEOUT_CHECK_INTERVAL;
+        while self.n_in_flight > 0 || !self.waiting.is_empty() {
             let timeout = if self.waiting.is_empty() {
-                PATIENCE_TICK
+                TIMEOUT_CHECK_INTERVAL
             } else {
-                self.send_what_is_due().min(PATIENCE_TICK)
+                self.send_due_requests().min(TIMEOUT_CHECK_INTERVAL)
             };
             events.clear();
             let timeout = Timespec::try_from(timeout).expect("it is short");
@@ -115,43 +122,44 @@ impl<W: Work> Loop<W> {
             }
             // After a full sleep or a batch of answers: not once an answer.
             let now = Instant::now();
-            if now >= look_at {
-                look_at = now + PATIENCE_TICK;
-                self.give_up_late(now);
+            if now >= next_timeout_check {
+                next_timeout_check = now + TIMEOUT_CHECK_INTERVAL;
+                self.fail_overdue_requests(now);
             }
         }
     }
 
     /// How long nothing is due after that.
-    fn send_what_is_due(&mut self) -> Duration {
+    fn send_due_requests(&mut self) -> Duration {
         let mut now = Instant::now();
         while let Some(&Reverse((due, n))) = self.waiting.peek() {
             if due > now {
                 return due - now;
             }
             self.waiting.pop();
-            self.go_on(n, now);
+            self.take_next_step(n, now);
             now = Instant::now();
         }
-        PATIENCE_TICK
+        TIMEOUT_CHECK_INTERVAL
     }
 
     /// A connection is free.
-    fn go_on(&mut self, n: usize, now: Instant) {
+    fn take_next_step(&mut self, n: usize, now: Instant) {
         let connection = &mut self.connections[n];
-        match self.work.next(n, now) {
-            Next::Nothing => {}
-            Next::At(due) => self.waiting.push(Reverse((due, n))),
-            Next::Send(request) => match connection.send(&self.epoll, n, self.address, request) {
+        match self.source.next_step(n, now) {
+            NextStep::Finished => {}
+            NextStep::WaitUntil(due) => self.waiting.push(Reverse((due, n))),
+            NextStep::Send(request) => match connection.send(&self.epoll, n, self.address, request)
+            {
                 Ok(()) => {
                     connection.sent_at = Some(now);
-                    self.n_under_way += 1;
+                    self.n_in_flight += 1;
                 }
                 Err(error) => {
                     connection.close();
-                    self.work.lost(n, error.kind().to_string());
-                    // What else is there has its turn before the next try.
-                    self.waiting.push(Reverse((now + PAUSE, n)));
+                    self.source.on_failure(n, error.kind().to_string());
+                    // What else is there has its run_to_end before the next try.
+                    self.waiting.push(Reverse((now + RETRY_DELAY, n)));
                 }
             },
         }
@@ -160,7 +168,7 @@ impl<W: Work> Loop<W> {
     fn send_rest(&mut self, n: usize) {
         let connection = &mut self.connections[n];
         if let Err(error) = connection.send_rest(&self.epoll, n) {
-            self.lose(n, error.kind().to_string());
+            self.fail_request(n, error.kind().to_string());
         }
     }
 
@@ -186,9 +194,9 @@ impl<W: Work> Loop<W> {
             Ok(0) if connection.sent_at.is_none() => return connection.close(),
             Ok(0) => connection
                 .reader
-                .close()
+                .on_close()
                 .map_err(|broken| broken.to_string()),
-            Ok(_) if connection.sent_at.is_none() => Err(Broken::Excess.to_string()),
+            Ok(_) if connection.sent_at.is_none() => Err(AnswerError::Excess.to_string()),
             Ok(len) => match connection.reader.read(&buffer[..len], |_| ()) {
                 Ok(None) => return,
                 Ok(Some(answer)) => Ok(answer),
@@ -202,31 +210,32 @@ impl<W: Work> Loop<W> {
                     connection.close();
                 }
                 connection.sent_at = None;
-                self.n_under_way -= 1;
-                self.work.answered(n, answer.status, now);
-                self.go_on(n, now);
+                self.n_in_flight -= 1;
+                self.source.on_answer(n, answer.status, now);
+                self.take_next_step(n, now);
             }
-            Err(why) => self.lose(n, why),
+            Err(why) => self.fail_request(n, why),
         }
     }
 
-    fn lose(&mut self, n: usize, why: String) {
+    fn fail_request(&mut self, n: usize, why: String) {
         let connection = &mut self.connections[n];
         connection.close();
-        self.work.lost(n, why);
+        self.source.on_failure(n, why);
         if connection.sent_at.take().is_some() {
-            self.n_under_way -= 1;
-            self.waiting.push(Reverse((Instant::now() + PAUSE, n)));
+            self.n_in_flight -= 1;
+            self.waiting
+                .push(Reverse((Instant::now() + RETRY_DELAY, n)));
         }
     }
 
-    fn give_up_late(&mut self, now: Instant) {
+    fn fail_overdue_requests(&mut self, now: Instant) {
         for n in 0..self.connections.len() {
             if self.connections[n]
                 .sent_at
-                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > PATIENCE)
+                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > ANSWER_TIMEOUT)
             {
-                self.lose(n, io::ErrorKind::TimedOut.to_string());
+                self.fail_request(n, io::ErrorKind::TimedOut.to_string());
             }
         }
     }
@@ -243,56 +252,56 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     /// Sends the same request so often over each connection, at such moments.
-    struct Repeat {
+    struct RepeatedRequest {
         request: Vec<u8>,
         left: Vec<u32>,
         gap: Duration,
         due: Vec<Instant>,
         statuses: BTreeMap<u16, u32>,
-        lost: BTreeMap<String, u32>,
+        failures: BTreeMap<String, u32>,
     }
 
-    impl Work for Repeat {
-        fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+    impl RequestSource for RepeatedRequest {
+        fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_> {
             if self.left[connection] == 0 {
-                return Next::Nothing;
+                return NextStep::Finished;
             }
             if self.due[connection] > now {
-                return Next::At(self.due[connection]);
+                return NextStep::WaitUntil(self.due[connection]);
             }
             self.due[connection] += self.gap;
             self.left[connection] -= 1;
-            Next::Send(&self.request)
+            NextStep::Send(&self.request)
         }
 
-        fn answered(&mut self, _connection: usize, status: u16, _now: Instant) {
+        fn on_answer(&mut self, _connection: usize, status: u16, _now: Instant) {
             *self.statuses.entry(status).or_default() += 1;
         }
 
-        fn lost(&mut self, _connection: usize, why: String) {
-            *self.lost.entry(why).or_default() += 1;
+        fn on_failure(&mut self, _connection: usize, why: String) {
+            *self.failures.entry(why).or_default() += 1;
         }
     }
 
-    fn repeat(
+    fn run_repeated(
         address: SocketAddr,
         keep_alive: bool,
         request: Vec<u8>,
         n_connections: usize,
         n: u32,
         gap: Duration,
-    ) -> Repeat {
+    ) -> RepeatedRequest {
         let due = vec![Instant::now(); n_connections];
         let left = vec![n; n_connections];
-        let work = Repeat {
+        let source = RepeatedRequest {
             request,
             left,
             gap,
             due,
             statuses: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            failures: BTreeMap::new(),
         };
-        run(address, keep_alive, n_connections, work)
+        run(address, keep_alive, n_connections, source)
     }
 
     fn request(body_len: usize) -> Vec<u8> {
@@ -338,13 +347,13 @@ mod tests {
         (address, n_connections)
     }
 
-    fn whole(answer: &str) -> Vec<Vec<u8>> {
+    fn in_one_piece(answer: &str) -> Vec<Vec<u8>> {
         vec![answer.as_bytes().to_vec()]
     }
 
     fn ok(_: u64) -> (Vec<Vec<u8>>, bool) {
         (
-            whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            in_one_piece("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
             false,
         )
     }
@@ -360,17 +369,19 @@ mod tests {
                 false,
             ),
             1 => (
-                whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+                in_one_piece(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                ),
                 false,
             ),
             2 => (
-                whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+                in_one_piece("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
                 true,
             ),
-            3 => (whole("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
+            3 => (in_one_piece("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
             // Larger than what is read at once.
             _ => (
-                whole(&format!(
+                in_one_piece(&format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}",
                     "x".repeat(300_000)
                 )),
@@ -378,9 +389,9 @@ mod tests {
             ),
         };
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 4, 25, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 4, 25, Duration::ZERO);
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new())
         );
     }
@@ -388,15 +399,18 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_counted_by_kind() {
         let answer = |n: u64| match n % 4 {
-            0 => (whole("nonsense\r\n\r\n"), false),
+            0 => (in_one_piece("nonsense\r\n\r\n"), false),
             1 => (Vec::new(), true),
-            2 => (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"), true),
+            2 => (
+                in_one_piece("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"),
+                true,
+            ),
             _ => ok(n),
         };
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 1, 40, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 1, 40, Duration::ZERO);
         let kinds: Vec<(&str, u32)> = done
-            .lost
+            .failures
             .iter()
             .map(|(why, &n)| (why.as_str(), n))
             .collect();
@@ -420,9 +434,9 @@ mod tests {
             .unwrap()
             .try_into()
             .unwrap();
-        let done = repeat(address, true, request(7), 2, 3, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 2, 3, Duration::ZERO);
         assert_eq!(
-            done.lost,
+            done.failures,
             BTreeMap::from([("connection refused".to_owned(), 6)])
         );
     }
@@ -431,9 +445,9 @@ mod tests {
     fn a_large_request_arrives_whole() {
         let large = request(20 << 20);
         let (address, _) = serve(large.len(), ok);
-        let done = repeat(address, true, large, 2, 2, Duration::ZERO);
+        let done = run_repeated(address, true, large, 2, 2, Duration::ZERO);
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 4)]), BTreeMap::new())
         );
     }
@@ -442,7 +456,7 @@ mod tests {
     fn a_connection_is_kept_unless_it_should_not_be() {
         for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
             let (address, n_connections) = serve(request(7).len(), ok);
-            let done = repeat(address, keep_alive, request(7), 3, 20, Duration::ZERO);
+            let done = run_repeated(address, keep_alive, request(7), 3, 20, Duration::ZERO);
             assert_eq!(
                 (done.statuses, n_connections.load(Relaxed)),
                 (BTreeMap::from([(200, 60)]), n_expected)
@@ -454,9 +468,9 @@ mod tests {
     fn a_server_may_close_between_requests() {
         let answer = |n: u64| (ok(n).0, true);
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 2, 5, Duration::from_millis(20));
+        let done = run_repeated(address, true, request(7), 2, 5, Duration::from_millis(20));
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 10)]), BTreeMap::new())
         );
     }
@@ -465,7 +479,7 @@ mod tests {
     fn nothing_is_sent_before_it_is_due() {
         let (address, _) = serve(request(7).len(), ok);
         let began = Instant::now();
-        let done = repeat(address, true, request(7), 2, 11, Duration::from_millis(5));
+        let done = run_repeated(address, true, request(7), 2, 11, Duration::from_millis(5));
         assert_eq!(done.statuses, BTreeMap::from([(200, 22)]));
         assert!(began.elapsed() >= Duration::from_millis(50));
     }

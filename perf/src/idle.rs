@@ -1,12 +1,12 @@
 //! What connections cost that have pushed once and are kept: memory of the gateway, beside bare
 //! hyper.
 
-use crate::numbers::figure;
-use crate::process::{self, Usage};
+use crate::numbers::format_figure;
+use crate::process::{self, ProcessUsage};
 use crate::report::JsonLines;
-use crate::request::Requests;
+use crate::request::RequestWriter;
 use crate::target::{self, Programs, Target};
-use crate::workload::{Action, What, Workload};
+use crate::workload::{Action, RequestSpec, Workload};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What it took.
 #[derive(Clone, Debug, Serialize)]
-struct Row {
+struct IdleMemory {
     scenario: &'static str,
     target: String,
     connections: u32,
@@ -44,39 +44,39 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
     );
     for row in &rows {
         let each = (row.idle_bytes - row.before_bytes) as f64 / 1e3 / f64::from(row.connections);
-        let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(figure);
+        let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(format_figure);
         println!(
             "{:8} {:>14} {:>14} {:>18}",
             row.target,
             cells[0],
             cells[1],
-            figure(each)
+            format_figure(each)
         );
     }
     let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
     println!(
         "{} connections: {} × the floor's memory",
         connections,
-        figure(ratio)
+        format_figure(ratio)
     );
     let mut json = JsonLines::open(json)?;
     rows.iter().try_for_each(|row| json.append(row))
 }
 
-fn measure(target: &Target, connections: u32) -> Result<Row, String> {
+fn measure(target: &Target, connections: u32) -> Result<IdleMemory, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", target.name);
     let memory = || {
         // What was freed has to have been given back.
         std::thread::sleep(Duration::from_secs(3));
         target
             .pid
-            .and_then(Usage::of)
+            .and_then(ProcessUsage::of)
             .map_or(0, |usage| usage.resident_bytes)
     };
-    let mut requests = Requests::new(&Workload::fleet(1), &target.prefix, true);
+    let mut requests = RequestWriter::new(&Workload::fleet(1), &target.prefix, true);
     let mut push = |seq| -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(target.address)?;
-        stream.write_all(requests.write(What {
+        stream.write_all(requests.write(RequestSpec {
             action: Action::Push,
             group: 0,
             seq,
@@ -96,7 +96,7 @@ fn measure(target: &Target, connections: u32) -> Result<Row, String> {
         kept.push(push(u64::from(n) + 2).map_err(failed)?);
     }
     let idle_bytes = memory();
-    Ok(Row {
+    Ok(IdleMemory {
         scenario: "idle",
         target: target.name.clone(),
         connections,

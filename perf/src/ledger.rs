@@ -1,7 +1,7 @@
 //! What was pushed and answered, and whether a scrape tells the truth about it.
 
-use crate::body::{Shown, expected, line_of};
-use crate::workload::N_LINES;
+use crate::body::{GroupValues, expected_values, line_index};
+use crate::workload::N_FLEET_LINES;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// A lie.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Lie {
+pub enum Violation {
     /// A group whose push was answered is not there.
     Missing { group: u32 },
     /// A group shows an older push than one that was answered before the scrape began.
@@ -27,7 +27,7 @@ pub enum Lie {
     Broken(String),
 }
 
-impl fmt::Display for Lie {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { group } => {
@@ -52,7 +52,7 @@ impl fmt::Display for Lie {
 
 /// A group's pushes. Its sequence numbers grow; 0 stands for none.
 #[derive(Default)]
-struct Account {
+struct GroupAccount {
     started: AtomicU64,
     answered: AtomicU64,
     /// The last answered request is a delete.
@@ -60,19 +60,19 @@ struct Account {
 }
 
 /// When a push began and, if it was, was answered.
-type Times = (Instant, Option<Instant>);
+type PushTimes = (Instant, Option<Instant>);
 
 /// All pushes of a run.
 pub struct Ledger {
-    accounts: Vec<Account>,
-    is_shared: bool,
+    accounts: Vec<GroupAccount>,
+    has_shared_groups: bool,
     /// Where several push to one group at a time: for each group and push when it began and was
     /// answered.
-    shared: Mutex<HashMap<(u32, u64), Times>>,
+    shared: Mutex<HashMap<(u32, u64), PushTimes>>,
 }
 
 /// What had been answered when a scrape began.
-pub struct Before {
+pub struct AnsweredBefore {
     at: Instant,
     /// By group: the last push answered, and whether it was deleted since.
     answered: Vec<(u64, bool)>,
@@ -80,19 +80,19 @@ pub struct Before {
 
 impl Ledger {
     /// Of groups that are written by one connection each, or by several at a time.
-    pub fn new(n_groups: u32, is_shared: bool) -> Self {
-        let accounts = (0..n_groups).map(|_| Account::default()).collect();
+    pub fn new(n_groups: u32, has_shared_groups: bool) -> Self {
+        let accounts = (0..n_groups).map(|_| GroupAccount::default()).collect();
         Self {
             accounts,
-            is_shared,
+            has_shared_groups,
             shared: Mutex::default(),
         }
     }
 
     /// A push of a group begins; its sequence number.
-    pub fn start(&self, group: u32) -> u64 {
+    pub fn begin_push(&self, group: u32) -> u64 {
         let seq = self.accounts[group as usize].started.fetch_add(1, AcqRel) + 1;
-        if self.is_shared {
+        if self.has_shared_groups {
             self.shared
                 .lock()
                 .expect("no panics")
@@ -102,13 +102,13 @@ impl Ledger {
     }
 
     /// A push was accepted.
-    pub fn answer(&self, group: u32, seq: u64) {
+    pub fn record_answer(&self, group: u32, seq: u64) {
         let account = &self.accounts[group as usize];
         account
             .deleted
             .store(0, std::sync::atomic::Ordering::Release);
         account.answered.fetch_max(seq, AcqRel);
-        if self.is_shared
+        if self.has_shared_groups
             && let Some((_, ended)) = self
                 .shared
                 .lock()
@@ -120,14 +120,14 @@ impl Ledger {
     }
 
     /// A group was deleted.
-    pub fn delete(&self, group: u32) {
+    pub fn record_delete(&self, group: u32) {
         self.accounts[group as usize]
             .deleted
             .store(1, std::sync::atomic::Ordering::Release);
     }
 
     /// What has been answered by now.
-    pub fn before(&self) -> Before {
+    pub fn answered_so_far(&self) -> AnsweredBefore {
         let answered = self
             .accounts
             .iter()
@@ -138,19 +138,24 @@ impl Ledger {
                 )
             })
             .collect();
-        Before {
+        AnsweredBefore {
             at: Instant::now(),
             answered,
         }
     }
 
-    /// The lies of a scrape that began after `before`. `is_quiet`: nothing was pushed meanwhile.
-    pub fn check(&self, scrape: &[u8], before: &Before, is_quiet: bool) -> Vec<Lie> {
-        let shown = match read(scrape, self.accounts.len()) {
+    /// The violations of a scrape that began after `before`. `is_quiet`: nothing was pushed meanwhile.
+    pub fn check_scrape(
+        &self,
+        scrape: &[u8],
+        before: &AnsweredBefore,
+        is_quiet: bool,
+    ) -> Vec<Violation> {
+        let shown = match read_groups(scrape, self.accounts.len()) {
             Ok(shown) => shown,
-            Err(what) => return vec![Lie::Broken(what)],
+            Err(what) => return vec![Violation::Broken(what)],
         };
-        let mut lies = Vec::new();
+        let mut violations = Vec::new();
         for (group, (shown, &(answered, is_deleted))) in
             (0..).zip(shown.iter().zip(&before.answered))
         {
@@ -158,25 +163,25 @@ impl Ledger {
                 // Where groups go again, only a quiet scrape can tell.
                 let may_be_gone = is_deleted || (self.has_deletes() && !is_quiet);
                 if answered > 0 && !may_be_gone {
-                    lies.push(Lie::Missing { group });
+                    violations.push(Violation::Missing { group });
                 }
                 continue;
             };
             let seq = shown[0] as u64;
             let started = self.accounts[group as usize].started.load(Acquire);
             if seq == 0 || seq > started || shown[0].fract() != 0.0 || (is_deleted && is_quiet) {
-                lies.push(Lie::Invented { group });
-            } else if *shown != expected(group, seq) {
-                lies.push(Lie::Torn { group, seq });
+                violations.push(Violation::Invented { group });
+            } else if *shown != expected_values(group, seq) {
+                violations.push(Violation::Torn { group, seq });
             } else if self.is_stale(group, seq, answered, before.at) {
-                lies.push(Lie::Stale {
+                violations.push(Violation::Stale {
                     group,
                     shown: seq,
                     answered,
                 });
             }
         }
-        lies
+        violations
     }
 
     fn has_deletes(&self) -> bool {
@@ -186,7 +191,7 @@ impl Ledger {
     }
 
     fn is_stale(&self, group: u32, seq: u64, answered: u64, at: Instant) -> bool {
-        if !self.is_shared {
+        if !self.has_shared_groups {
             return seq < answered;
         }
         // A push is stale if another one began after it was answered, and was answered before the
@@ -195,19 +200,20 @@ impl Ledger {
         let Some((_, Some(ended))) = shared.get(&(group, seq)) else {
             return false;
         };
-        let later =
-            |(began, ended_then): &Times| began > ended && ended_then.is_some_and(|then| then < at);
+        let later = |(began, ended_then): &PushTimes| {
+            began > ended && ended_then.is_some_and(|then| then < at)
+        };
         (seq + 1..=answered).any(|other| shared.get(&(group, other)).is_some_and(later))
     }
 }
 
 /// What each group shows.
-fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
+fn read_groups(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<GroupValues>>, String> {
     let text = std::str::from_utf8(scrape).map_err(|error| error.to_string())?;
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("it does not end with a line".to_owned());
     }
-    let mut groups: Vec<Option<Shown>> = vec![None; n_groups];
+    let mut groups: Vec<Option<GroupValues>> = vec![None; n_groups];
     for line in text.lines().filter(|line| line.starts_with("batch_")) {
         let parts = line
             .split_once('{')
@@ -226,10 +232,10 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
         let Some(group): Option<usize> = instance.filter(|&group| group < n_groups) else {
             continue;
         };
-        let Some(place) = line_of(name, labels) else {
+        let Some(place) = line_index(name, labels) else {
             continue;
         };
-        let shown = groups[group].get_or_insert([f64::NAN; N_LINES]);
+        let shown = groups[group].get_or_insert([f64::NAN; N_FLEET_LINES]);
         if !shown[place].is_nan() {
             return Err(format!("a series stands twice: {line}"));
         }
@@ -241,13 +247,13 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Requests;
-    use crate::workload::{Action, What, Workload};
+    use crate::request::RequestWriter;
+    use crate::workload::{Action, RequestSpec, Workload};
 
     /// The lines of a push as a gateway shows them.
     fn exposed(group: u32, seq: u64) -> String {
-        let mut requests = Requests::new(&Workload::fleet(9), "", true);
-        requests.write(What {
+        let mut requests = RequestWriter::new(&Workload::fleet(9), "", true);
+        requests.write(RequestSpec {
             action: Action::Push,
             group,
             seq,
@@ -270,31 +276,34 @@ mod tests {
         let ledger = Ledger::new(9, false);
         for &(group, n) in pushes {
             for _ in 0..n {
-                let seq = ledger.start(group);
-                ledger.answer(group, seq);
+                let seq = ledger.begin_push(group);
+                ledger.record_answer(group, seq);
             }
         }
         ledger
     }
 
-    fn lies(ledger: &Ledger, scrape: &str) -> Vec<Lie> {
-        ledger.check(scrape.as_bytes(), &ledger.before(), true)
+    fn violations(ledger: &Ledger, scrape: &str) -> Vec<Violation> {
+        ledger.check_scrape(scrape.as_bytes(), &ledger.answered_so_far(), true)
     }
 
     #[test]
     fn the_truth_is_no_lie() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
-        assert_eq!(lies(&ledger, &(exposed(0, 3) + &exposed(4, 1))), []);
+        assert_eq!(violations(&ledger, &(exposed(0, 3) + &exposed(4, 1))), []);
     }
 
     #[test]
     fn lies_are_found_by_kind() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
         let both = exposed(0, 3) + &exposed(4, 1);
-        assert_eq!(lies(&ledger, &exposed(0, 3)), [Lie::Missing { group: 4 }]);
         assert_eq!(
-            lies(&ledger, &(exposed(0, 2) + &exposed(4, 1))),
-            [Lie::Stale {
+            violations(&ledger, &exposed(0, 3)),
+            [Violation::Missing { group: 4 }]
+        );
+        assert_eq!(
+            violations(&ledger, &(exposed(0, 2) + &exposed(4, 1))),
+            [Violation::Stale {
                 group: 0,
                 shown: 2,
                 answered: 3
@@ -302,48 +311,48 @@ mod tests {
         );
         let torn = both.replace("batch_workers", "other_workers");
         assert_eq!(
-            lies(&ledger, &torn),
+            violations(&ledger, &torn),
             [
-                Lie::Torn { group: 0, seq: 3 },
-                Lie::Torn { group: 4, seq: 1 }
+                Violation::Torn { group: 0, seq: 3 },
+                Violation::Torn { group: 4, seq: 1 }
             ]
         );
         assert_eq!(
-            lies(&ledger, &(both.clone() + &exposed(5, 1))),
-            [Lie::Invented { group: 5 }]
+            violations(&ledger, &(both.clone() + &exposed(5, 1))),
+            [Violation::Invented { group: 5 }]
         );
         assert!(matches!(
-            lies(&ledger, &(both.clone() + &exposed(4, 1)))[..],
-            [Lie::Broken(_)]
+            violations(&ledger, &(both.clone() + &exposed(4, 1)))[..],
+            [Violation::Broken(_)]
         ));
         assert!(matches!(
-            lies(&ledger, both.trim_end())[..],
-            [Lie::Broken(_)]
+            violations(&ledger, both.trim_end())[..],
+            [Violation::Broken(_)]
         ));
     }
 
     #[test]
     fn a_deleted_group_may_not_show() {
         let ledger = ledger(&[(0, 1), (4, 1)]);
-        ledger.delete(4);
-        assert_eq!(lies(&ledger, &exposed(0, 1)), []);
+        ledger.record_delete(4);
+        assert_eq!(violations(&ledger, &exposed(0, 1)), []);
         assert_eq!(
-            lies(&ledger, &(exposed(0, 1) + &exposed(4, 1))),
-            [Lie::Invented { group: 4 }]
+            violations(&ledger, &(exposed(0, 1) + &exposed(4, 1))),
+            [Violation::Invented { group: 4 }]
         );
     }
 
     #[test]
     fn of_pushes_at_a_time_any_may_be_the_last() {
         let ledger = Ledger::new(1, true);
-        let (first, second) = (ledger.start(0), ledger.start(0));
-        ledger.answer(0, second);
-        ledger.answer(0, first);
-        assert_eq!(lies(&ledger, &exposed(0, first)), []);
-        let third = ledger.start(0);
-        ledger.answer(0, third);
+        let (first, second) = (ledger.begin_push(0), ledger.begin_push(0));
+        ledger.record_answer(0, second);
+        ledger.record_answer(0, first);
+        assert_eq!(violations(&ledger, &exposed(0, first)), []);
+        let third = ledger.begin_push(0);
+        ledger.record_answer(0, third);
         std::thread::sleep(std::time::Duration::from_millis(2));
-        assert_eq!(lies(&ledger, &exposed(0, first)).len(), 1);
-        assert_eq!(lies(&ledger, &exposed(0, third)), []);
+        assert_eq!(violations(&ledger, &exposed(0, first)).len(), 1);
+        assert_eq!(violations(&ledger, &exposed(0, third)), []);
     }
 }

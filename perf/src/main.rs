@@ -1,14 +1,14 @@
 //! The load harness of the gateway: drives a fleet of pushers against one or several servers,
 //! checks that they tell the truth, and says what it cost.
 
-mod aims;
 mod answer;
 mod axis;
 mod bare_loop;
+mod blocking_client;
 mod body;
 mod cli;
-mod client;
 mod event_loop;
+mod goals;
 mod idle;
 mod ledger;
 mod load;
@@ -27,8 +27,8 @@ mod workload;
 
 use axis::Axis;
 use clap::Parser;
-use cli::{Cli, Load, Output, Task};
-use measure::Settings;
+use cli::{Cli, Command, LoadArgs, OutputArgs};
+use measure::LoadSettings;
 use report::JsonLines;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,20 +49,20 @@ fn main() -> ExitCode {
 }
 
 /// Whether every server told the truth.
-fn run(task: Task) -> Result<bool, String> {
+fn run(task: Command) -> Result<bool, String> {
     match task {
-        Task::Run {
+        Command::Run {
             target,
             load,
             output,
         } => compare(&[target], 1, &load, &output),
-        Task::Compare {
+        Command::Compare {
             targets,
             rounds,
             load,
             output,
         } => compare(&targets, rounds, &load, &output),
-        Task::Sweep {
+        Command::Sweep {
             targets,
             axis,
             values,
@@ -70,7 +70,7 @@ fn run(task: Task) -> Result<bool, String> {
             load,
             output,
         } => sweep(&targets, axis, &values, rounds, &load, &output),
-        Task::Scrape {
+        Command::Scrape {
             groups,
             rounds,
             only_delete,
@@ -83,7 +83,7 @@ fn run(task: Task) -> Result<bool, String> {
                 gateway,
                 folder: None,
             };
-            scrape_cost::run(scrape_cost::Settings {
+            scrape_cost::run(scrape_cost::ScrapeCostSettings {
                 groups,
                 rounds,
                 threads,
@@ -93,7 +93,7 @@ fn run(task: Task) -> Result<bool, String> {
                 only_delete,
             })
         }
-        Task::Idle {
+        Command::Idle {
             connections,
             gateway,
             json,
@@ -106,16 +106,16 @@ fn run(task: Task) -> Result<bool, String> {
             json.as_deref(),
         )
         .map(|()| true),
-        Task::SelfCost {
+        Command::SelfCost {
             seconds,
             connections,
             rounds,
         } => self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true),
-        Task::Targets { folder } => {
-            print!("{}", aims::table(&folder)?);
+        Command::Targets { folder } => {
+            print!("{}", goals::table(&folder)?);
             Ok(true)
         }
-        Task::Serve {
+        Command::Serve {
             server,
             listen,
             metrics_bytes,
@@ -137,24 +137,29 @@ fn run(task: Task) -> Result<bool, String> {
     }
 }
 
-fn look_at_generator(load: &Load) -> Result<(), String> {
-    let cost = self_cost::quick(load.connections)?;
-    report::GENERATOR.set(cost).expect("looked at once");
+fn measure_generator_cost(load: &LoadArgs) -> Result<(), String> {
+    let cost = self_cost::measure_briefly(load.connections)?;
+    report::GENERATOR_COST.set(cost).expect("looked at once");
     println!("{}", report::generator_line());
     Ok(())
 }
 
-fn compare(targets: &[String], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
+fn compare(
+    targets: &[String],
+    rounds: u32,
+    load: &LoadArgs,
+    output: &OutputArgs,
+) -> Result<bool, String> {
     load.pin()?;
     let (settings, targets) = (load.settings()?, target::with_pids(targets, &load.pid)?);
-    look_at_generator(load)?;
+    measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
     let compared = measure::compare(&targets, rounds, &settings, |row| json.append(row))?;
-    report::table(&compared.rows);
+    report::print_table(&compared.rows);
     if let Some(path) = &output.html {
-        report::write(path, &compared.rows, &compared.notes)?;
+        report::write_page(path, &compared.rows, &compared.notes)?;
     }
-    Ok(compared.rows.iter().all(measure::Row::is_true))
+    Ok(compared.rows.iter().all(measure::Measurement::has_passed))
 }
 
 /// Whether every server told the truth at every point.
@@ -163,8 +168,8 @@ fn sweep(
     axis: Axis,
     values: &[f64],
     rounds: u32,
-    load: &Load,
-    output: &Output,
+    load: &LoadArgs,
+    output: &OutputArgs,
 ) -> Result<bool, String> {
     load.pin()?;
     let values = if values.is_empty() {
@@ -172,9 +177,9 @@ fn sweep(
     } else {
         values
     };
-    let at = |&value: &f64| -> Result<Settings, String> {
-        let mut settings = Settings {
-            leaves_out: true,
+    let at = |&value: &f64| -> Result<LoadSettings, String> {
+        let mut settings = LoadSettings {
+            leave_out_incomplete: true,
             ..load.settings()?
         };
         axis.set(value, &mut settings)?;
@@ -185,9 +190,9 @@ fn sweep(
     // hour.
     let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
     let targets = target::with_pids(targets, &load.pid)?;
-    look_at_generator(load)?;
+    measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
-    let mut points: Vec<report::Point> = Vec::new();
+    let mut points: Vec<report::SweepPoint> = Vec::new();
     // Targets by how many groups were too many for them.
     let mut gave_up: Vec<(String, f64)> = Vec::new();
     for (&value, settings) in values.iter().zip(all) {
@@ -210,10 +215,10 @@ fn sweep(
         });
         notes.iter().for_each(|note| println!("{note}"));
         let compared = measure::compare(&here, rounds, &settings, |row| json.append(row))?;
-        report::table(&compared.rows);
+        report::print_table(&compared.rows);
         gave_up.extend(compared.left_out.into_iter().map(|name| (name, value)));
         notes.extend(compared.notes);
-        let point = report::Point {
+        let point = report::SweepPoint {
             value,
             rows: compared.rows,
             notes,
@@ -223,10 +228,10 @@ fn sweep(
         }
         points.push(point);
         if let Some(path) = &output.html {
-            report::write_sweep(path, &points, axis.name())?;
+            report::write_sweep_page(path, &points, axis.name())?;
         }
     }
     Ok(points
         .iter()
-        .all(|point| point.rows.iter().all(measure::Row::is_true)))
+        .all(|point| point.rows.iter().all(measure::Measurement::has_passed)))
 }

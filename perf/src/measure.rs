@@ -2,8 +2,10 @@
 //! of what it was told.
 
 use crate::ledger::Ledger;
-use crate::load::{self, Arrivals, Bulk, BulkDone, Measured, Plan, Scraped, Scrapes};
-use crate::process::Usage;
+use crate::load::{
+    self, Arrivals, BulkSettings, BulkTotals, Plan, RunResult, ScrapeSettings, ScrapeTiming,
+};
+use crate::process::ProcessUsage;
 use crate::target::{self, Programs, Target};
 use crate::workload::Workload;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 /// What is the same for all targets.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct LoadSettings {
     pub workload: Workload,
     pub connections: u32,
     pub keep_alive: bool,
@@ -24,13 +26,13 @@ pub struct Settings {
     pub scrape_gzip: bool,
     pub duration: Duration,
     pub count: Option<u64>,
-    pub bulk: Option<Bulk>,
+    pub bulk: Option<BulkSettings>,
     pub warm_up: Duration,
     /// After so long preloading stops.
     pub give_up_after: Duration,
     /// Whether a target that could not be preloaded is left out; otherwise it is measured with what
     /// it has.
-    pub leaves_out: bool,
+    pub leave_out_incomplete: bool,
     pub threads: usize,
     pub seed: u64,
     pub programs: Programs,
@@ -39,7 +41,7 @@ pub struct Settings {
 
 /// One measurement of one target.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct Measurement {
     pub target: String,
     pub round: u32,
     pub workload: Workload,
@@ -55,7 +57,8 @@ pub struct Row {
     pub answered: u64,
     pub per_second: f64,
     pub statuses: BTreeMap<u16, u64>,
-    pub lost: BTreeMap<String, u64>,
+    #[serde(rename = "lost")]
+    pub unanswered: BTreeMap<String, u64>,
     /// Microseconds by percentile.
     pub latency_us: Vec<(f64, f64)>,
     pub latency_max_us: f64,
@@ -68,22 +71,23 @@ pub struct Row {
     /// Share of the time for which the generator's busiest thread ran or waited for a core.
     pub generator_busy: f64,
     /// What the target used, if its process is known.
-    pub usage: Option<Usage>,
+    pub usage: Option<ProcessUsage>,
     /// Microseconds of the target's CPU for each answer.
     pub cpu_us: Option<f64>,
     /// The same of the generator.
     pub generator_cpu_us: f64,
-    pub scrapes: Vec<Scraped>,
-    pub bulk: Option<BulkDone>,
-    pub lies: Vec<String>,
+    pub scrapes: Vec<ScrapeTiming>,
+    pub bulk: Option<BulkTotals>,
+    #[serde(rename = "lies")]
+    pub violations: Vec<String>,
     /// Whether scrapes were compared with what was pushed.
     pub is_checked: bool,
 }
 
-impl Row {
+impl Measurement {
     /// Whether nothing was lost, torn or invented, as far as that was looked at.
-    pub fn is_true(&self) -> bool {
-        self.lies.is_empty() && self.lost.is_empty()
+    pub fn has_passed(&self) -> bool {
+        self.violations.is_empty() && self.unanswered.is_empty()
     }
 
     /// Whether the generator could not keep its schedule (open loop): it sent one push in a hundred
@@ -98,7 +102,7 @@ const PERCENTILES: [f64; 12] = [
     1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0,
 ];
 
-struct Contender {
+struct PreparedTarget {
     target: Target,
     ledger: Arc<Ledger>,
     groups: u32,
@@ -106,8 +110,8 @@ struct Contender {
 
 /// What a comparison showed.
 #[derive(Default)]
-pub struct Compared {
-    pub rows: Vec<Row>,
+pub struct Comparison {
+    pub rows: Vec<Measurement>,
     /// Targets that could not be preloaded, in words.
     pub notes: Vec<String>,
     /// Those of them that were left out.
@@ -123,13 +127,13 @@ pub struct Compared {
 pub fn compare(
     targets: &[(String, Option<u32>)],
     rounds: u32,
-    settings: &Settings,
-    mut each: impl FnMut(&Row) -> Result<(), String>,
-) -> Result<Compared, String> {
-    let (mut contenders, mut compared) = (Vec::new(), Compared::default());
+    settings: &LoadSettings,
+    mut each: impl FnMut(&Measurement) -> Result<(), String>,
+) -> Result<Comparison, String> {
+    let (mut contenders, mut compared) = (Vec::new(), Comparison::default());
     for (name, pid) in targets {
         let (contender, note) = prepare(name, *pid, settings)?;
-        let is_left_out = note.is_some() && settings.leaves_out;
+        let is_left_out = note.is_some() && settings.leave_out_incomplete;
         if let Some(note) = note {
             let what = if is_left_out {
                 "left out here".to_owned()
@@ -178,14 +182,14 @@ fn progress_bar(len: u64, unit: &str) -> ProgressBar {
 fn prepare(
     name: &str,
     pid: Option<u32>,
-    settings: &Settings,
-) -> Result<(Contender, Option<String>), String> {
+    settings: &LoadSettings,
+) -> Result<(PreparedTarget, Option<String>), String> {
     let mut target = target::start(name, &settings.programs, settings.floor_bytes)?;
     target.pid = target.pid.or(pid);
     let wanted = settings.workload.n_groups();
-    let ledger = Arc::new(Ledger::new(wanted, settings.workload.is_shared()));
+    let ledger = Arc::new(Ledger::new(wanted, settings.workload.has_shared_groups()));
     let (mut groups, mut note) = (0, None);
-    if !settings.workload.is_churning() {
+    if !settings.workload.deletes_groups() {
         let bar = progress_bar(u64::from(wanted), "group");
         bar.set_message(format!("preloading {name}"));
         let to_preload = plan(&target, settings, settings.warm_up, wanted);
@@ -200,11 +204,11 @@ fn prepare(
             )
         });
     }
-    if note.is_none() || !settings.leaves_out {
+    if note.is_none() || !settings.leave_out_incomplete {
         warm_up(&target, settings, &ledger, groups);
     }
     Ok((
-        Contender {
+        PreparedTarget {
             target,
             ledger,
             groups,
@@ -213,7 +217,7 @@ fn prepare(
     ))
 }
 
-fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u32) {
+fn warm_up(target: &Target, settings: &LoadSettings, ledger: &Arc<Ledger>, groups: u32) {
     // A second scrape is what the first one's memory and caches are for.
     if let Some(path) = &target.scrape_path {
         for _ in 0..2 {
@@ -230,7 +234,7 @@ fn warm_up(target: &Target, settings: &Settings, ledger: &Arc<Ledger>, groups: u
     );
 }
 
-fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -> Plan {
+fn plan(target: &Target, settings: &LoadSettings, duration: Duration, groups: u32) -> Plan {
     let arrivals = match settings.rate {
         Some(per_second) => Arrivals::Open {
             per_second,
@@ -243,7 +247,7 @@ fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -
         .clone()
         .filter(|_| !settings.scrape_interval.is_zero());
     let mut workload = settings.workload.clone();
-    if !workload.is_churning() {
+    if !workload.deletes_groups() {
         workload.groups = groups.max(1);
     }
     Plan {
@@ -258,7 +262,7 @@ fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -
         count: settings.count,
         bulk: settings.bulk,
         seed: settings.seed,
-        scrapes: scrapes.map(|path| Scrapes {
+        scrapes: scrapes.map(|path| ScrapeSettings {
             path,
             interval: settings.scrape_interval,
             gzip: settings.scrape_gzip,
@@ -267,31 +271,35 @@ fn plan(target: &Target, settings: &Settings, duration: Duration, groups: u32) -
     }
 }
 
-fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
-    let Contender {
+fn measure(contender: &PreparedTarget, round: u32, settings: &LoadSettings) -> Measurement {
+    let PreparedTarget {
         target,
         ledger,
         groups,
     } = contender;
     let plan = plan(target, settings, settings.duration, *groups);
-    let usage = || target.pid.and_then(Usage::of);
-    let (before, own_before) = (usage(), Usage::of(std::process::id()));
+    let usage = || target.pid.and_then(ProcessUsage::of);
+    let (before, own_before) = (usage(), ProcessUsage::of(std::process::id()));
     let measured = load::run(plan, ledger);
-    let (after, own_after) = (usage(), Usage::of(std::process::id()));
-    let mut lies: Vec<String> = measured.lies.iter().map(ToString::to_string).collect();
+    let (after, own_after) = (usage(), ProcessUsage::of(std::process::id()));
+    let mut violations: Vec<String> = measured
+        .violations
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut scrapes = measured.scrapes.clone();
     if let (Some(path), true) = (&target.scrape_path, target.is_checked) {
         match load::final_scrape(target.address, path, settings.scrape_gzip, ledger) {
             Ok((scraped, found)) => {
                 scrapes.push(scraped);
-                lies.extend(
+                violations.extend(
                     found
                         .iter()
                         .take(10)
-                        .map(|lie| format!("at the end: {lie}")),
+                        .map(|violation| format!("at the end: {violation}")),
                 );
             }
-            Err(error) => lies.push(format!("the last scrape failed: {error}")),
+            Err(error) => violations.push(format!("the last scrape failed: {error}")),
         }
     }
     let used = before.zip(after).map(|(before, after)| after.since(before));
@@ -299,7 +307,7 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         .zip(own_after)
         .map_or(0.0, |(before, after)| after.since(before).cpu_seconds());
     let n = measured.n_answered().max(1) as f64;
-    Row {
+    Measurement {
         target: target.name.clone(),
         round,
         workload: settings.workload.clone(),
@@ -314,8 +322,8 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         per_second: measured.per_second(),
         latency_us: percentiles(&measured),
         latency_max_us: measured.latency.max() as f64 / 1e3,
-        generator_late_p99_us: measured.late.value_at_quantile(0.99) as f64 / 1e3,
-        generator_late_us: measured.late.max() as f64 / 1e3,
+        generator_late_p99_us: measured.lateness.value_at_quantile(0.99) as f64 / 1e3,
+        generator_late_us: measured.lateness.max() as f64 / 1e3,
         unsent: measured.n_unsent,
         generator_busy: measured.busy,
         usage: used,
@@ -323,14 +331,14 @@ fn measure(contender: &Contender, round: u32, settings: &Settings) -> Row {
         generator_cpu_us: own * 1e6 / n,
         scrapes,
         bulk: measured.bulk,
-        lies,
+        violations,
         statuses: measured.statuses,
-        lost: measured.lost,
+        unanswered: measured.unanswered,
         is_checked: target.is_checked,
     }
 }
 
-fn percentiles(measured: &Measured) -> Vec<(f64, f64)> {
+fn percentiles(measured: &RunResult) -> Vec<(f64, f64)> {
     PERCENTILES
         .map(|rank| {
             (

@@ -1,7 +1,7 @@
 //! Numbers as the tables show them.
 
 /// A number as the tables show it.
-pub fn figure(value: f64) -> String {
+pub fn format_figure(value: f64) -> String {
     if value.is_nan() {
         "–".to_owned()
     } else if value >= 100.0 {

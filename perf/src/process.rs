@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Counters and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Usage {
+pub struct ProcessUsage {
     /// Seconds in user mode.
     pub user_seconds: f64,
     /// Seconds in the kernel.
@@ -19,7 +19,7 @@ pub struct Usage {
     pub context_switches: u64,
 }
 
-impl Usage {
+impl ProcessUsage {
     /// Of a process; none if it is gone or not ours to look at.
     pub fn of(pid: u32) -> Option<Self> {
         let process = Process::new(pid.cast_signed()).ok()?;
@@ -69,7 +69,7 @@ impl Usage {
 
 /// How long this thread has been running or waiting for a core; none where the kernel does not keep
 /// that.
-pub fn busy_time() -> Option<Duration> {
+pub fn thread_busy_time() -> Option<Duration> {
     // Nanoseconds on a core, nanoseconds in the queue for one, and how often
     // (Documentation/scheduler/sched-stats).
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;

@@ -1,6 +1,6 @@
 //! A connection that never waits: for the event loop, which has many of them on one thread.
 
-use crate::answer::Reader;
+use crate::answer::AnswerReader;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Write};
@@ -9,23 +9,23 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 #[derive(Default)]
-pub struct Connection {
+pub struct PushConnection {
     /// Made when it is needed.
     pub stream: Option<TcpStream>,
-    pub reader: Reader,
+    pub reader: AnswerReader,
     /// When the request under way was sent.
     pub sent_at: Option<Instant>,
     /// What the socket did not take of it at once, and how much of that it has taken since.
     pub unsent: Vec<u8>,
-    n_taken: usize,
+    n_unsent_written: usize,
 }
 
-impl Connection {
+impl PushConnection {
     pub fn close(&mut self) {
         // Closing takes it out of epoll.
         self.stream = None;
         self.unsent.clear();
-        self.n_taken = 0;
+        self.n_unsent_written = 0;
         self.reader.reset();
     }
 
@@ -39,15 +39,15 @@ impl Connection {
         let is_new = self.stream.is_none();
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => none.insert(begin_to_connect(address)?),
+            none => none.insert(start_connecting(address)?),
         };
         // Over loopback a connection is there at once; elsewhere the socket takes nothing yet.
-        let taken = match stream.write(request) {
-            Ok(taken) => taken,
-            Err(error) if is_not_yet(&error) => 0,
+        let n_written = match stream.write(request) {
+            Ok(n_written) => n_written,
+            Err(error) if would_block(&error) => 0,
             Err(error) => return Err(error),
         };
-        let interest = if taken < request.len() {
+        let interest = if n_written < request.len() {
             EventFlags::IN | EventFlags::OUT
         } else {
             EventFlags::IN
@@ -55,10 +55,10 @@ impl Connection {
         let data = EventData::new_u64(n as u64);
         if is_new {
             epoll::add(epoll, &*stream, data, interest)?;
-        } else if taken < request.len() {
+        } else if n_written < request.len() {
             epoll::modify(epoll, &*stream, data, interest)?;
         }
-        self.unsent.extend_from_slice(&request[taken..]);
+        self.unsent.extend_from_slice(&request[n_written..]);
         Ok(())
     }
 
@@ -66,28 +66,28 @@ impl Connection {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
-        match stream.write(&self.unsent[self.n_taken..]) {
-            Ok(taken) => self.n_taken += taken,
-            Err(error) if is_not_yet(&error) => {}
+        match stream.write(&self.unsent[self.n_unsent_written..]) {
+            Ok(n_written) => self.n_unsent_written += n_written,
+            Err(error) if would_block(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.n_taken == self.unsent.len() {
+        if self.n_unsent_written == self.unsent.len() {
             self.unsent.clear();
-            self.n_taken = 0;
+            self.n_unsent_written = 0;
             epoll::modify(epoll, stream, EventData::new_u64(n as u64), EventFlags::IN)?;
         }
         Ok(())
     }
 }
 
-fn is_not_yet(error: &io::Error) -> bool {
+fn would_block(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
 }
 
-fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
+fn start_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {

@@ -1,25 +1,27 @@
-//! Requests, as bytes.
+//! RequestWriter, as bytes.
 
-use crate::body::{as_protobuf, encode, write_number, write_seven_digits};
-use crate::workload::{Action, Encoding, Format, Kind, N_MIXED_JOBS, What, Workload};
+use crate::body::{compress, to_protobuf, write_number, write_seven_digits};
+use crate::workload::{
+    Action, Encoding, Format, N_MIXED_JOBS, RequestSpec, Workload, WorkloadKind,
+};
 
 /// Writes requests: what is the same in all of them is there beforehand.
-pub struct Requests {
+pub struct RequestWriter {
     workload: Workload,
     /// The path in front of `/instance/…`, where it is the same for all.
     path: Vec<u8>,
     clash_path: Vec<u8>,
     /// What stands between the path and the length of the body.
-    fields: Vec<u8>,
+    push_fields: Vec<u8>,
     delete_fields: Vec<u8>,
     head: Vec<u8>,
-    plain: Vec<u8>,
-    /// The request that was written last; its head ends where `head_room` does.
-    out: Vec<u8>,
-    head_room: usize,
+    uncompressed: Vec<u8>,
+    /// The request that was written last; its head ends where `head_room_bytes` does.
+    buffer: Vec<u8>,
+    head_room_bytes: usize,
 }
 
-impl Requests {
+impl RequestWriter {
     /// Of a workload. `prefix` is the path in front of `/job/…`.
     pub fn new(workload: &Workload, prefix: &str, keep_alive: bool) -> Self {
         let connection = if keep_alive {
@@ -39,54 +41,54 @@ impl Requests {
             Encoding::Snappy => "Content-Encoding: snappy\r\n",
         };
         let start = format!(" HTTP/1.1\r\nHost: bench\r\n{connection}");
-        let job = if workload.kind == Kind::Mixed {
+        let job = if workload.kind == WorkloadKind::Mixed {
             "fleet-"
         } else {
             "fleet"
         };
-        let head_room = prefix.len() + 512;
+        let head_room_bytes = prefix.len() + 512;
         Self {
             workload: workload.clone(),
             path: format!(" {prefix}/job/{job}").into_bytes(),
             clash_path: format!(" {prefix}/job/clash").into_bytes(),
-            fields: format!("{start}{format}{encoding}Content-Length: ").into_bytes(),
+            push_fields: format!("{start}{format}{encoding}Content-Length: ").into_bytes(),
             delete_fields: format!("{start}Content-Length: ").into_bytes(),
             head: Vec::new(),
-            plain: Vec::new(),
-            out: vec![0; head_room],
-            head_room,
+            uncompressed: Vec::new(),
+            buffer: vec![0; head_room_bytes],
+            head_room_bytes,
         }
     }
 
     /// Writes a request; its bytes.
-    pub fn write(&mut self, what: What) -> &[u8] {
+    pub fn write(&mut self, what: RequestSpec) -> &[u8] {
         // The head says how long the body is, so it is put in front of it afterwards.
-        self.out.truncate(self.head_room);
+        self.buffer.truncate(self.head_room_bytes);
         if (self.workload.format, self.workload.encoding) == (Format::Text, Encoding::Identity) {
-            self.workload.write_text(what, &mut self.out);
+            self.workload.write_text(what, &mut self.buffer);
         } else if what.action != Action::Delete {
-            self.plain.clear();
-            self.workload.write_text(what, &mut self.plain);
+            self.uncompressed.clear();
+            self.workload.write_text(what, &mut self.uncompressed);
             if self.workload.format == Format::Protobuf {
-                self.plain = as_protobuf(&self.plain);
+                self.uncompressed = to_protobuf(&self.uncompressed);
             }
-            encode(self.workload.encoding, &self.plain, &mut self.out);
+            compress(self.workload.encoding, &self.uncompressed, &mut self.buffer);
         }
         self.write_head(what);
-        let start = self.head_room - self.head.len();
-        self.out[start..self.head_room].copy_from_slice(&self.head);
-        &self.out[start..]
+        let start = self.head_room_bytes - self.head.len();
+        self.buffer[start..self.head_room_bytes].copy_from_slice(&self.head);
+        &self.buffer[start..]
     }
 
     /// The body of the request that was written last.
     pub fn body(&self) -> &[u8] {
-        &self.out[self.head_room..]
+        &self.buffer[self.head_room_bytes..]
     }
 
-    fn write_head(&mut self, What { action, group, seq }: What) {
-        let out = &mut self.head;
-        out.clear();
-        out.extend_from_slice(match action {
+    fn write_head(&mut self, RequestSpec { action, group, seq }: RequestSpec) {
+        let buffer = &mut self.head;
+        buffer.clear();
+        buffer.extend_from_slice(match action {
             Action::Delete => b"DELETE",
             _ if self.workload.add_percent > 0
                 && (seq % 100) < u64::from(self.workload.add_percent) =>
@@ -95,27 +97,31 @@ impl Requests {
             }
             _ => b"PUT",
         });
-        let is_mixed = self.workload.kind == Kind::Mixed;
-        out.extend_from_slice(if action == Action::Clash {
+        let is_mixed = self.workload.kind == WorkloadKind::Mixed;
+        buffer.extend_from_slice(if action == Action::Clash {
             &self.clash_path
         } else {
             &self.path
         });
         if is_mixed {
-            write_number(u64::from(group % N_MIXED_JOBS), None, out);
+            write_number(u64::from(group % N_MIXED_JOBS), None, buffer);
         }
-        out.extend_from_slice(b"/instance/node-");
-        write_seven_digits(u64::from(group), out);
+        buffer.extend_from_slice(b"/instance/node-");
+        write_seven_digits(u64::from(group), buffer);
         if is_mixed && (group / N_MIXED_JOBS) % 2 == 1 {
-            out.extend_from_slice(b"/zone/a");
+            buffer.extend_from_slice(b"/zone/a");
         }
-        out.extend_from_slice(if action == Action::Delete {
+        buffer.extend_from_slice(if action == Action::Delete {
             &self.delete_fields
         } else {
-            &self.fields
+            &self.push_fields
         });
-        write_number((self.out.len() - self.head_room) as u64, None, out);
-        out.extend_from_slice(b"\r\n\r\n");
+        write_number(
+            (self.buffer.len() - self.head_room_bytes) as u64,
+            None,
+            buffer,
+        );
+        buffer.extend_from_slice(b"\r\n\r\n");
     }
 }
 
@@ -126,15 +132,15 @@ mod tests {
     #[test]
     fn requests_are_whole() {
         let mixed = Workload {
-            kind: Kind::Mixed,
+            kind: WorkloadKind::Mixed,
             ..Workload::fleet(20)
         };
         for (group, path) in [
             (3, "fleet-3/instance/node-0000003"),
             (11, "fleet-3/instance/node-0000011/zone/a"),
         ] {
-            let mut requests = Requests::new(&mixed, "/metrics", true);
-            let request = requests.write(What {
+            let mut requests = RequestWriter::new(&mixed, "/metrics", true);
+            let request = requests.write(RequestSpec {
                 action: Action::Delete,
                 group,
                 seq: 1,
@@ -149,9 +155,9 @@ mod tests {
             (Format::Protobuf, Encoding::Gzip),
             (Format::Text, Encoding::Snappy),
         ] {
-            let mut requests = Requests::new(
+            let mut requests = RequestWriter::new(
                 &Workload {
-                    kind: Kind::Big,
+                    kind: WorkloadKind::Big,
                     format,
                     encoding,
                     ..Workload::fleet(2)
@@ -162,7 +168,7 @@ mod tests {
             // The second one is written over the first.
             for group in [0, 1] {
                 let request = requests
-                    .write(What {
+                    .write(RequestSpec {
                         action: Action::Push,
                         group,
                         seq: 2,
@@ -195,8 +201,8 @@ mod tests {
                 lines,
                 ..Workload::fleet(1)
             };
-            let mut requests = Requests::new(&workload, "", true);
-            requests.write(What {
+            let mut requests = RequestWriter::new(&workload, "", true);
+            requests.write(RequestSpec {
                 action: Action::Push,
                 group: 0,
                 seq: 1,

@@ -4,11 +4,11 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// The folder, and the lines of JSON in its files.
-pub struct Results(pub PathBuf);
+pub struct RecordedResults(pub PathBuf);
 
-impl Results {
+impl RecordedResults {
     /// The lines of a file; none if it is not there.
-    fn lines(&self, name: &str) -> Vec<Value> {
+    fn read_lines(&self, name: &str) -> Vec<Value> {
         let text =
             std::fs::read_to_string(self.0.join(name).with_extension("jsonl")).unwrap_or_default();
         text.lines()
@@ -17,7 +17,7 @@ impl Results {
     }
 
     /// A figure of a target, by rounds; of a sweep at one value of its axis.
-    pub fn of(
+    pub fn figures_of(
         &self,
         name: &str,
         target: &str,
@@ -27,7 +27,7 @@ impl Results {
         let is_asked = |line: &Value| {
             line["target"] == target && groups.is_none_or(|n| line["workload"]["groups"] == n)
         };
-        let lines = self.lines(name);
+        let lines = self.read_lines(name);
         lines
             .iter()
             .filter(|line| is_asked(line))
@@ -36,20 +36,20 @@ impl Results {
     }
 
     /// A figure of the gateway against that of another target, round by round.
-    pub fn against(
+    pub fn ratios_to(
         &self,
         name: &str,
         target: &str,
         figure: impl Fn(&Value) -> Option<f64>,
     ) -> Vec<f64> {
-        by_round(
-            &self.of(name, "self", None, &figure),
-            &self.of(name, target, None, &figure),
+        ratios_by_round(
+            &self.figures_of(name, "self", None, &figure),
+            &self.figures_of(name, target, None, &figure),
         )
     }
 
     /// A figure of the scenario with scrapes, or the one that deletes.
-    pub fn scraped(&self, file: &str, name: &str) -> Vec<f64> {
+    pub fn scrape_figures(&self, file: &str, name: &str) -> Vec<f64> {
         let values = |line: &Value| {
             let values = line["figures"][name]["values"].as_array()?;
             Some(
@@ -59,7 +59,7 @@ impl Results {
                     .collect::<Vec<f64>>(),
             )
         };
-        self.lines(file)
+        self.read_lines(file)
             .iter()
             .filter_map(values)
             .flatten()
@@ -67,9 +67,9 @@ impl Results {
     }
 
     /// What a request costs whoever makes load, in microseconds: measured once for each file.
-    pub fn generators(&self, who: &str) -> Vec<f64> {
+    pub fn generator_costs(&self, who: &str) -> Vec<f64> {
         let of = |name: &&str| {
-            let lines = self.lines(name);
+            let lines = self.read_lines(name);
             let cost = &lines.first()?["generator"][who];
             Some(cost["user_us"].as_f64()? + cost["system_us"].as_f64()?)
         };
@@ -88,7 +88,7 @@ impl Results {
     }
 
     pub fn idle_bytes(&self, target: &str) -> Option<f64> {
-        self.lines("p12-idle")
+        self.read_lines("p12-idle")
             .iter()
             .find(|line| line["target"] == target)?["idle_bytes"]
             .as_f64()
@@ -109,7 +109,7 @@ pub fn p99(line: &Value) -> Option<f64> {
 }
 
 /// Ratios of figures of the same round.
-pub fn by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
+pub fn ratios_by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
     let other = |round: u64| {
         to.iter()
             .find(|(other, _)| *other == round)
@@ -121,6 +121,6 @@ pub fn by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
 }
 
 /// Ratios of figures that were measured in the same order.
-pub fn in_turn(of: &[f64], to: &[f64]) -> Vec<f64> {
+pub fn ratios_in_order(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()
 }

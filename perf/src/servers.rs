@@ -87,7 +87,8 @@ pub fn sink(listen: &str) -> io::Result<()> {
         EventData::new_u64(LISTENER),
         EventFlags::IN,
     )?;
-    let (mut connections, mut free): (Vec<Option<Sunk>>, Vec<usize>) = (Vec::new(), Vec::new());
+    let (mut connections, mut free): (Vec<Option<SinkConnection>>, Vec<usize>) =
+        (Vec::new(), Vec::new());
     let (mut buffer, mut events) = (vec![0; 64 << 10], Vec::with_capacity(256));
     loop {
         events.clear();
@@ -97,7 +98,7 @@ pub fn sink(listen: &str) -> io::Result<()> {
                 let n = usize::try_from(data.u64()).expect("it was one");
                 if connections[n]
                     .as_mut()
-                    .is_some_and(|sunk| sunk.turn(&mut buffer).is_none())
+                    .is_some_and(|connection| connection.receive_and_answer(&mut buffer).is_none())
                 {
                     connections[n] = None;
                     free.push(n);
@@ -122,7 +123,7 @@ pub fn sink(listen: &str) -> io::Result<()> {
                     EventData::new_u64(n as u64),
                     EventFlags::IN,
                 )?;
-                connections[n] = Some(Sunk {
+                connections[n] = Some(SinkConnection {
                     stream,
                     head: Vec::new(),
                     body_left: 0,
@@ -133,7 +134,7 @@ pub fn sink(listen: &str) -> io::Result<()> {
 }
 
 /// A connection of the sink.
-struct Sunk {
+struct SinkConnection {
     stream: std::net::TcpStream,
     /// What there is of a head that is not whole.
     head: Vec<u8>,
@@ -141,22 +142,22 @@ struct Sunk {
     body_left: usize,
 }
 
-impl Sunk {
+impl SinkConnection {
     /// Reads what has come and answers it; none if there is nothing more to do.
-    fn turn(&mut self, buffer: &mut [u8]) -> Option<()> {
+    fn receive_and_answer(&mut self, buffer: &mut [u8]) -> Option<()> {
         let n = match self.stream.read(buffer) {
             Ok(0) => return None,
             Ok(n) => n,
             Err(error) => return (error.kind() == io::ErrorKind::WouldBlock).then_some(()),
         };
-        for _ in 0..self.take(&buffer[..n])? {
+        for _ in 0..self.count_requests(&buffer[..n])? {
             self.stream.write_all(ANSWER).ok()?;
         }
         Some(())
     }
 
     /// How many requests end with these bytes; none if they are no requests.
-    fn take(&mut self, mut bytes: &[u8]) -> Option<usize> {
+    fn count_requests(&mut self, mut bytes: &[u8]) -> Option<usize> {
         let mut n_requests = 0;
         while !bytes.is_empty() {
             if self.body_left == 0 {
@@ -214,17 +215,17 @@ mod tests {
         let bytes = b"PUT /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /a HTTP/1.1\r\n\r\nPUT /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nxyz";
         for size in 1..=bytes.len() {
             let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let mut sunk = Sunk {
+            let mut connection = SinkConnection {
                 stream,
                 head: Vec::new(),
                 body_left: 0,
             };
             let n: usize = bytes
                 .chunks(size)
-                .map(|piece| sunk.take(piece).unwrap())
+                .map(|piece| connection.count_requests(piece).unwrap())
                 .sum();
             assert_eq!(n, 3, "pieces of {size}");
-            assert_eq!(sunk.take(b"no request\r\n\r\n"), None);
+            assert_eq!(connection.count_requests(b"no request\r\n\r\n"), None);
         }
     }
 }

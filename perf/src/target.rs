@@ -1,6 +1,6 @@
 //! What is measured: servers that the harness starts, or one that runs somewhere.
 
-use crate::process::Usage;
+use crate::process::ProcessUsage;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ pub struct Target {
     /// Its process, where that is known.
     pub pid: Option<u32>,
     /// Ends it with this value.
-    _child: Option<Running>,
+    _child: Option<ChildProcess>,
 }
 
 /// A process that ends with this value.
-struct Running(Child);
+struct ChildProcess(Child);
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.0.kill();
@@ -175,7 +175,7 @@ pub fn with_pids(names: &[String], pids: &[u32]) -> Result<Vec<(String, Option<u
             "--pid names {n} process(es), and {n_urls} of the targets are given by URL: it is for those alone"
         ));
     }
-    if let Some(pid) = pids.iter().find(|&&pid| Usage::of(pid).is_none()) {
+    if let Some(pid) = pids.iter().find(|&&pid| ProcessUsage::of(pid).is_none()) {
         return Err(format!(
             "--pid {pid}: there is no such process, or it is not ours to look at"
         ));
@@ -255,7 +255,7 @@ fn pushgateway_like(name: &str, address: SocketAddr, child: Child) -> Target {
         scrape_path: Some("/metrics".to_owned()),
         is_checked: true,
         pid: Some(child.id()),
-        _child: Some(Running(child)),
+        _child: Some(ChildProcess(child)),
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Encoding {
 /// A load by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum WorkloadKind {
     /// Many jobs, each with a group of its own and 12 lines.
     Fleet,
     /// Pushes of 1,000 families.
@@ -53,7 +53,7 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: WorkloadKind,
     /// Groups of the fleet.
     #[serde(default = "default_groups")]
     pub groups: u32,
@@ -84,13 +84,13 @@ fn default_encoding() -> Encoding {
 }
 
 fn default_lines() -> u32 {
-    N_LINES as u32
+    N_FLEET_LINES as u32
 }
 
 /// Samples of a push of the fleet that are compared with what scrapes show.
-pub const N_LINES: usize = 12;
+pub const N_FLEET_LINES: usize = 12;
 /// Groups that everybody pushes to in `hot`.
-const N_HOT: u32 = 8;
+const N_HOT_GROUPS: u32 = 8;
 /// Jobs of `mixed`.
 pub const N_MIXED_JOBS: u32 = 8;
 /// Every so many-th push of `clash` contradicts.
@@ -109,7 +109,7 @@ pub enum Action {
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
-pub struct What {
+pub struct RequestSpec {
     /// What it asks for.
     pub action: Action,
     /// Of which group.
@@ -122,7 +122,7 @@ impl Workload {
     /// A fleet of so many groups that pushes plain text.
     pub fn fleet(groups: u32) -> Self {
         Self {
-            kind: Kind::Fleet,
+            kind: WorkloadKind::Fleet,
             groups,
             add_percent: 0,
             format: default_format(),
@@ -133,28 +133,28 @@ impl Workload {
 
     /// How many groups are written to.
     pub fn n_groups(&self) -> u32 {
-        if self.kind == Kind::Hot {
-            self.groups.min(N_HOT)
+        if self.kind == WorkloadKind::Hot {
+            self.groups.min(N_HOT_GROUPS)
         } else {
             self.groups
         }
     }
 
     /// Whether several connections push to one group at the same time.
-    pub fn is_shared(&self) -> bool {
-        self.kind == Kind::Hot
+    pub fn has_shared_groups(&self) -> bool {
+        self.kind == WorkloadKind::Hot
     }
 
     /// Whether groups go again.
-    pub fn is_churning(&self) -> bool {
-        matches!(self.kind, Kind::Churn | Kind::Mixed)
+    pub fn deletes_groups(&self) -> bool {
+        matches!(self.kind, WorkloadKind::Churn | WorkloadKind::Mixed)
     }
 
     /// What the `n`th request of a connection does.
     pub fn action(&self, n: u64) -> Action {
         match self.kind {
-            Kind::Clash if n % CLASH_EVERY == CLASH_EVERY - 1 => Action::Clash,
-            Kind::Churn | Kind::Mixed if n % 2 == 1 => Action::Delete,
+            WorkloadKind::Clash if n % CLASH_EVERY == CLASH_EVERY - 1 => Action::Clash,
+            WorkloadKind::Churn | WorkloadKind::Mixed if n % 2 == 1 => Action::Delete,
             _ => Action::Push,
         }
     }

@@ -1,21 +1,21 @@
 //! Clients that push large bodies.
 
-use super::measured::BulkDone;
-use super::state::Run;
+use super::result::BulkTotals;
+use super::run_state::RunState;
+use crate::blocking_client::BlockingClient;
 use crate::body::bulk_body;
-use crate::client::Connection;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// How far clients of large bodies step back for other threads: a tenth of their share.
-const NICE: i32 = 10;
+const BULK_NICE_LEVEL: i32 = 10;
 
 /// Pushes two bodies in turn, made beforehand, until the run is over.
-pub(super) fn push_bulk(run: &Run, client: u32) -> BulkDone {
+pub(super) fn push_bulk(run: &RunState, client: u32) -> BulkTotals {
     let bulk = run.plan.bulk.expect("there are bulk clients");
     // It stands for another machine, and must not take the core from those whose latency is
     // measured. Of this thread alone: the harness runs on Linux.
-    let _ = rustix::process::nice(NICE);
+    let _ = rustix::process::nice(BULK_NICE_LEVEL);
     let requests = [1, 2].map(|seq| {
         let body = bulk_body(bulk.series, seq);
         let mut request = format!(
@@ -27,13 +27,13 @@ pub(super) fn push_bulk(run: &Run, client: u32) -> BulkDone {
         request.extend_from_slice(&body);
         (request, body.len())
     });
-    let mut connection = Connection::new(run.plan.address);
-    let (mut done, began) = (BulkDone::default(), Instant::now());
+    let mut client = BlockingClient::new(run.plan.address);
+    let (mut done, began) = (BulkTotals::default(), Instant::now());
     for (request, len) in requests.iter().cycle() {
         if run.is_over.load(Relaxed) {
             break;
         }
-        match connection.exchange(request) {
+        match client.exchange(request) {
             Ok(200..=299) => {
                 (done.accepted, done.bytes) = (done.accepted + 1, done.bytes + *len as u64)
             }

@@ -1,10 +1,10 @@
 //! Pushes or deletes each group once.
 
 use super::plan::Plan;
-use crate::event_loop::{self, Next, Work};
+use crate::event_loop::{self, NextStep, RequestSource};
 use crate::ledger::Ledger;
-use crate::request::Requests;
-use crate::workload::{Action, What};
+use crate::request::RequestWriter;
+use crate::workload::{Action, RequestSpec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub fn preload(
 }
 
 /// Connections a thread of [`for_each_group`].
-const N_EACH: usize = 16;
+const CONNECTIONS_PER_THREAD: usize = 16;
 
 /// Pushes or deletes each of these groups once over 16 connections a thread, until `patience` is
 /// over; how many were begun.
@@ -37,17 +37,19 @@ pub fn for_each_group(
     let deadline = Instant::now() + patience;
     let threads: Vec<_> = (0..plan.threads)
         .map(|_| {
-            let each = Each {
+            let each = EachGroupThread {
                 ledger: Arc::clone(ledger),
                 action,
                 groups: Arc::clone(&groups),
                 next: Arc::clone(&next),
                 deadline,
-                requests: Requests::new(&plan.workload, &plan.prefix, true),
-                under_way: [(0, 0); N_EACH],
+                requests: RequestWriter::new(&plan.workload, &plan.prefix, true),
+                under_way: [(0, 0); CONNECTIONS_PER_THREAD],
             };
             let address = plan.address;
-            std::thread::spawn(move || drop(event_loop::run(address, true, N_EACH, each)))
+            std::thread::spawn(move || {
+                drop(event_loop::run(address, true, CONNECTIONS_PER_THREAD, each))
+            })
         })
         .collect();
     let n_begun = || next.load(Relaxed).min(groups.len() as u64);
@@ -62,49 +64,49 @@ pub fn for_each_group(
 }
 
 /// One thread of [`for_each_group`].
-struct Each {
+struct EachGroupThread {
     ledger: Arc<Ledger>,
     action: Action,
     groups: Arc<[u32]>,
     /// The place of the next group.
     next: Arc<AtomicU64>,
     deadline: Instant,
-    requests: Requests,
+    requests: RequestWriter,
     /// By connection: group and push.
-    under_way: [(u32, u64); N_EACH],
+    under_way: [(u32, u64); CONNECTIONS_PER_THREAD],
 }
 
-impl Work for Each {
-    fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+impl RequestSource for EachGroupThread {
+    fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_> {
         if now >= self.deadline {
-            return Next::Nothing;
+            return NextStep::Finished;
         }
         let index =
             usize::try_from(self.next.fetch_add(1, Relaxed)).expect("counted by the groups");
         let Some(&group) = self.groups.get(index) else {
-            return Next::Nothing;
+            return NextStep::Finished;
         };
         let seq = match self.action {
             Action::Delete => {
-                self.ledger.delete(group);
+                self.ledger.record_delete(group);
                 0
             }
-            Action::Push | Action::Clash => self.ledger.start(group),
+            Action::Push | Action::Clash => self.ledger.begin_push(group),
         };
         self.under_way[connection] = (group, seq);
-        Next::Send(self.requests.write(What {
+        NextStep::Send(self.requests.write(RequestSpec {
             action: self.action,
             group,
             seq,
         }))
     }
 
-    fn answered(&mut self, connection: usize, status: u16, _now: Instant) {
+    fn on_answer(&mut self, connection: usize, status: u16, _now: Instant) {
         if self.action == Action::Push && status / 100 == 2 {
             let (group, seq) = self.under_way[connection];
-            self.ledger.answer(group, seq);
+            self.ledger.record_answer(group, seq);
         }
     }
 
-    fn lost(&mut self, _connection: usize, _why: String) {}
+    fn on_failure(&mut self, _connection: usize, _why: String) {}
 }

@@ -7,17 +7,17 @@
 
 mod bulk;
 mod each_group;
-mod measured;
 mod plan;
 mod pushers;
+mod result;
 mod run;
+mod run_state;
 mod scraper;
-mod state;
 #[cfg(test)]
 mod tests;
 
 pub use each_group::{for_each_group, preload};
-pub use measured::{BulkDone, Measured, Scraped};
-pub use plan::{Arrivals, Bulk, Plan, Scrapes};
+pub use plan::{Arrivals, BulkSettings, Plan, ScrapeSettings};
+pub use result::{BulkTotals, RunResult, ScrapeTiming};
 pub use run::run;
 pub use scraper::{ACCEPT, final_scrape};

@@ -29,24 +29,24 @@ pub struct Plan {
     /// Ends earlier than that after so many pushes.
     pub count: Option<u64>,
     /// Clients beside the others that push large bodies back to back.
-    pub bulk: Option<Bulk>,
+    pub bulk: Option<BulkSettings>,
     pub seed: u64,
-    /// Scrapes beside the pushes.
-    pub scrapes: Option<Scrapes>,
+    /// ScrapeSettings beside the pushes.
+    pub scrapes: Option<ScrapeSettings>,
     /// Whether scrapes can be compared with what was pushed.
     pub is_checked: bool,
 }
 
 /// Clients that push large bodies.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Bulk {
+pub struct BulkSettings {
     pub clients: u32,
     pub series: u32,
 }
 
 /// A scraper beside the pushes.
 #[derive(Clone, Debug)]
-pub struct Scrapes {
+pub struct ScrapeSettings {
     pub path: String,
     pub interval: Duration,
     pub gzip: bool,

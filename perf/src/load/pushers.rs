@@ -1,34 +1,34 @@
 //! Threads of connections, each with its groups.
 
-use super::measured::histogram;
 use super::plan::{Arrivals, Plan};
-use super::state::Run;
-use crate::event_loop::{self, Next, Work};
+use super::result::new_histogram;
+use super::run_state::RunState;
+use crate::event_loop::{self, NextStep, RequestSource};
 use crate::process;
-use crate::request::Requests;
-use crate::workload::{Action, What};
+use crate::request::RequestWriter;
+use crate::workload::{Action, RequestSpec};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What one thread of the generator saw.
-pub(super) struct PerThread {
+pub(super) struct ThreadResult {
     pub(super) latency: Histogram<u64>,
     pub(super) statuses: BTreeMap<u16, u64>,
-    pub(super) lost: BTreeMap<String, u64>,
-    pub(super) late: Histogram<u64>,
+    pub(super) unanswered: BTreeMap<String, u64>,
+    pub(super) lateness: Histogram<u64>,
     pub(super) n_unsent: u64,
     pub(super) busy: f64,
 }
 
-impl PerThread {
+impl ThreadResult {
     fn new() -> Self {
         Self {
-            latency: histogram(),
+            latency: new_histogram(),
             statuses: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            late: histogram(),
+            unanswered: BTreeMap::new(),
+            lateness: new_histogram(),
             n_unsent: 0,
             busy: 0.0,
         }
@@ -39,23 +39,24 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn generate(run: &Arc<Run>, thread: u32) -> PerThread {
+pub(super) fn run_pushers(run: &Arc<RunState>, thread: u32) -> ThreadResult {
     let plan = &run.plan;
     let mine = (thread..plan.connections).step_by(plan.threads);
     let pushers: Vec<Pusher> = mine.filter_map(|n| Pusher::new(plan, n)).collect();
     let n_pushers = pushers.len();
-    let requests = Requests::new(&plan.workload, &plan.prefix, plan.keep_alive);
-    let fleet = Fleet {
+    let requests = RequestWriter::new(&plan.workload, &plan.prefix, plan.keep_alive);
+    let thread_source = PusherThread {
         run: Arc::clone(run),
         requests,
         pushers,
-        seen: PerThread::new(),
+        seen: ThreadResult::new(),
         n_200: 0,
     };
-    let (began, busy_before) = (Instant::now(), process::busy_time());
-    let mut seen = event_loop::run(plan.address, plan.keep_alive, n_pushers, fleet).finish();
+    let (began, busy_before) = (Instant::now(), process::thread_busy_time());
+    let mut seen =
+        event_loop::run(plan.address, plan.keep_alive, n_pushers, thread_source).finish();
     let busy = busy_before
-        .zip(process::busy_time())
+        .zip(process::thread_busy_time())
         .map_or(Duration::ZERO, |(before, after)| {
             after.saturating_sub(before)
         });
@@ -119,7 +120,7 @@ impl Schedule {
 
 /// What a connection pushes.
 struct Pusher {
-    groups: Groups,
+    groups: GroupRotation,
     schedule: Schedule,
     /// Its next request.
     n: u64,
@@ -127,7 +128,7 @@ struct Pusher {
     waits: Option<(Instant, Instant)>,
     /// The group that it last pushed.
     last: u32,
-    what: What,
+    what: RequestSpec,
     due: Instant,
 }
 
@@ -135,12 +136,12 @@ impl Pusher {
     /// None if there is no group for this connection.
     fn new(plan: &Plan, n: u32) -> Option<Self> {
         Some(Self {
-            groups: Groups::of(plan, n)?,
+            groups: GroupRotation::of(plan, n)?,
             schedule: Schedule::new(plan, n),
             n: 0,
             waits: None,
             last: 0,
-            what: What {
+            what: RequestSpec {
                 action: Action::Push,
                 group: 0,
                 seq: 0,
@@ -151,17 +152,17 @@ impl Pusher {
 }
 
 /// The pushers of one thread.
-struct Fleet {
-    run: Arc<Run>,
-    requests: Requests,
+struct PusherThread {
+    run: Arc<RunState>,
+    requests: RequestWriter,
     pushers: Vec<Pusher>,
-    seen: PerThread,
+    seen: ThreadResult,
     /// Answers of the status that nearly all have.
     n_200: u64,
 }
 
-impl Fleet {
-    fn finish(mut self) -> PerThread {
+impl PusherThread {
+    fn finish(mut self) -> ThreadResult {
         if self.n_200 > 0 {
             self.seen.statuses.insert(200, self.n_200);
         }
@@ -181,8 +182,8 @@ impl Fleet {
     }
 }
 
-impl Work for Fleet {
-    fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+impl RequestSource for PusherThread {
+    fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_> {
         let (run, pusher) = (&self.run, &mut self.pushers[connection]);
         pusher.due = now;
         if run.plan.arrivals != Arrivals::Closed {
@@ -190,20 +191,20 @@ impl Work for Fleet {
                 .waits
                 .get_or_insert_with(|| (pusher.schedule.take(run.began), now));
             if due >= run.ends || now >= run.ends {
-                return Next::Nothing;
+                return NextStep::Finished;
             }
             if due > now {
-                return Next::At(due);
+                return NextStep::WaitUntil(due);
             }
             // Only what the generator's own timers and cores cost; what the server's answers cost
             // is latency.
             self.seen
-                .late
+                .lateness
                 .saturating_record(nanoseconds(now - due.max(free_at)));
             pusher.due = due;
         }
         if run.is_over(now) {
-            return Next::Nothing;
+            return NextStep::Finished;
         }
         pusher.waits = None;
         let action = run.plan.workload.action(pusher.n);
@@ -213,22 +214,22 @@ impl Work for Fleet {
             pusher.groups.next()
         };
         let seq = if action == Action::Push {
-            run.ledger.start(group)
+            run.ledger.begin_push(group)
         } else {
             pusher.n
         };
         if action == Action::Delete {
             // From here on it may be gone.
-            run.ledger.delete(group);
+            run.ledger.record_delete(group);
         }
         pusher.n += 1;
-        pusher.what = What { action, group, seq };
-        Next::Send(self.requests.write(pusher.what))
+        pusher.what = RequestSpec { action, group, seq };
+        NextStep::Send(self.requests.write(pusher.what))
     }
 
-    fn answered(&mut self, connection: usize, status: u16, now: Instant) {
+    fn on_answer(&mut self, connection: usize, status: u16, now: Instant) {
         let pusher = &mut self.pushers[connection];
-        let What { action, group, seq } = pusher.what;
+        let RequestSpec { action, group, seq } = pusher.what;
         self.seen
             .latency
             .saturating_record(nanoseconds(now - pusher.due));
@@ -237,19 +238,19 @@ impl Work for Fleet {
             _ => *self.seen.statuses.entry(status).or_default() += 1,
         }
         if action == Action::Push && status / 100 == 2 {
-            self.run.ledger.answer(group, seq);
+            self.run.ledger.record_answer(group, seq);
             pusher.last = group;
         }
     }
 
-    fn lost(&mut self, _connection: usize, why: String) {
-        *self.seen.lost.entry(why).or_default() += 1;
+    fn on_failure(&mut self, _connection: usize, why: String) {
+        *self.seen.unanswered.entry(why).or_default() += 1;
     }
 }
 
 /// The groups of a connection, in turn: a group is written by one connection only, unless all write
 /// to all.
-struct Groups {
+struct GroupRotation {
     first: u32,
     step: u32,
     n: u32,
@@ -257,10 +258,10 @@ struct Groups {
     random: Option<fastrand::Rng>,
 }
 
-impl Groups {
+impl GroupRotation {
     fn of(plan: &Plan, n: u32) -> Option<Self> {
         let n_groups = plan.workload.n_groups();
-        if plan.workload.is_shared() {
+        if plan.workload.has_shared_groups() {
             let random = fastrand::Rng::with_seed(plan.seed ^ u64::from(n));
             return Some(Self {
                 first: 0,

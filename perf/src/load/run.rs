@@ -1,11 +1,11 @@
 //! Runs a plan: starts its threads and adds up what they saw.
 
 use super::bulk::push_bulk;
-use super::measured::{Measured, histogram};
 use super::plan::Plan;
-use super::pushers::generate;
+use super::pushers::run_pushers;
+use super::result::{RunResult, new_histogram};
+use super::run_state::RunState;
 use super::scraper::scrape_beside;
-use super::state::Run;
 use crate::ledger::Ledger;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Runs a plan to its end.
-pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
+pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
     let began = Instant::now();
-    let run = Arc::new(Run {
+    let run = Arc::new(RunState {
         ledger: Arc::clone(ledger),
         is_over: AtomicBool::new(false),
         n_begun: AtomicU64::new(0),
@@ -26,7 +26,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
     let threads: Vec<_> = (0..run.plan.threads)
         .map(|thread| {
             let run = Arc::clone(&run);
-            std::thread::spawn(move || generate(&run, thread as u32))
+            std::thread::spawn(move || run_pushers(&run, thread as u32))
         })
         .collect();
     let scraper = run.plan.scrapes.clone().map(|scrapes| {
@@ -46,15 +46,15 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
     }
     run.is_over.store(true, Relaxed);
     let elapsed = run.began.elapsed();
-    let mut measured = Measured {
-        latency: histogram(),
+    let mut measured = RunResult {
+        latency: new_histogram(),
         statuses: BTreeMap::new(),
-        lost: BTreeMap::new(),
+        unanswered: BTreeMap::new(),
         elapsed,
         scrapes: Vec::new(),
         bulk: None,
-        lies: Vec::new(),
-        late: histogram(),
+        violations: Vec::new(),
+        lateness: new_histogram(),
         n_unsent: 0,
         busy: 0.0,
     };
@@ -64,15 +64,18 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
             .latency
             .add(&of_thread.latency)
             .expect("the same bounds");
-        measured.late.add(&of_thread.late).expect("the same bounds");
+        measured
+            .lateness
+            .add(&of_thread.lateness)
+            .expect("the same bounds");
         of_thread
             .statuses
             .into_iter()
             .for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
         of_thread
-            .lost
+            .unanswered
             .into_iter()
-            .for_each(|(kind, n)| *measured.lost.entry(kind).or_default() += n);
+            .for_each(|(kind, n)| *measured.unanswered.entry(kind).or_default() += n);
         measured.n_unsent += of_thread.n_unsent;
         measured.busy = measured.busy.max(of_thread.busy);
     }
@@ -87,7 +90,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> Measured {
         all.bytes_per_second += one.bytes_per_second;
     }
     if let Some(scraper) = scraper {
-        (measured.scrapes, measured.lies) = scraper.join().expect("the scraper panicked");
+        (measured.scrapes, measured.violations) = scraper.join().expect("the scraper panicked");
     }
     measured
 }

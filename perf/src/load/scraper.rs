@@ -1,10 +1,10 @@
-//! Scrapes beside the pushes, and the one after them.
+//! ScrapeSettings beside the pushes, and the one after them.
 
-use super::measured::Scraped;
-use super::plan::Scrapes;
-use super::state::Run;
-use crate::client::Connection;
-use crate::ledger::{Ledger, Lie};
+use super::plan::ScrapeSettings;
+use super::result::ScrapeTiming;
+use super::run_state::RunState;
+use crate::blocking_client::BlockingClient;
+use crate::ledger::{Ledger, Violation};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 pub const ACCEPT: &str = "Accept: text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1\r\nUser-Agent: Prometheus/3.5\r\n";
 
 /// Lies that are kept of a run.
-const LIES_MAX: usize = 10;
+const VIOLATIONS_MAX: usize = 10;
 
-pub(super) fn scrape_beside(run: &Arc<Run>, scrapes: &Scrapes) -> (Vec<Scraped>, Vec<Lie>) {
-    let (mut all, mut lies) = (Vec::new(), Vec::new());
-    let mut connection = Connection::new(run.plan.address);
+pub(super) fn scrape_beside(
+    run: &Arc<RunState>,
+    scrapes: &ScrapeSettings,
+) -> (Vec<ScrapeTiming>, Vec<Violation>) {
+    let (mut all, mut violations) = (Vec::new(), Vec::new());
+    let mut client = BlockingClient::new(run.plan.address);
     let mut next = run.began + scrapes.interval / 2;
     while !run.is_over.load(Relaxed) {
         let wait = next.saturating_duration_since(Instant::now());
@@ -28,7 +31,7 @@ pub(super) fn scrape_beside(run: &Arc<Run>, scrapes: &Scrapes) -> (Vec<Scraped>,
         }
         next += scrapes.interval;
         match scrape(
-            &mut connection,
+            &mut client,
             scrapes,
             &run.ledger,
             run.plan.is_checked,
@@ -36,22 +39,26 @@ pub(super) fn scrape_beside(run: &Arc<Run>, scrapes: &Scrapes) -> (Vec<Scraped>,
         ) {
             Ok((scraped, found)) => {
                 all.push(scraped);
-                lies.extend(found.into_iter().take(LIES_MAX - lies.len().min(LIES_MAX)));
+                violations.extend(
+                    found
+                        .into_iter()
+                        .take(VIOLATIONS_MAX - violations.len().min(VIOLATIONS_MAX)),
+                );
             }
-            Err(error) => lies.push(Lie::Broken(error.to_string())),
+            Err(error) => violations.push(Violation::Broken(error.to_string())),
         }
     }
-    (all, lies)
+    (all, violations)
 }
 
 fn scrape(
-    connection: &mut Connection,
-    scrapes: &Scrapes,
+    client: &mut BlockingClient,
+    scrapes: &ScrapeSettings,
     ledger: &Ledger,
     is_checked: bool,
     is_quiet: bool,
-) -> std::io::Result<(Scraped, Vec<Lie>)> {
-    let before = ledger.before();
+) -> std::io::Result<(ScrapeTiming, Vec<Violation>)> {
+    let before = ledger.answered_so_far();
     let headers = format!(
         "{ACCEPT}{}",
         if scrapes.gzip {
@@ -61,8 +68,8 @@ fn scrape(
         }
     );
     let began = Instant::now();
-    let (body, first_byte) = connection.get(&scrapes.path, &headers)?;
-    let scraped = Scraped {
+    let (body, first_byte) = client.get(&scrapes.path, &headers)?;
+    let scraped = ScrapeTiming {
         first_byte_seconds: first_byte.as_secs_f64(),
         last_byte_seconds: began.elapsed().as_secs_f64(),
         bytes: body.len(),
@@ -80,7 +87,7 @@ fn scrape(
     } else {
         body
     };
-    Ok((scraped, ledger.check(&plain, &before, is_quiet)))
+    Ok((scraped, ledger.check_scrape(&plain, &before, is_quiet)))
 }
 
 /// One scrape after a run, compared with everything that was answered.
@@ -93,11 +100,17 @@ pub fn final_scrape(
     path: &str,
     gzip: bool,
     ledger: &Ledger,
-) -> std::io::Result<(Scraped, Vec<Lie>)> {
-    let scrapes = Scrapes {
+) -> std::io::Result<(ScrapeTiming, Vec<Violation>)> {
+    let scrapes = ScrapeSettings {
         path: path.to_owned(),
         interval: Duration::ZERO,
         gzip,
     };
-    scrape(&mut Connection::new(address), &scrapes, ledger, true, true)
+    scrape(
+        &mut BlockingClient::new(address),
+        &scrapes,
+        ledger,
+        true,
+        true,
+    )
 }

@@ -1,7 +1,7 @@
-//! Servers that lie in one way each: the harness has to notice.
+//! Servers that violation in one way each: the harness has to notice.
 
-use super::{Arrivals, Plan, Scrapes, final_scrape, run};
-use crate::ledger::{Ledger, Lie};
+use super::{Arrivals, Plan, ScrapeSettings, final_scrape, run};
+use crate::ledger::{Ledger, Violation};
 use crate::workload::Workload;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -150,7 +150,7 @@ fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
         count: None,
         bulk: None,
         seed: 1,
-        scrapes: Some(Scrapes {
+        scrapes: Some(ScrapeSettings {
             path: "/metrics".to_owned(),
             interval: Duration::from_millis(100),
             gzip: false,
@@ -160,42 +160,42 @@ fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
 }
 
 /// Lies seen during a run and at its end.
-fn lies(fault: Fault) -> Vec<Lie> {
+fn violations(fault: Fault) -> Vec<Violation> {
     let (address, ledger) = (serve(fault), Arc::new(Ledger::new(40, false)));
     let measured = run(plan(address, Arrivals::Closed), &ledger);
     assert!(
-        measured.n_answered() > 100 && measured.lost.is_empty(),
+        measured.n_answered() > 100 && measured.unanswered.is_empty(),
         "{:?}",
-        measured.lost
+        measured.unanswered
     );
     let (_, last) = final_scrape(address, "/metrics", false, &ledger).unwrap();
-    measured.lies.into_iter().chain(last).collect()
+    measured.violations.into_iter().chain(last).collect()
 }
 
 #[test]
 fn an_honest_server_is_believed() {
-    assert_eq!(lies(Fault::None), []);
+    assert_eq!(violations(Fault::None), []);
 }
 
 #[test]
 fn lost_stale_and_torn_pushes_are_found() {
-    assert!(lies(Fault::Stale).iter().any(|lie| matches!(
-        lie,
-        Lie::Stale {
+    assert!(violations(Fault::Stale).iter().any(|violation| matches!(
+        violation,
+        Violation::Stale {
             group: 3,
             shown: 1,
             ..
         }
     )));
     assert!(
-        lies(Fault::Tears)
+        violations(Fault::Tears)
             .iter()
-            .any(|lie| matches!(lie, Lie::Torn { group: 3, .. }))
+            .any(|violation| matches!(violation, Violation::Torn { group: 3, .. }))
     );
     assert!(
-        lies(Fault::Forgets)
+        violations(Fault::Forgets)
             .iter()
-            .any(|lie| matches!(lie, Lie::Missing { .. }))
+            .any(|violation| matches!(violation, Violation::Missing { .. }))
     );
 }
 
@@ -221,17 +221,19 @@ fn one_lost_push_in_ten_thousand_is_found() {
     for _ in 0..40 {
         let mut plan = plan(address, Arrivals::Closed);
         plan.duration = Duration::from_millis(500);
-        plan.scrapes = plan.scrapes.map(|scrapes| Scrapes {
+        plan.scrapes = plan.scrapes.map(|scrapes| ScrapeSettings {
             interval: Duration::from_millis(1),
             ..scrapes
         });
-        found.extend(run(plan, &ledger).lies);
+        found.extend(run(plan, &ledger).violations);
         if !found.is_empty() {
             break;
         }
     }
     assert!(
-        found.iter().any(|lie| matches!(lie, Lie::Stale { .. })),
+        found
+            .iter()
+            .any(|violation| matches!(violation, Violation::Stale { .. })),
         "{found:?}"
     );
 }

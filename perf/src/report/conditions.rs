@@ -1,35 +1,35 @@
 //! What figures were taken on and with.
 
-use crate::numbers::figure;
-use crate::self_cost::{Cost, Cpu};
+use crate::numbers::format_figure;
+use crate::self_cost::{CpuPerRequest, GeneratorCost};
 use serde::Serialize;
 use std::sync::OnceLock;
 
 /// What the generator costs, once that was looked at.
-pub static GENERATOR: OnceLock<Cost> = OnceLock::new();
+pub static GENERATOR_COST: OnceLock<GeneratorCost> = OnceLock::new();
 
 /// What the figures were taken on and with.
 #[derive(Serialize)]
-pub(super) struct Conditions {
+pub(super) struct RunConditions {
     pub(super) command: String,
     pub(super) machine: String,
     pub(super) cores: usize,
     pub(super) kernel: String,
     pub(super) version: &'static str,
     /// Of each request to a server that costs next to nothing.
-    generator: Option<Cost>,
+    generator: Option<GeneratorCost>,
 }
 
 /// What the generator costs, in words.
 pub fn generator_line() -> String {
-    let Some(cost) = GENERATOR.get() else {
+    let Some(cost) = GENERATOR_COST.get() else {
         return String::new();
     };
-    let in_words = |cpu: Cpu| {
+    let in_words = |cpu: CpuPerRequest| {
         format!(
             "{} µs ({} of them in the kernel)",
-            figure(cpu.total_us()),
-            figure(cpu.system_us)
+            format_figure(cpu.total_us()),
+            format_figure(cpu.system_us)
         )
     };
     let wrk = cost.wrk.map_or("wrk is not installed".to_owned(), |wrk| {
@@ -42,7 +42,7 @@ pub fn generator_line() -> String {
     )
 }
 
-pub(super) fn conditions() -> Conditions {
+pub(super) fn conditions() -> RunConditions {
     let first = |path: &str, start: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text
@@ -54,12 +54,12 @@ pub(super) fn conditions() -> Conditions {
             .map_or(line.clone(), |(_, value)| value.trim().to_owned())
     };
     let command: Vec<String> = std::env::args().skip(1).collect();
-    Conditions {
+    RunConditions {
         command: format!("pushgateway-bench {}", command.join(" ")),
         machine: first("/proc/cpuinfo", "model name"),
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         kernel: first("/proc/sys/kernel/osrelease", ""),
         version: env!("CARGO_PKG_VERSION"),
-        generator: GENERATOR.get().copied(),
+        generator: GENERATOR_COST.get().copied(),
     }
 }

@@ -8,8 +8,8 @@ mod summary;
 mod sweep;
 mod table;
 
-pub use conditions::{GENERATOR, generator_line};
+pub use conditions::{GENERATOR_COST, generator_line};
 pub use json_lines::JsonLines;
-pub use page::{write, write_sweep};
-pub use sweep::Point;
-pub use table::table;
+pub use page::{write_page, write_sweep_page};
+pub use sweep::SweepPoint;
+pub use table::print_table;

@@ -3,10 +3,10 @@
 use super::conditions::{conditions, generator_line};
 use super::plot::{latency_plot, rounds_plot, sweep_plot};
 use super::summary::{
-    COLUMNS, Summary, cpu, last_byte_ms, lateness, percentile, ratios, resident_mb,
+    COLUMNS, TargetSummary, cpu, last_byte_ms, lateness, percentile, ratios, resident_mb,
 };
-use super::sweep::Point;
-use crate::measure::Row;
+use super::sweep::SweepPoint;
+use crate::measure::Measurement;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use std::path::Path;
 /// # Errors
 ///
 /// The file cannot be written.
-pub fn write(path: &Path, rows: &[Row], notes: &[String]) -> Result<(), String> {
-    let summaries = Summary::all(rows);
+pub fn write_page(path: &Path, rows: &[Measurement], notes: &[String]) -> Result<(), String> {
+    let summaries = TargetSummary::all(rows);
     let plots = [latency_plot(&summaries)?, rounds_plot(&summaries)?].concat();
-    write_page(path, &[(String::new(), rows, notes)], &plots)
+    write_sections(path, &[(String::new(), rows, notes)], &plots)
 }
 
 /// Writes a page of a sweep.
@@ -26,7 +26,7 @@ pub fn write(path: &Path, rows: &[Row], notes: &[String]) -> Result<(), String> 
 /// # Errors
 ///
 /// The file cannot be written.
-pub fn write_sweep(path: &Path, points: &[Point], axis: &str) -> Result<(), String> {
+pub fn write_sweep_page(path: &Path, points: &[SweepPoint], axis: &str) -> Result<(), String> {
     let plots = [
         sweep_plot(points, axis, "pushes/s", |summary| {
             summary.median(|row| row.per_second)
@@ -54,12 +54,12 @@ pub fn write_sweep(path: &Path, points: &[Point], axis: &str) -> Result<(), Stri
             )
         })
         .collect();
-    write_page(path, &sections, &plots.concat())
+    write_sections(path, &sections, &plots.concat())
 }
 
-fn write_page(
+fn write_sections(
     path: &Path,
-    sections: &[(String, &[Row], &[String])],
+    sections: &[(String, &[Measurement], &[String])],
     plots: &str,
 ) -> Result<(), String> {
     let conditions = conditions();
@@ -75,7 +75,7 @@ fn write_page(
         COLUMNS
             .iter()
             .for_each(|(name, _)| tables.push_str(&format!("<th>{name}")));
-        let summaries = Summary::all(rows);
+        let summaries = TargetSummary::all(rows);
         for summary in &summaries {
             let _ = write!(tables, "<tr><th>{}", escape(summary.name));
             COLUMNS

@@ -1,8 +1,8 @@
 //! Plots, as SVG.
 
-use super::summary::{Summary, percentile};
-use super::sweep::Point;
-use crate::numbers::figure;
+use super::summary::{TargetSummary, percentile};
+use super::sweep::SweepPoint;
+use crate::numbers::format_figure;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 480);
@@ -67,7 +67,7 @@ fn line_plot(
             .x_desc(x_title)
             .y_desc(y_title)
             .x_label_formatter(&x_label)
-            .y_label_formatter(&|value| figure(*value))
+            .y_label_formatter(&|value| format_figure(*value))
             .label_style(("sans-serif", 15))
             .light_line_style(WHITE)
             .draw()
@@ -98,7 +98,7 @@ fn line_plot(
 }
 
 /// Latency by percentile: the further right, the rarer.
-pub(super) fn latency_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
+pub(super) fn latency_plot(summaries: &[TargetSummary<'_>]) -> Result<String, String> {
     let rarity = |rank: f64| 100.0 / (100.0 - rank.min(99.999));
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
         .iter()
@@ -124,7 +124,7 @@ pub(super) fn latency_plot(summaries: &[Summary<'_>]) -> Result<String, String> 
     )
 }
 
-pub(super) fn rounds_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
+pub(super) fn rounds_plot(summaries: &[TargetSummary<'_>]) -> Result<String, String> {
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
         .iter()
         .map(|summary| {
@@ -145,15 +145,15 @@ pub(super) fn rounds_plot(summaries: &[Summary<'_>]) -> Result<String, String> {
 }
 
 pub(super) fn sweep_plot(
-    points: &[Point],
+    points: &[SweepPoint],
     axis: &str,
     title: &str,
-    value: impl Fn(&Summary<'_>) -> f64,
+    value: impl Fn(&TargetSummary<'_>) -> f64,
 ) -> Result<String, String> {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     // Zero has no place on a logarithmic axis.
     for point in points.iter().filter(|point| point.value > 0.0) {
-        for summary in Summary::all(&point.rows) {
+        for summary in TargetSummary::all(&point.rows) {
             let place = (point.value, value(&summary));
             match lines.iter_mut().find(|(name, _)| name == summary.name) {
                 Some((_, places)) => places.push(place),

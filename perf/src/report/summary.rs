@@ -1,16 +1,16 @@
 //! Medians of a target, and the columns that show them.
 
-use crate::measure::Row;
-use crate::numbers::figure;
+use crate::measure::Measurement;
+use crate::numbers::format_figure;
 
 /// Medians of a target over its rounds.
-pub(super) struct Summary<'a> {
+pub(super) struct TargetSummary<'a> {
     pub(super) name: &'a str,
-    pub(super) rows: Vec<&'a Row>,
+    pub(super) rows: Vec<&'a Measurement>,
 }
 
-impl<'a> Summary<'a> {
-    pub(super) fn all(rows: &'a [Row]) -> Vec<Self> {
+impl<'a> TargetSummary<'a> {
+    pub(super) fn all(rows: &'a [Measurement]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for row in rows {
             match all.iter_mut().find(|summary| summary.name == row.target) {
@@ -24,7 +24,7 @@ impl<'a> Summary<'a> {
         all
     }
 
-    fn sorted(&self, value: impl Fn(&Row) -> f64) -> Vec<f64> {
+    fn sorted(&self, value: impl Fn(&Measurement) -> f64) -> Vec<f64> {
         let mut values: Vec<f64> = self
             .rows
             .iter()
@@ -35,13 +35,13 @@ impl<'a> Summary<'a> {
         values
     }
 
-    pub(super) fn median(&self, value: impl Fn(&Row) -> f64) -> f64 {
+    pub(super) fn median(&self, value: impl Fn(&Measurement) -> f64) -> f64 {
         let values = self.sorted(value);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
     /// Half the distance between the quartiles, of the median.
-    fn spread_percent(&self, value: impl Fn(&Row) -> f64 + Copy) -> f64 {
+    fn spread_percent(&self, value: impl Fn(&Measurement) -> f64 + Copy) -> f64 {
         let values = self.sorted(value);
         if values.len() < 3 {
             return f64::NAN;
@@ -51,18 +51,18 @@ impl<'a> Summary<'a> {
     }
 }
 
-pub(super) fn percentile(row: &Row, rank: f64) -> f64 {
+pub(super) fn percentile(row: &Measurement, rank: f64) -> f64 {
     row.latency_us
         .iter()
         .find(|(known, _)| *known == rank)
         .map_or(f64::NAN, |&(_, value)| value)
 }
 
-pub(super) fn cpu(row: &Row) -> f64 {
+pub(super) fn cpu(row: &Measurement) -> f64 {
     row.cpu_us.unwrap_or(f64::NAN)
 }
 
-pub(super) fn last_byte_ms(row: &Row) -> f64 {
+pub(super) fn last_byte_ms(row: &Measurement) -> f64 {
     let mut times: Vec<f64> = row
         .scrapes
         .iter()
@@ -72,35 +72,43 @@ pub(super) fn last_byte_ms(row: &Row) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-pub(super) fn resident_mb(row: &Row) -> f64 {
+pub(super) fn resident_mb(row: &Measurement) -> f64 {
     row.usage
         .map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
 }
 
-pub(super) type Column = (&'static str, fn(&Summary<'_>) -> String);
+pub(super) type Column = (&'static str, fn(&TargetSummary<'_>) -> String);
 
 pub(super) const COLUMNS: [Column; 11] = [
-    ("pushes/s", |s| figure(s.median(|row| row.per_second))),
-    ("±%", |s| figure(s.spread_percent(|row| row.per_second))),
-    ("CPU µs", |s| figure(s.median(cpu))),
-    ("±%", |s| figure(s.spread_percent(cpu))),
-    ("p50 µs", |s| figure(s.median(|row| percentile(row, 50.0)))),
-    ("p99 µs", |s| figure(s.median(|row| percentile(row, 99.0)))),
-    ("p99.9 µs", |s| {
-        figure(s.median(|row| percentile(row, 99.9)))
+    ("pushes/s", |s| {
+        format_figure(s.median(|row| row.per_second))
     }),
-    ("scrape ms", |s| figure(s.median(last_byte_ms))),
-    ("RSS MB", |s| figure(s.median(resident_mb))),
+    ("±%", |s| {
+        format_figure(s.spread_percent(|row| row.per_second))
+    }),
+    ("CPU µs", |s| format_figure(s.median(cpu))),
+    ("±%", |s| format_figure(s.spread_percent(cpu))),
+    ("p50 µs", |s| {
+        format_figure(s.median(|row| percentile(row, 50.0)))
+    }),
+    ("p99 µs", |s| {
+        format_figure(s.median(|row| percentile(row, 99.0)))
+    }),
+    ("p99.9 µs", |s| {
+        format_figure(s.median(|row| percentile(row, 99.9)))
+    }),
+    ("scrape ms", |s| format_figure(s.median(last_byte_ms))),
+    ("RSS MB", |s| format_figure(s.median(resident_mb))),
     ("generator µs", |s| {
-        figure(s.median(|row| row.generator_cpu_us))
+        format_figure(s.median(|row| row.generator_cpu_us))
     }),
     ("truth", |s| {
-        let n_lies: usize = s
+        let n_failures: usize = s
             .rows
             .iter()
-            .map(|row| row.lies.len() + row.lost.len())
+            .map(|row| row.violations.len() + row.unanswered.len())
             .sum();
-        match (n_lies, s.rows.iter().all(|row| row.is_checked)) {
+        match (n_failures, s.rows.iter().all(|row| row.is_checked)) {
             (0, true) => "kept".to_owned(),
             (0, false) => "not checked".to_owned(),
             (n, _) => format!("FAILED ({n})"),
@@ -109,15 +117,15 @@ pub(super) const COLUMNS: [Column; 11] = [
 ];
 
 /// How late pushes were sent, where they were due at a time.
-pub(super) fn lateness(summaries: &[Summary<'_>]) -> Vec<String> {
-    let in_words = |summary: &Summary<'_>| {
+pub(super) fn lateness(summaries: &[TargetSummary<'_>]) -> Vec<String> {
+    let in_words = |summary: &TargetSummary<'_>| {
         let worst = summary
             .rows
             .iter()
             .map(|row| row.generator_late_us)
             .fold(0.0, f64::max);
         let of_99 = summary.median(|row| row.generator_late_p99_us);
-        let (of_99, worst) = (figure(of_99), figure(worst));
+        let (of_99, worst) = (format_figure(of_99), format_figure(worst));
         format!(
             "{}: the generator sent 99 % within {of_99} µs of when they were due, the worst after {worst} µs",
             summary.name
@@ -139,7 +147,7 @@ fn ratio(value: f64) -> String {
     }
 }
 
-pub(super) fn ratios(summaries: &[Summary<'_>]) -> Vec<(String, String)> {
+pub(super) fn ratios(summaries: &[TargetSummary<'_>]) -> Vec<(String, String)> {
     let Some(base) = summaries
         .iter()
         .find(|summary| summary.name == "floor")

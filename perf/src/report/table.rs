@@ -1,14 +1,14 @@
 //! The table that is printed.
 
-use super::summary::{COLUMNS, Summary, lateness, ratios};
-use crate::measure::Row;
+use super::summary::{COLUMNS, TargetSummary, lateness, ratios};
+use crate::measure::Measurement;
 
 /// Prints medians, ratios to the floor (or the last target), and what went wrong.
-pub fn table(rows: &[Row]) {
+pub fn print_table(rows: &[Measurement]) {
     if rows.is_empty() {
         return;
     }
-    let summaries = Summary::all(rows);
+    let summaries = TargetSummary::all(rows);
     let width = summaries
         .iter()
         .map(|summary| summary.name.len())
@@ -36,10 +36,10 @@ pub fn table(rows: &[Row]) {
         println!("{line}");
     }
     for row in rows {
-        for lie in row.lies.iter().take(3) {
-            println!("FAILED: {} round {}: {lie}", row.target, row.round);
+        for violation in row.violations.iter().take(3) {
+            println!("FAILED: {} round {}: {violation}", row.target, row.round);
         }
-        for (kind, n) in &row.lost {
+        for (kind, n) in &row.unanswered {
             println!(
                 "FAILED: {} round {}: {n} pushes not answered: {kind}",
                 row.target, row.round

@@ -1,18 +1,18 @@
 //! Figures by name.
 
-use crate::numbers::{figure, median};
+use crate::numbers::{format_figure, median};
 use serde::Serialize;
 
 /// One figure, measured once a round.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Series {
+pub(super) struct FigureValues {
     unit: &'static str,
     values: Vec<f64>,
 }
 
 /// All figures by name, in the order in which they are printed.
 #[derive(Default)]
-pub(super) struct Figures(pub(super) Vec<(String, Series)>);
+pub(super) struct Figures(pub(super) Vec<(String, FigureValues)>);
 
 impl Figures {
     pub(super) fn add(&mut self, name: &str, unit: &'static str, value: f64) {
@@ -23,7 +23,7 @@ impl Figures {
             .unwrap_or_else(|| {
                 self.0.push((
                     name.to_owned(),
-                    Series {
+                    FigureValues {
                         unit,
                         values: Vec::new(),
                     },
@@ -56,7 +56,7 @@ impl Figures {
                 series.values.iter().copied().reduce(f).unwrap_or(f64::NAN)
             };
             let cells = [median(&series.values), of(f64::min), of(f64::max)]
-                .map(|value| format!("{:>10}", figure(value)));
+                .map(|value| format!("{:>10}", format_figure(value)));
             println!("{name:width$}  {}  {}", cells.join(" "), series.unit);
         }
     }

@@ -5,4 +5,4 @@ mod figures;
 mod scenario;
 mod scraper;
 
-pub use scenario::{Settings, run};
+pub use scenario::{ScrapeCostSettings, run};

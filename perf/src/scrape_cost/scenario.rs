@@ -1,10 +1,10 @@
 //! The scenario: what is pushed, scraped and looked at, in which order.
 
-use super::figures::{Figures, Series};
-use super::scraper::{Got, Scraper};
+use super::figures::{FigureValues, Figures};
+use super::scraper::{ScrapeClient, TimedScrape};
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
-use crate::process::Usage;
+use crate::process::ProcessUsage;
 use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
 use crate::workload::{Action, Workload};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ScrapeCostSettings {
     pub groups: u32,
     pub rounds: u32,
     pub threads: usize,
@@ -29,33 +29,33 @@ pub struct Settings {
 }
 
 /// Longer than any push of this scenario takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// How long what is measured waits for what the measurement before it has left to do.
-const PAUSE: Duration = Duration::from_millis(500);
+const SETTLE_TIME: Duration = Duration::from_millis(500);
 /// How long a gateway may put things in order before it counts as at rest.
-const REST: Duration = Duration::from_secs(3);
+const REST_TIME: Duration = Duration::from_secs(3);
 /// How long after the last deletion memory is looked at.
-const AFTER_DELETE: Duration = Duration::from_secs(30);
+const WAIT_AFTER_DELETE: Duration = Duration::from_secs(30);
 
 /// How many times as many rounds scrapes at rest have: they are short, and the kernel places the
 /// two ends now so, now so.
-const AT_REST: u32 = 3;
-/// Scrapes at even intervals before one counts as expected: a gateway may have learned other ways
+const AT_REST_ROUNDS_FACTOR: u32 = 3;
+/// ScrapeSettings at even intervals before one counts as expected: a gateway may have learned other ways
 /// before.
-const N_USUAL: u32 = 5;
+const N_WARM_UP_SCRAPES: u32 = 5;
 
 /// A folder that goes with this value.
-struct Folder(PathBuf);
+struct TempFolder(PathBuf);
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         // What is left is in the folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-struct Scenario {
-    settings: Settings,
+struct ScrapeScenario {
+    settings: ScrapeCostSettings,
     gateway: Target,
     ledger: Arc<Ledger>,
     plan: Plan,
@@ -68,7 +68,7 @@ struct Scenario {
 /// # Errors
 ///
 /// A program is missing, or a server does not answer.
-pub fn run(settings: Settings) -> Result<bool, String> {
+pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
     let gateway = target::start("self", &settings.programs, 0)?;
     let plan = Plan {
         address: gateway.address,
@@ -78,7 +78,7 @@ pub fn run(settings: Settings) -> Result<bool, String> {
         connections: 16,
         threads: settings.threads,
         keep_alive: true,
-        duration: PATIENCE,
+        duration: TIMEOUT,
         count: None,
         bulk: None,
         seed: settings.seed,
@@ -87,7 +87,7 @@ pub fn run(settings: Settings) -> Result<bool, String> {
     };
     let ledger = Arc::new(Ledger::new(settings.groups, false));
     let random = fastrand::Rng::with_seed(settings.seed);
-    let mut scenario = Scenario {
+    let mut scenario = ScrapeScenario {
         settings,
         gateway,
         ledger,
@@ -95,74 +95,74 @@ pub fn run(settings: Settings) -> Result<bool, String> {
         figures: Figures::default(),
         random,
     };
-    let is_true = if scenario.settings.only_delete {
-        scenario.delete()?
+    let has_passed = if scenario.settings.only_delete {
+        scenario.measure_deletion()?
     } else {
-        scenario.scrape()?
+        scenario.measure_scrapes()?
     };
     println!();
     scenario.figures.print();
     scenario.write_json()?;
-    Ok(is_true)
+    Ok(has_passed)
 }
 
 const METRICS: &str = "/metrics";
 
-impl Scenario {
-    fn memory(&mut self, name: &str) {
-        if let Some(usage) = self.gateway.pid.and_then(Usage::of) {
+impl ScrapeScenario {
+    fn record_memory(&mut self, name: &str) {
+        if let Some(usage) = self.gateway.pid.and_then(ProcessUsage::of) {
             self.figures
                 .add(name, "MB", usage.resident_bytes as f64 / 1e6);
         }
     }
 
-    fn act(&mut self, action: Action, groups: Arc<[u32]>) {
-        load::for_each_group(&self.plan, &self.ledger, action, groups, PATIENCE, |_| ());
+    fn run_action(&mut self, action: Action, groups: Arc<[u32]>) {
+        load::for_each_group(&self.plan, &self.ledger, action, groups, TIMEOUT, |_| ());
     }
 
-    fn all(&self) -> Arc<[u32]> {
+    fn all_groups(&self) -> Arc<[u32]> {
         (0..self.settings.groups).collect()
     }
 
-    fn say(&self, what: &str) {
+    fn print_step(&self, what: &str) {
         println!("{} groups: {what}", self.settings.groups);
     }
 
-    fn start(&mut self) -> Scraper {
+    fn push_new_groups(&mut self) -> ScrapeClient {
         std::thread::sleep(Duration::from_secs(1));
-        self.memory("resident, idle");
-        self.say("pushing all");
+        self.record_memory("resident, idle");
+        self.print_step("pushing all");
         let began = Instant::now();
-        self.act(Action::Push, self.all());
+        self.run_action(Action::Push, self.all_groups());
         self.figures.add(
             "pushes a second, new groups",
             "1/s",
             f64::from(self.settings.groups) / began.elapsed().as_secs_f64(),
         );
-        self.memory("resident, pushed and never scraped");
-        Scraper::new(self.gateway.address).expect("it was pushed to")
+        self.record_memory("resident, pushed and never scraped");
+        ScrapeClient::new(self.gateway.address).expect("it was pushed to")
     }
 
-    fn delete(&mut self) -> Result<bool, String> {
-        let mut scraper = self.start();
+    fn measure_deletion(&mut self) -> Result<bool, String> {
+        let mut scraper = self.push_new_groups();
         let got = scraper.get(METRICS, true)?;
         self.figures
             .add("first scrape, gzip: last byte", "ms", ms(got.last_byte));
-        self.memory("resident, scraped once");
-        self.say("deleting all");
-        self.act(Action::Delete, self.all());
-        self.memory("resident, right after the deletion");
-        std::thread::sleep(AFTER_DELETE);
-        self.memory("resident, 30 s later");
+        self.record_memory("resident, scraped once");
+        self.print_step("deleting all");
+        self.run_action(Action::Delete, self.all_groups());
+        self.record_memory("resident, right after the deletion");
+        std::thread::sleep(WAIT_AFTER_DELETE);
+        self.record_memory("resident, 30 s later");
         let got = scraper.get(METRICS, false)?;
         self.figures
             .add("bytes of a scrape after that", "MB", got.bytes as f64 / 1e6);
         Ok(got.bytes < 100_000)
     }
 
-    fn scrape(&mut self) -> Result<bool, String> {
-        let mut scraper = self.start();
-        let folder = Folder(
+    fn measure_scrapes(&mut self) -> Result<bool, String> {
+        let mut scraper = self.push_new_groups();
+        let folder = TempFolder(
             std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())),
         );
         std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
@@ -184,14 +184,14 @@ impl Scenario {
             size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6,
         );
         // What was compressed in a hurry may be compressed better by now.
-        std::thread::sleep(REST);
+        std::thread::sleep(REST_TIME);
         let mut bytes = Vec::new();
         scraper.get_into(METRICS, true, |part| bytes.extend_from_slice(part))?;
         self.figures
             .add("size, gzip, at rest", "MB", bytes.len() as f64 / 1e6);
         std::fs::write(folder.0.join("gzip"), bytes).map_err(|error| error.to_string())?;
         let nginx = target::start_nginx(&self.settings.programs, &folder.0)?;
-        let mut of_nginx = Scraper::new(nginx.address)?;
+        let mut of_nginx = ScrapeClient::new(nginx.address)?;
         // What a program can do that has its bytes in its own memory, in one piece, and does
         // nothing but send them.
         let floors = [false, true].map(|gzip| {
@@ -207,10 +207,10 @@ impl Scenario {
             .collect::<Result<Vec<Target>, String>>()?;
         let mut of_floors = floors
             .iter()
-            .map(|floor| Scraper::new(floor.address))
-            .collect::<Result<Vec<Scraper>, String>>()?;
-        self.say("scrapes of a store at rest; nginx sending the same bytes, and bare hyper as many, in turn");
-        for round in 0..=self.settings.rounds * AT_REST {
+            .map(|floor| ScrapeClient::new(floor.address))
+            .collect::<Result<Vec<ScrapeClient>, String>>()?;
+        self.print_step("scrapes of a store at rest; nginx sending the same bytes, and bare hyper as many, in turn");
+        for round in 0..=self.settings.rounds * AT_REST_ROUNDS_FACTOR {
             for (name, gzip) in [("plain", false), ("gzip", true)] {
                 let (ours, theirs) = (
                     scraper.get(METRICS, gzip)?,
@@ -234,8 +234,9 @@ impl Scenario {
                         "ms",
                         ms(of_floor.last_byte),
                     );
-                    let ratio_to =
-                        |other: &Got| ours.last_byte.as_secs_f64() / other.last_byte.as_secs_f64();
+                    let ratio_to = |other: &TimedScrape| {
+                        ours.last_byte.as_secs_f64() / other.last_byte.as_secs_f64()
+                    };
                     self.figures
                         .add(&format!("at rest / nginx, {name}"), "×", ratio_to(&theirs));
                     self.figures.add(
@@ -246,15 +247,15 @@ impl Scenario {
                 }
             }
         }
-        self.memory("resident, scraped plain and gzip");
-        self.say("1 % of the groups pushed again, then a scrape at once");
+        self.record_memory("resident, scraped plain and gzip");
+        self.print_step("1 % of the groups pushed again, then a scrape at once");
         for _ in 0..self.settings.rounds {
             for (name, gzip) in [("plain", false), ("gzip", true)] {
                 let mut groups: Vec<u32> = (0..self.settings.groups).collect();
                 self.random.shuffle(&mut groups);
                 groups.truncate((groups.len() / 100).max(1));
-                std::thread::sleep(PAUSE);
-                self.act(Action::Push, groups.into());
+                std::thread::sleep(SETTLE_TIME);
+                self.run_action(Action::Push, groups.into());
                 let got = scraper.get(METRICS, gzip)?;
                 self.figures.add(
                     &format!("1 % pushed, {name}: last byte"),
@@ -263,12 +264,12 @@ impl Scenario {
                 );
             }
         }
-        self.say("all groups pushed again, then a scrape at once");
+        self.print_step("all groups pushed again, then a scrape at once");
         let mut push_all = Duration::ZERO;
         for _ in 0..self.settings.rounds.div_ceil(2) {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(SETTLE_TIME);
             let began = Instant::now();
-            self.act(Action::Push, self.all());
+            self.run_action(Action::Push, self.all_groups());
             push_all = began.elapsed();
             let got = scraper.get(METRICS, true)?;
             self.figures
@@ -276,21 +277,21 @@ impl Scenario {
             self.figures
                 .add("all pushed, gzip: first byte", "ms", ms(got.first_byte));
         }
-        self.say("the same where a scrape is expected");
+        self.print_step("the same where a scrape is expected");
         let interval = push_all * 2 + Duration::from_secs(2);
         let began = Instant::now();
-        for n in 0..=N_USUAL + self.settings.rounds.div_ceil(3) {
+        for n in 0..=N_WARM_UP_SCRAPES + self.settings.rounds.div_ceil(3) {
             std::thread::sleep((interval * n).saturating_sub(began.elapsed()));
             let got = scraper.get(METRICS, true)?;
-            if n > N_USUAL {
+            if n > N_WARM_UP_SCRAPES {
                 self.figures.add(
                     "all pushed, expected, gzip: last byte",
                     "ms",
                     ms(got.last_byte),
                 );
             }
-            if n >= N_USUAL {
-                self.act(Action::Push, self.all());
+            if n >= N_WARM_UP_SCRAPES {
+                self.run_action(Action::Push, self.all_groups());
             }
         }
         let got = scraper.get(METRICS, true)?;
@@ -299,24 +300,24 @@ impl Scenario {
             "MB",
             got.bytes as f64 / 1e6,
         );
-        self.memory("resident, right after that");
-        std::thread::sleep(REST);
-        self.memory("resident, at rest after all that");
-        self.say("scrapes beside all groups being pushed again");
+        self.record_memory("resident, right after that");
+        std::thread::sleep(REST_TIME);
+        self.record_memory("resident, at rest after all that");
+        self.print_step("scrapes beside all groups being pushed again");
         let pid = self.gateway.pid.expect("we started it");
-        if Usage::reset_peak(pid) {
+        if ProcessUsage::reset_peak(pid) {
             let address = self.gateway.address;
             let scraping = std::thread::spawn(move || -> Result<(), String> {
-                let mut scraper = Scraper::new(address)?;
+                let mut scraper = ScrapeClient::new(address)?;
                 (0..4).try_for_each(|n| {
                     std::thread::sleep(Duration::from_millis(200));
                     scraper.get(METRICS, n % 2 == 0).map(drop)
                 })
             });
-            self.act(Action::Push, self.all());
+            self.run_action(Action::Push, self.all_groups());
             scraping.join().expect("a scraper panicked")?;
-            let peak =
-                Usage::of(pid).map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6);
+            let peak = ProcessUsage::of(pid)
+                .map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6);
             self.figures
                 .add("resident, highest beside pushes and scrapes", "MB", peak);
         }
@@ -348,7 +349,7 @@ impl Scenario {
         struct Line<'a> {
             scenario: &'a str,
             groups: u32,
-            figures: BTreeMap<&'a str, &'a Series>,
+            figures: BTreeMap<&'a str, &'a FigureValues>,
         }
         let figures = self
             .figures

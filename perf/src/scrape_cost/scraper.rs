@@ -6,27 +6,27 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Longer than any scrape of this scenario takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One scrape, its body thrown away as it comes.
-pub(super) struct Got {
+pub(super) struct TimedScrape {
     pub(super) first_byte: Duration,
     pub(super) last_byte: Duration,
     pub(super) bytes: u64,
 }
 
 /// A connection that is kept, and the memory it reads into.
-pub(super) struct Scraper {
+pub(super) struct ScrapeClient {
     stream: TcpStream,
     buffer: Box<[u8]>,
 }
 
-impl Scraper {
+impl ScrapeClient {
     pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
         stream
             .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+            .and_then(|()| stream.set_read_timeout(Some(TIMEOUT)))
             .map_err(|error| error.to_string())?;
         Ok(Self {
             stream,
@@ -34,7 +34,7 @@ impl Scraper {
         })
     }
 
-    pub(super) fn get(&mut self, path: &str, gzip: bool) -> Result<Got, String> {
+    pub(super) fn get(&mut self, path: &str, gzip: bool) -> Result<TimedScrape, String> {
         self.get_into(path, gzip, |_| ())
     }
 
@@ -43,7 +43,7 @@ impl Scraper {
         path: &str,
         gzip: bool,
         mut take: impl FnMut(&[u8]),
-    ) -> Result<Got, String> {
+    ) -> Result<TimedScrape, String> {
         let failed = |error: std::io::Error| format!("{path}: {error}");
         let encoding = if gzip {
             "Accept-Encoding: gzip\r\n"
@@ -87,7 +87,7 @@ impl Scraper {
             take(&self.buffer[..n]);
             got += n as u64;
         }
-        Ok(Got {
+        Ok(TimedScrape {
             first_byte: first_byte.expect("a head was read"),
             last_byte: began.elapsed(),
             bytes: len,

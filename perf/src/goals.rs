@@ -3,49 +3,49 @@
 //! A ratio is taken within each round, of figures that were measured one after the other; told are
 //! the median of those, and the least and the greatest.
 
-use crate::numbers::{figure, median};
-use crate::results::{Results, by_round, cpu, in_turn, p99, per_second};
+use crate::numbers::{format_figure, median};
+use crate::results::{RecordedResults, cpu, p99, per_second, ratios_by_round, ratios_in_order};
 use std::path::Path;
 
 /// What a figure may be at most, or has to be at least.
 #[derive(Clone, Copy)]
-enum Aim {
-    Most(f64),
-    Least(f64),
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 /// A line of the table: what is aimed at, and what was measured.
-struct Row {
+struct Goal {
     what: &'static str,
-    aim: Aim,
+    bound: Bound,
     unit: &'static str,
     values: Vec<f64>,
 }
 
-impl Row {
+impl Goal {
     fn cells(&self) -> [String; 5] {
         let Self {
             what,
-            aim,
+            bound,
             unit,
             values,
         } = self;
-        let (sign, limit) = match *aim {
-            Aim::Most(limit) => ("≤", limit),
-            Aim::Least(limit) => ("≥", limit),
+        let (sign, limit) = match *bound {
+            Bound::AtMost(limit) => ("≤", limit),
+            Bound::AtLeast(limit) => ("≥", limit),
         };
         let limit_text = if limit.fract() == 0.0 {
             format!("{limit:.0}")
         } else {
             format!("{limit}")
         };
-        let aim = format!("{sign} {limit_text} {unit}");
+        let bound = format!("{sign} {limit_text} {unit}");
         let mut sorted = values.clone();
         sorted.sort_by(f64::total_cmp);
         let (Some(&least), Some(&greatest)) = (sorted.first(), sorted.last()) else {
             return [
                 (*what).to_owned(),
-                aim,
+                bound,
                 "not measured".to_owned(),
                 String::new(),
                 String::new(),
@@ -53,68 +53,68 @@ impl Row {
         };
         let median = sorted[sorted.len() / 2];
         let is_met = match *self {
-            Row {
-                aim: Aim::Most(limit),
+            Goal {
+                bound: Bound::AtMost(limit),
                 ..
             } => median <= limit,
-            Row {
-                aim: Aim::Least(limit),
+            Goal {
+                bound: Bound::AtLeast(limit),
                 ..
             } => median >= limit,
         };
         let spread = if sorted.len() > 1 {
-            format!("{} – {}", figure(least), figure(greatest))
+            format!("{} – {}", format_figure(least), format_figure(greatest))
         } else {
             String::new()
         };
         [
             (*what).to_owned(),
-            aim,
-            format!("{} {unit}", figure(median)),
+            bound,
+            format!("{} {unit}", format_figure(median)),
             spread,
             if is_met { "yes" } else { "**no**" }.to_owned(),
         ]
     }
 }
 
-fn rows(results: &Results) -> Vec<Row> {
-    let row = |what, aim, unit, values| Row {
+fn rows(results: &RecordedResults) -> Vec<Goal> {
+    let row = |what, bound, unit, values| Goal {
         what,
-        aim,
+        bound,
         unit,
         values,
     };
-    let most = |limit, what, values| row(what, Aim::Most(limit), "×", values);
-    let least = |limit, what, values| row(what, Aim::Least(limit), "×", values);
-    let most_of = |limit, unit, what, values| row(what, Aim::Most(limit), unit, values);
+    let most = |limit, what, values| row(what, Bound::AtMost(limit), "×", values);
+    let least = |limit, what, values| row(what, Bound::AtLeast(limit), "×", values);
+    let most_of = |limit, unit, what, values| row(what, Bound::AtMost(limit), unit, values);
     let grown = |groups| {
-        by_round(
-            &results.of("p2-ends", "self", Some(groups), cpu),
-            &results.of("p2-ends", "floor", Some(groups), cpu),
+        ratios_by_round(
+            &results.figures_of("p2-ends", "self", Some(groups), cpu),
+            &results.figures_of("p2-ends", "floor", Some(groups), cpu),
         )
     };
-    let rate = |name, target| results.against(name, target, per_second);
-    let p99_beside_bulk = by_round(
-        &results.of("p11-bulk", "self", None, p99),
-        &results.of("p11-alone", "self", None, p99),
+    let rate = |name, target| results.ratios_to(name, target, per_second);
+    let p99_beside_bulk = ratios_by_round(
+        &results.figures_of("p11-bulk", "self", None, p99),
+        &results.figures_of("p11-alone", "self", None, p99),
     );
-    let p99_beside_others = by_round(
-        &results.of("p11-bulk", "self", None, p99),
-        &results.of("p11-elsewhere", "self", None, p99),
+    let p99_beside_others = ratios_by_round(
+        &results.figures_of("p11-bulk", "self", None, p99),
+        &results.figures_of("p11-elsewhere", "self", None, p99),
     );
-    let bulk = results.of("p11-bulk", "self", None, |line| {
+    let bulk = results.figures_of("p11-bulk", "self", None, |line| {
         Some(line["bulk"]["bytes_per_second"].as_f64()? / 1e6)
     });
     // Each against bare hyper in its own run: the machine's speed drifts from run to run.
-    let fleet = median(&results.against("p13-fleet", "floor", cpu));
+    let fleet = median(&results.ratios_to("p13-fleet", "floor", cpu));
     let structural = |name| {
         results
-            .against(name, "floor", cpu)
+            .ratios_to(name, "floor", cpu)
             .into_iter()
             .map(|ratio| ratio / fleet)
             .collect()
     };
-    let scraped = |name| results.scraped("scrape", name);
+    let scraped = |name| results.scrape_figures("scrape", name);
     let at_rest = median(&scraped("at rest, plain: last byte"));
     let after_some = scraped("1 % pushed, plain: last byte")
         .into_iter()
@@ -125,13 +125,13 @@ fn rows(results: &Results) -> Vec<Row> {
         most(
             1.15,
             "CPU a push, 10,000 groups, gzip scrapes beside, against bare hyper",
-            results.against("p1-fleet", "floor", cpu),
+            results.ratios_to("p1-fleet", "floor", cpu),
         ),
         least(0.9, "throughput of the same", rate("p1-fleet", "floor")),
         most(
             1.25,
             "the same CPU at 1,000,000 groups, against 1,000",
-            in_turn(&grown(1_000_000), &grown(1_000)),
+            ratios_in_order(&grown(1_000_000), &grown(1_000)),
         ),
         least(
             0.95,
@@ -141,12 +141,12 @@ fn rows(results: &Results) -> Vec<Row> {
         most(
             1.3,
             "p99 of an open loop at half of what drives bare hyper, against it",
-            results.against("p4-open", "floor", p99),
+            results.ratios_to("p4-open", "floor", p99),
         ),
         most(
             1.6,
             "the same with a gzip scrape each second",
-            results.against("p4-open-scraped", "floor", p99),
+            results.ratios_to("p4-open-scraped", "floor", p99),
         ),
         most(
             1.1,
@@ -216,7 +216,7 @@ fn rows(results: &Results) -> Vec<Row> {
             60.0,
             "MB",
             "30 s after 1,000,000 groups came, were scraped and went",
-            results.scraped("p9-delete", "resident, 30 s later"),
+            results.scrape_figures("p9-delete", "resident, 30 s later"),
         ),
         least(
             2.0,
@@ -235,7 +235,7 @@ fn rows(results: &Results) -> Vec<Row> {
         ),
         row(
             "bodies of 100,000 series, one client",
-            Aim::Least(150.0),
+            Bound::AtLeast(150.0),
             "MB/s",
             bulk.iter().map(|&(_, rate)| rate).collect(),
         ),
@@ -252,7 +252,7 @@ fn rows(results: &Results) -> Vec<Row> {
         most(
             1.0,
             "the same against bare hyper that throws the bodies away",
-            results.against("p11-bulk", "floor", p99),
+            results.ratios_to("p11-bulk", "floor", p99),
         ),
         most(
             1.05,
@@ -284,19 +284,22 @@ fn rows(results: &Results) -> Vec<Row> {
             6.0,
             "µs",
             "the generator's CPU a request",
-            results.generators("generator"),
+            results.generator_costs("generator"),
         ),
         most(
             1.0,
             "the same against wrk",
-            in_turn(&results.generators("generator"), &results.generators("wrk")),
+            ratios_in_order(
+                &results.generator_costs("generator"),
+                &results.generator_costs("wrk"),
+            ),
         ),
         most(
             1.2,
             "the same against a bare loop of send and recv",
-            in_turn(
-                &results.generators("generator"),
-                &results.generators("bare_loop"),
+            ratios_in_order(
+                &results.generator_costs("generator"),
+                &results.generator_costs("bare_loop"),
             ),
         ),
     ]
@@ -312,9 +315,9 @@ pub fn table(folder: &Path) -> Result<String, String> {
         return Err(format!("{}: no such folder", folder.display()));
     }
     let head = ["what", "aim", "median", "least – greatest", "met"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = rows(&Results(folder.to_owned()))
+    let rows: Vec<[String; 5]> = rows(&RecordedResults(folder.to_owned()))
         .iter()
-        .map(Row::cells)
+        .map(Goal::cells)
         .collect();
     let widths: [usize; 5] = std::array::from_fn(|i| {
         rows.iter()

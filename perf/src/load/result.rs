@@ -1,6 +1,6 @@
 //! What a run showed.
 
-use crate::ledger::Lie;
+use crate::ledger::Violation;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What those did.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct BulkDone {
+pub struct BulkTotals {
     /// Bodies that were accepted.
     pub accepted: u64,
     /// Bodies that were not.
@@ -21,7 +21,7 @@ pub struct BulkDone {
 
 /// One scrape.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Scraped {
+pub struct ScrapeTiming {
     /// Seconds to the first byte.
     pub first_byte_seconds: f64,
     /// Seconds to the last one.
@@ -31,29 +31,29 @@ pub struct Scraped {
 }
 
 /// What a run showed.
-pub struct Measured {
+pub struct RunResult {
     /// Nanoseconds from when a push was due (closed loop: sent) until it was answered.
     pub latency: Histogram<u64>,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
     /// Pushes that were not answered, by kind of error.
-    pub lost: BTreeMap<String, u64>,
+    pub unanswered: BTreeMap<String, u64>,
     pub elapsed: Duration,
-    pub scrapes: Vec<Scraped>,
+    pub scrapes: Vec<ScrapeTiming>,
     /// Of the clients that push large bodies.
-    pub bulk: Option<BulkDone>,
+    pub bulk: Option<BulkTotals>,
     /// The first of each kind.
-    pub lies: Vec<Lie>,
+    pub violations: Vec<Violation>,
     /// Nanoseconds that the generator was behind its own schedule with each push (open loop),
     /// beyond what answers took.
-    pub late: Histogram<u64>,
+    pub lateness: Histogram<u64>,
     /// Pushes that were due (open loop), and for which no connection was free until the end.
     pub n_unsent: u64,
     /// Share of the time for which the busiest thread of the generator ran or waited for a core.
     pub busy: f64,
 }
 
-impl Measured {
+impl RunResult {
     /// Answers of the expected kind, for a second.
     pub fn per_second(&self) -> f64 {
         self.n_answered() as f64 / self.elapsed.as_secs_f64()
@@ -65,6 +65,6 @@ impl Measured {
     }
 }
 
-pub(super) fn histogram() -> Histogram<u64> {
+pub(super) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("bounds that fit")
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// Shared by all threads of a run.
-pub(super) struct Run {
+pub(super) struct RunState {
     pub(super) plan: Plan,
     pub(super) ledger: Arc<Ledger>,
     pub(super) is_over: AtomicBool,
@@ -16,7 +16,7 @@ pub(super) struct Run {
     pub(super) ends: Instant,
 }
 
-impl Run {
+impl RunState {
     /// Whether nothing is to be sent any more.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.ends

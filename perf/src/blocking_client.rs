@@ -1,28 +1,28 @@
 //! A client that waits: for scrapers and clients of large bodies, which have a thread each.
 
-use crate::answer::{Answer, Reader};
+use crate::answer::{Answer, AnswerReader};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A server that says nothing for so long says nothing any more.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connection, made when it is needed.
-pub struct Connection {
+pub struct BlockingClient {
     address: SocketAddr,
     stream: Option<TcpStream>,
-    reader: Reader,
+    reader: AnswerReader,
     buffer: Box<[u8]>,
 }
 
-impl Connection {
+impl BlockingClient {
     /// To a server.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             stream: None,
-            reader: Reader::default(),
+            reader: AnswerReader::default(),
             buffer: vec![0; 256 << 10].into(),
         }
     }
@@ -33,7 +33,8 @@ impl Connection {
     ///
     /// There is none. The next request goes over a new connection.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
-        self.ask(request, |_| ()).map(|answer| answer.status)
+        self.request_to_end(request, |_| ())
+            .map(|answer| answer.status)
     }
 
     /// Gets a body whole; also how long after the request its first byte came.
@@ -44,7 +45,7 @@ impl Connection {
     pub fn get(&mut self, path: &str, headers: &str) -> io::Result<(Vec<u8>, Duration)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n");
         let (began, mut first_byte, mut body) = (Instant::now(), None, Vec::with_capacity(1 << 16));
-        let answer = self.ask(request.as_bytes(), |bytes| {
+        let answer = self.request_to_end(request.as_bytes(), |bytes| {
             first_byte.get_or_insert_with(|| began.elapsed());
             body.extend_from_slice(bytes);
         })?;
@@ -57,15 +58,19 @@ impl Connection {
         Ok((body, first_byte.unwrap_or_else(|| began.elapsed())))
     }
 
-    fn ask(&mut self, request: &[u8], body: impl FnMut(&[u8])) -> io::Result<Answer> {
-        let result = self.try_to_ask(request, body);
+    fn request_to_end(&mut self, request: &[u8], body: impl FnMut(&[u8])) -> io::Result<Answer> {
+        let result = self.try_request_to_end(request, body);
         if !matches!(result, Ok(Answer { closes: false, .. })) {
             self.stream = None;
         }
         result
     }
 
-    fn try_to_ask(&mut self, request: &[u8], mut body: impl FnMut(&[u8])) -> io::Result<Answer> {
+    fn try_request_to_end(
+        &mut self,
+        request: &[u8],
+        mut body: impl FnMut(&[u8]),
+    ) -> io::Result<Answer> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => none.insert(connect(self.address)?),
@@ -74,7 +79,7 @@ impl Connection {
         stream.write_all(request)?;
         loop {
             match stream.read(&mut self.buffer)? {
-                0 => return self.reader.close().map_err(io::Error::other),
+                0 => return self.reader.on_close().map_err(io::Error::other),
                 n => {
                     if let Some(answer) = self
                         .reader
@@ -92,7 +97,7 @@ impl Connection {
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
