@@ -166,6 +166,32 @@ impl ScrapeScenario {
             std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())),
         );
         std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
+        self.measure_first_scrapes(&mut scraper, &folder.0)?;
+        // The servers run until all figures are taken.
+        let _servers = self.measure_scrapes_at_rest(&mut scraper, &folder.0)?;
+        self.record_memory("resident, scraped plain and gzip");
+        self.measure_scrapes_after_some_pushes(&mut scraper)?;
+        let push_all = self.measure_scrapes_after_all_pushes(&mut scraper)?;
+        self.measure_expected_scrapes(&mut scraper, push_all)?;
+        self.record_memory("resident, right after that");
+        std::thread::sleep(REST_TIME);
+        self.record_memory("resident, at rest after all that");
+        self.measure_peak_memory()?;
+        let (_, violations) = load::final_scrape(self.gateway.address, METRICS, true, &self.ledger)
+            .map_err(|error| error.to_string())?;
+        violations
+            .iter()
+            .take(5)
+            .for_each(|violation| println!("FAILED: {violation}"));
+        self.add_ratios();
+        Ok(violations.is_empty())
+    }
+
+    fn measure_first_scrapes(
+        &mut self,
+        scraper: &mut ScrapeClient,
+        folder: &Path,
+    ) -> Result<(), String> {
         for (name, gzip) in [("plain", false), ("gzip", true)] {
             let mut bytes = Vec::new();
             let got = scraper.get_into(METRICS, gzip, |part| bytes.extend_from_slice(part))?;
@@ -176,12 +202,12 @@ impl ScrapeScenario {
             );
             self.figures
                 .add(&format!("size, {name}"), "MB", got.bytes as f64 / 1e6);
-            std::fs::write(folder.0.join(name), bytes).map_err(|error| error.to_string())?;
+            std::fs::write(folder.join(name), bytes).map_err(|error| error.to_string())?;
         }
         self.figures.add(
             "size, gzip -1",
             "MB",
-            size_of_gzip(&folder.0.join("plain"))? as f64 / 1e6,
+            size_of_gzip(&folder.join("plain"))? as f64 / 1e6,
         );
         // What was compressed in a hurry may be compressed better by now.
         std::thread::sleep(REST_TIME);
@@ -189,8 +215,15 @@ impl ScrapeScenario {
         scraper.get_into(METRICS, true, |part| bytes.extend_from_slice(part))?;
         self.figures
             .add("size, gzip, at rest", "MB", bytes.len() as f64 / 1e6);
-        std::fs::write(folder.0.join("gzip"), bytes).map_err(|error| error.to_string())?;
-        let nginx = target::start_nginx(&self.settings.programs, &folder.0)?;
+        std::fs::write(folder.join("gzip"), bytes).map_err(|error| error.to_string())
+    }
+
+    fn measure_scrapes_at_rest(
+        &mut self,
+        scraper: &mut ScrapeClient,
+        folder: &Path,
+    ) -> Result<Vec<Target>, String> {
+        let nginx = target::start_nginx(&self.settings.programs, folder)?;
         let mut of_nginx = ScrapeClient::new(nginx.address)?;
         // What a program can do that has its bytes in its own memory, in one piece, and does
         // nothing but send them.
@@ -247,7 +280,13 @@ impl ScrapeScenario {
                 }
             }
         }
-        self.record_memory("resident, scraped plain and gzip");
+        Ok(floors.into_iter().chain([nginx]).collect())
+    }
+
+    fn measure_scrapes_after_some_pushes(
+        &mut self,
+        scraper: &mut ScrapeClient,
+    ) -> Result<(), String> {
         self.print_step("1 % of the groups pushed again, then a scrape at once");
         for _ in 0..self.settings.rounds {
             for (name, gzip) in [("plain", false), ("gzip", true)] {
@@ -264,6 +303,13 @@ impl ScrapeScenario {
                 );
             }
         }
+        Ok(())
+    }
+
+    fn measure_scrapes_after_all_pushes(
+        &mut self,
+        scraper: &mut ScrapeClient,
+    ) -> Result<Duration, String> {
         self.print_step("all groups pushed again, then a scrape at once");
         let mut push_all = Duration::ZERO;
         for _ in 0..self.settings.rounds.div_ceil(2) {
@@ -277,6 +323,14 @@ impl ScrapeScenario {
             self.figures
                 .add("all pushed, gzip: first byte", "ms", ms(got.first_byte));
         }
+        Ok(push_all)
+    }
+
+    fn measure_expected_scrapes(
+        &mut self,
+        scraper: &mut ScrapeClient,
+        push_all: Duration,
+    ) -> Result<(), String> {
         self.print_step("the same where a scrape is expected");
         let interval = push_all * 2 + Duration::from_secs(2);
         let began = Instant::now();
@@ -300,9 +354,10 @@ impl ScrapeScenario {
             "MB",
             got.bytes as f64 / 1e6,
         );
-        self.record_memory("resident, right after that");
-        std::thread::sleep(REST_TIME);
-        self.record_memory("resident, at rest after all that");
+        Ok(())
+    }
+
+    fn measure_peak_memory(&mut self) -> Result<(), String> {
         self.print_step("scrapes beside all groups being pushed again");
         let pid = self.gateway.pid.expect("we started it");
         if ProcessUsage::reset_peak(pid) {
@@ -321,11 +376,10 @@ impl ScrapeScenario {
             self.figures
                 .add("resident, highest beside pushes and scrapes", "MB", peak);
         }
-        let (_, lies) = load::final_scrape(self.gateway.address, METRICS, true, &self.ledger)
-            .map_err(|error| error.to_string())?;
-        lies.iter()
-            .take(5)
-            .for_each(|lie| println!("FAILED: {lie}"));
+        Ok(())
+    }
+
+    fn add_ratios(&mut self) {
         let plain = self.figures.median("size, plain");
         for name in [
             "resident, pushed and never scraped",
@@ -341,7 +395,6 @@ impl ScrapeScenario {
             let ratio = self.figures.median(name) / self.figures.median("size, gzip -1");
             self.figures.add(&format!("{name} / gzip -1"), "×", ratio);
         }
-        Ok(lies.is_empty())
     }
 
     fn write_json(&self) -> Result<(), String> {
