@@ -1,4 +1,4 @@
-//! Reads answers as they come, in pieces of any size.
+//! Parses HTTP answers incrementally, from pieces of any size.
 //!
 //! ```text
 //! answer = *( informational head ) head [ body ]                       (RFC 9112)
@@ -7,44 +7,43 @@
 //! chunk  = size [ ";" extension ] CRLF bytes CRLF
 //! ```
 //!
-//! Invariant: after an answer, and before the first byte of the next one, the reader is as it was
-//! made.
+//! Invariant: between two answers the reader is in the same state as a new one.
 
 use std::fmt;
 use std::mem::MaybeUninit;
 
-/// A head that is longer than this is none.
+/// A longer head is an error. Far above what any target sends.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// A line of a chunk's size or a trailer that is longer than this is none.
+/// A longer line with the size of a chunk, or with a trailer, is an error.
 const LINE_BYTES_MAX: usize = 8 << 10;
-/// Fields of a head.
+/// Number of header fields in a head.
 const FIELDS_MAX: usize = 64;
 
-/// What was answered.
+/// An answer that was read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// Whether nothing more comes over this connection.
+    /// Whether the server closes the connection after this answer.
     pub closes: bool,
 }
 
-/// Why bytes are no answer.
+/// Why bytes are not a valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerError {
-    /// The head is none.
+    /// The head is malformed.
     Head(httparse::Error),
-    /// The head does not end.
+    /// The head is longer than [`HEAD_BYTES_MAX`].
     HeadTooLong,
-    /// Content-Length is no number, or two numbers.
+    /// Content-Length is not a number, or is given twice with different numbers.
     Length,
-    /// A chunk has no size, or does not end where it should.
+    /// A chunk has no valid size, or does not end where its size says.
     Chunk,
-    /// There are bytes behind the answer, though nothing more was asked.
+    /// There are bytes after the answer, although no other request was sent.
     Excess,
-    /// The connection closed before the first byte.
+    /// The connection closed before the first byte of the answer.
     Closed,
-    /// The connection closed before the last byte.
+    /// The connection closed before the last byte of the answer.
     Truncated,
 }
 
@@ -64,46 +63,52 @@ impl fmt::Display for AnswerError {
 
 impl std::error::Error for AnswerError {}
 
-/// What comes next.
+/// What the reader expects next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ReadState {
     #[default]
     Head,
-    /// So many bytes of the body.
+    /// This many more bytes of a body with a Content-Length; 0 means that the answer is complete.
     Bytes(u64),
+    /// The line with the size of a chunk.
     ChunkSize,
-    /// So many bytes of a chunk.
+    /// This many more bytes of a chunk.
     Chunk(u64),
+    /// The line end after a chunk.
     ChunkEnd,
+    /// A trailer line, or the empty line that ends the answer.
     Trailer,
+    /// Bytes of a body that ends when the connection closes.
     UntilClose,
 }
 
-/// The answers of one connection.
+/// Reads the answers of one connection.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     state: ReadState,
-    /// Bytes of a head or a line whose end is not there yet.
+    /// The beginning of a head or line whose end has not arrived yet.
     incomplete: Vec<u8>,
     status: u16,
     closes: bool,
 }
 
-/// A head, and how long it is.
+/// A parsed head.
 struct AnswerHead {
+    /// Length of the head in bytes, the empty line included.
     len: usize,
     status: u16,
     closes: bool,
+    /// How the body is read.
     body: ReadState,
 }
 
 impl AnswerReader {
-    /// Takes bytes as they came; the answer if they are its last ones. `body` is given the body's
-    /// bytes.
+    /// Reads the next bytes of the connection. Returns the answer if they complete it. Calls `body`
+    /// with each piece of the body, without the framing of chunks.
     ///
     /// # Errors
     ///
-    /// They are no answer. The connection is of no use any more.
+    /// The bytes are not a valid answer. The connection cannot be used any more.
     pub fn read(
         &mut self,
         mut bytes: &[u8],
@@ -115,7 +120,7 @@ impl AnswerReader {
                     let Some(head) = self.read_head(&mut bytes)? else {
                         return Ok(None);
                     };
-                    // Another head follows one that only informs.
+                    // An informational head (1xx) is followed by another head.
                     if !(100..200).contains(&head.status) {
                         (self.status, self.closes, self.state) =
                             (head.status, head.closes, head.body);
@@ -172,11 +177,12 @@ impl AnswerReader {
         }
     }
 
-    /// The connection has closed; the answer, if that is its end.
+    /// To be called when the server has closed the connection. Returns the answer if it ends with
+    /// the connection.
     ///
     /// # Errors
     ///
-    /// More should have come.
+    /// The answer is incomplete.
     pub fn on_close(&mut self) -> Result<Answer, AnswerError> {
         match self.state {
             ReadState::UntilClose => Ok(self.finish()),
@@ -185,7 +191,7 @@ impl AnswerReader {
         }
     }
 
-    /// Forgets what was incomplete, for a new connection.
+    /// Forgets an incomplete answer, so that the reader can be used for a new connection.
     pub fn reset(&mut self) {
         self.incomplete.clear();
         self.state = ReadState::Head;
@@ -203,8 +209,10 @@ impl AnswerReader {
         }
     }
 
+    /// Reads a head and removes it from the front of `bytes`. Returns `None` if its end has not
+    /// arrived yet.
     fn read_head(&mut self, bytes: &mut &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
-        // Nearly always the whole head comes at once.
+        // The usual case: the complete head arrives at once and is parsed without copying.
         if self.incomplete.is_empty() {
             let head = parse_head(bytes)?;
             match &head {
@@ -225,7 +233,8 @@ impl AnswerReader {
         Ok(head)
     }
 
-    /// Moves a line to `incomplete`; its length without its end, once that is there.
+    /// Moves a line from the front of `bytes` to `incomplete`. Returns its length without the line
+    /// end; `None` if the end has not arrived yet.
     fn read_line(&mut self, bytes: &mut &[u8]) -> Result<Option<usize>, AnswerError> {
         let n = bytes
             .iter()
@@ -276,7 +285,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
             }
         }
     }
-    let status = parsed.code.expect("it is complete");
+    let status = parsed.code.expect("the head is complete");
     let body = match length {
         _ if matches!(status, 100..200 | 204 | 304) => ReadState::Bytes(0),
         _ if is_chunked => ReadState::ChunkSize,
@@ -296,7 +305,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
-    // A sign is none of HTTP's.
+    // `from_str_radix` accepts a plus sign, which HTTP does not allow.
     let digits = std::str::from_utf8(digits)
         .ok()
         .filter(|digits| !digits.starts_with('+'))?;
@@ -313,7 +322,7 @@ mod tests {
 
     type ReadResult = Result<(Answer, Vec<u8>), AnswerError>;
 
-    /// What is read of these bytes, if they come in such pieces and the connection closes then.
+    /// Reads these pieces, and then the end of the connection.
     fn read(pieces: &[&[u8]]) -> ReadResult {
         let (mut reader, mut body) = (AnswerReader::default(), Vec::new());
         for (n, piece) in pieces.iter().enumerate() {
@@ -329,13 +338,13 @@ mod tests {
         reader.on_close().map(|answer| (answer, body))
     }
 
-    /// However the bytes are cut, the same is read.
+    /// Checks that the result is the same however the bytes are cut into pieces.
     fn check(bytes: &str, expected: ReadResult) {
         let bytes = bytes.as_bytes();
         assert_eq!(read(&[bytes]), expected, "whole");
         for at in 1..bytes.len() {
-            // What stands behind an answer is only seen with its last byte; cut there, it belongs
-            // to the next one.
+            // Excess bytes are only detected if they arrive together with the last byte of the
+            // answer. If they arrive later, they count as the beginning of the next answer.
             if expected != Err(AnswerError::Excess) {
                 assert_eq!(read(&[&bytes[..at], &bytes[at..]]), expected, "cut at {at}");
             }
@@ -351,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_their_length() {
+    fn a_body_with_a_length_is_read() {
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             ok(200, false, ""),
@@ -375,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together() {
+    fn a_chunked_body_is_read() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(
             &format!("{head}3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"),
@@ -412,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_by_kind() {
+    fn invalid_answers_are_reported_by_kind() {
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
             Err(AnswerError::Excess),

@@ -1,4 +1,4 @@
-//! What a sweep varies.
+//! The axis of a sweep: the setting that varies from point to point.
 
 use crate::measure::LoadSettings;
 use crate::workload::N_FLEET_LINES;
@@ -7,17 +7,18 @@ use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Axis {
-    /// Groups of the fleet.
+    /// Number of groups.
     Groups,
-    /// Connections.
+    /// Number of connections.
     Connections,
-    /// Lines of a push.
+    /// Lines with a value in each push.
     Lines,
-    /// Seconds between scrapes beside the pushes; 0 for none.
+    /// Seconds between scrapes beside the pushes; 0 for no scrapes.
     ScrapeInterval,
 }
 
 impl Axis {
+    /// The name, as `--axis` accepts it and as reports show it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Groups => "groups",
@@ -27,6 +28,7 @@ impl Axis {
         }
     }
 
+    /// The values of a sweep without `--values`.
     pub fn default_values(self) -> &'static [f64] {
         match self {
             Self::Groups => &[100.0, 1000.0, 10_000.0, 100_000.0],
@@ -36,6 +38,11 @@ impl Axis {
         }
     }
 
+    /// Changes the setting of this axis to a value.
+    ///
+    /// # Errors
+    ///
+    /// The value is out of range.
     pub fn set(self, value: f64, settings: &mut LoadSettings) -> Result<(), String> {
         let whole = |least: u32| {
             let is_one =
@@ -59,6 +66,7 @@ impl Axis {
     }
 }
 
+/// Converts seconds to a duration. `name` is named in the error.
 pub fn interval(name: &str, seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| format!("{name}: {seconds} is no number of seconds"))

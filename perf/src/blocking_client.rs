@@ -1,14 +1,15 @@
-//! A client that waits: for scrapers and clients of large bodies, which have a thread each.
+//! A blocking HTTP client, for scrapers and for clients that push large bodies: each of them has
+//! its own thread.
 
 use crate::answer::{Answer, AnswerReader};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A server that says nothing for so long says nothing any more.
+/// How long the client waits for the server to send or to take anything.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A connection, made when it is needed.
+/// A client with one connection, which is opened by the first request and after failures.
 pub struct BlockingClient {
     address: SocketAddr,
     stream: Option<TcpStream>,
@@ -17,7 +18,7 @@ pub struct BlockingClient {
 }
 
 impl BlockingClient {
-    /// To a server.
+    /// A client of the server at `address`. Does not connect yet.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -27,21 +28,22 @@ impl BlockingClient {
         }
     }
 
-    /// Sends a request and reads the answer; its status.
+    /// Sends a request, reads the answer and returns its status. The body is thrown away.
     ///
     /// # Errors
     ///
-    /// There is none. The next request goes over a new connection.
+    /// There is no valid answer. The next request opens a new connection.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
         self.request_to_end(request, |_| ())
             .map(|answer| answer.status)
     }
 
-    /// Gets a body whole; also how long after the request its first byte came.
+    /// Sends a GET request. Returns the complete body, and the time from the request to the body's
+    /// first byte. `headers` are complete lines, each with its line end.
     ///
     /// # Errors
     ///
-    /// There is none, or its status is not 200.
+    /// There is no valid answer, or its status is not 200.
     pub fn get(&mut self, path: &str, headers: &str) -> io::Result<(Vec<u8>, Duration)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n");
         let (began, mut first_byte, mut body) = (Instant::now(), None, Vec::with_capacity(1 << 16));
@@ -58,6 +60,8 @@ impl BlockingClient {
         Ok((body, first_byte.unwrap_or_else(|| began.elapsed())))
     }
 
+    /// Sends a request and reads the answer; `body` is called with the pieces of the body. Closes
+    /// the connection if the request failed or the server closes.
     fn request_to_end(&mut self, request: &[u8], body: impl FnMut(&[u8])) -> io::Result<Answer> {
         let result = self.try_request_to_end(request, body);
         if !matches!(result, Ok(Answer { closes: false, .. })) {

@@ -1,31 +1,39 @@
-//! The bodies of pushes, and the numbers in them.
+//! The bodies of pushes.
+//!
+//! Every number in a body is a function of the group, the push's sequence number and the line. The
+//! first number is the sequence number itself. So the values that a scrape shows for a group tell
+//! which push they belong to ([`expected_values`]).
 
 use crate::workload::{Action, Encoding, N_FLEET_LINES, RequestSpec, Workload, WorkloadKind};
 use std::io::Write;
 
-/// Families of a `big` push beside those of the fleet.
+/// Families that a push of the workload `big` has beside those of a fleet push.
 const N_BIG_FAMILIES: u64 = 995;
 
-impl Workload {
-    pub fn write_text(&self, RequestSpec { action, group, seq }: RequestSpec, out: &mut Vec<u8>) {
-        match action {
-            Action::Delete => {}
-            Action::Clash => {
-                out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n")
+/// Appends the body of a request to `out`, in the text format. A delete has an empty body.
+pub fn write_text(
+    workload: &Workload,
+    RequestSpec { action, group, seq }: RequestSpec,
+    out: &mut Vec<u8>,
+) {
+    match action {
+        Action::Delete => {}
+        Action::Clash => {
+            out.extend_from_slice(b"# TYPE batch_runs_total gauge\nbatch_runs_total 1\n")
+        }
+        Action::Push => {
+            write_fleet(group, seq, out);
+            if workload.lines as usize > N_FLEET_LINES {
+                write_extra_lines(group, seq, workload.lines as usize - N_FLEET_LINES, out);
             }
-            Action::Push => {
-                write_fleet(group, seq, out);
-                if self.lines as usize > N_FLEET_LINES {
-                    write_extra_lines(group, seq, self.lines as usize - N_FLEET_LINES, out);
-                }
-                if self.kind == WorkloadKind::Big {
-                    write_big(group, seq, out);
-                }
+            if workload.kind == WorkloadKind::Big {
+                write_big(group, seq, out);
             }
         }
     }
 }
 
+/// Appends `plain` to `out`, compressed as `encoding` says.
 pub fn compress(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
     match encoding {
         Encoding::Identity => out.extend_from_slice(plain),
@@ -34,22 +42,23 @@ pub fn compress(encoding: Encoding, plain: &[u8], out: &mut Vec<u8>) {
             encoder
                 .write_all(plain)
                 .and_then(|()| encoder.finish())
-                .expect("a vector takes everything");
+                .expect("writing to a vector cannot fail");
         }
         Encoding::Snappy => {
             let mut encoder = snap::write::FrameEncoder::new(out);
             encoder
                 .write_all(plain)
                 .and_then(|()| encoder.flush())
-                .expect("a vector takes everything");
+                .expect("writing to a vector cannot fail");
         }
     }
 }
 
+/// Converts a body from the text format to delimited protobuf.
 pub fn to_protobuf(text: &[u8]) -> Vec<u8> {
     use pushgateway::exposition::{protobuf, text};
     use pushgateway::model::{Escaping, LabelSet, NameScheme};
-    let families = text::parse(text, NameScheme::Legacy).expect("we wrote it");
+    let families = text::parse(text, NameScheme::Legacy).expect("this module wrote the text");
     let (key, mut out) = (
         protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
         Vec::new(),
@@ -77,8 +86,8 @@ pub fn to_protobuf(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A body of this many series of one family, all of whose numbers follow from `seq`: what a client
-/// pushes that keeps its whole state in one group. Some 80 bytes a line.
+/// A large body: `n_series` series of one family, as pushed by a client that keeps its whole state
+/// in one group. About 80 bytes per line. All values are functions of `seq`.
 pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
     let mut body = b"# TYPE bulk_requests_total counter\n".to_vec();
     for series in 0..n_series {
@@ -93,7 +102,7 @@ pub fn bulk_body(n_series: u32, seq: u64) -> Vec<u8> {
     body
 }
 
-/// A number that looks like chance and follows from group, push and line.
+/// A pseudo-random number that is a function of group, sequence number and line.
 fn pseudo_random(group: u32, seq: u64, line: u64) -> u64 {
     let mut x = (u64::from(group) << 40) ^ (seq << 8) ^ line;
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -101,12 +110,12 @@ fn pseudo_random(group: u32, seq: u64, line: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The lines of a push: text in front of the number, and the number as integer and seven digits
-/// behind the point, if it has any.
+/// The twelve lines of a fleet push. For each line: the text in front of the number, the number's
+/// integer part, and, if the number has a fraction, its seven decimal digits.
 fn fleet_lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_FLEET_LINES] {
-    let chance = |line| pseudo_random(group, seq, line);
-    let seconds = |line| (1_795_000_000 + seq, Some(chance(line) % 10_000_000));
-    let (fast, slow) = (seq * 3 + chance(8) % 3, chance(9) % 50);
+    let random = |line| pseudo_random(group, seq, line);
+    let seconds = |line| (1_795_000_000 + seq, Some(random(line) % 10_000_000));
+    let (fast, slow) = (seq * 3 + random(8) % 3, random(9) % 50);
     [
         (
             "# HELP batch_runs_total Runs of the job.\n# TYPE batch_runs_total counter\nbatch_runs_total ",
@@ -115,27 +124,27 @@ fn fleet_lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_FLE
         ),
         (
             "# TYPE batch_records_total counter\nbatch_records_total{step=\"read\"} ",
-            seq * 731 + chance(1) % 700,
+            seq * 731 + random(1) % 700,
             None,
         ),
         (
             "batch_records_total{step=\"write\"} ",
-            seq * 613 + chance(2) % 600,
+            seq * 613 + random(2) % 600,
             None,
         ),
         (
             "# TYPE batch_workers gauge\nbatch_workers ",
-            100 + chance(3) % 900,
+            100 + random(3) % 900,
             None,
         ),
         (
             "# TYPE batch_queue_length gauge\nbatch_queue_length ",
-            100 + chance(4) % 900,
+            100 + random(4) % 900,
             None,
         ),
         (
             "# TYPE batch_memory_mebibytes gauge\nbatch_memory_mebibytes ",
-            100 + chance(5) % 900,
+            100 + random(5) % 900,
             None,
         ),
         (
@@ -157,12 +166,13 @@ fn fleet_lines(group: u32, seq: u64) -> [(&'static str, u64, Option<u64>); N_FLE
         (
             "batch_step_seconds_sum ",
             seq * 2,
-            Some(chance(10) % 10_000_000),
+            Some(random(10) % 10_000_000),
         ),
         ("batch_step_seconds_count ", fast + slow, None),
     ]
 }
 
+/// Appends the twelve lines of a fleet push.
 fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
     for (text, integer, fraction) in fleet_lines(group, seq) {
         out.extend_from_slice(text.as_bytes());
@@ -171,6 +181,7 @@ fn write_fleet(group: u32, seq: u64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a decimal number. `fraction` holds the seven digits after the decimal point.
 pub fn write_number(integer: u64, fraction: Option<u64>, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
     if let Some(fraction) = fraction {
@@ -179,7 +190,7 @@ pub fn write_number(integer: u64, fraction: Option<u64>, out: &mut Vec<u8>) {
     }
 }
 
-/// At least seven digits, with zeros in front where it has fewer.
+/// Appends a number with at least seven digits, filled up with leading zeros.
 pub fn write_seven_digits(number: u64, out: &mut Vec<u8>) {
     const SEVEN_DIGITS: u64 = 10_000_000;
     let mut buffer = itoa::Buffer::new();
@@ -189,19 +200,20 @@ pub fn write_seven_digits(number: u64, out: &mut Vec<u8>) {
     });
 }
 
-/// So many more lines, of one family.
+/// Appends `n` more lines, all of one family.
 fn write_extra_lines(group: u32, seq: u64, n: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"# TYPE part_seconds gauge\n");
     for part in 0..n as u64 {
-        let chance = pseudo_random(group, seq, 2000 + part);
+        let random = pseudo_random(group, seq, 2000 + part);
         out.extend_from_slice(b"part_seconds{part=\"");
         write_seven_digits(part, out);
         out.extend_from_slice(b"\"} ");
-        write_number(chance % 1000, Some(chance / 1000 % 10_000_000), out);
+        write_number(random % 1000, Some(random / 1000 % 10_000_000), out);
         out.push(b'\n');
     }
 }
 
+/// Appends the additional families of the workload `big`.
 fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
     for family in 0..N_BIG_FAMILIES {
         for text in [&b"# TYPE big_"[..], b"_total counter\nbig_"] {
@@ -218,10 +230,11 @@ fn write_big(group: u32, seq: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// What a group shows of the fleet's lines; NaN for none.
+/// The values of the twelve fleet lines that a scrape shows for a group; NaN where a line is
+/// missing.
 pub type GroupValues = [f64; N_FLEET_LINES];
 
-/// The numbers that a push of a group has, as whoever reads them gets them.
+/// The values of push `seq` of a group, as a reader of the text parses them.
 pub fn expected_values(group: u32, seq: u64) -> GroupValues {
     let mut text = Vec::new();
     fleet_lines(group, seq).map(|(_, integer, fraction)| {
@@ -234,8 +247,9 @@ pub fn expected_values(group: u32, seq: u64) -> GroupValues {
     })
 }
 
-/// Which of the fleet's lines a sample is, by its name and the label that tells lines of a name
-/// apart.
+/// Which of the twelve fleet lines a sample belongs to, judged by its name and, where several lines
+/// have the same name, by a label. `None` if it belongs to none of them. The order is that of
+/// [`fleet_lines`].
 pub fn line_index(name: &str, labels: &str) -> Option<usize> {
     Some(match name {
         "batch_runs_total" => 0,
@@ -257,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_push_has_the_numbers_that_are_expected_of_it() {
+    fn a_push_has_the_expected_values() {
         let mut body = Vec::new();
         write_fleet(7, 41, &mut body);
         let body = String::from_utf8(body).unwrap();

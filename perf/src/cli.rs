@@ -1,4 +1,5 @@
-//! Arguments, and the settings that they stand for.
+//! The command line: arguments, and the settings that they stand for. Doc comments of commands and
+//! arguments are the text of `--help`.
 
 use crate::axis::{Axis, interval};
 use crate::load::BulkSettings;
@@ -9,11 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Load-tests Pushgateways, and says honestly what it saw.
+/// Load-tests Pushgateways and checks their answers.
 ///
 /// Every run ends with a scrape that is compared, group by group and value by value, with what was
-/// pushed and answered; a server that loses, tears or invents a push has failed, whatever its
-/// speed. CPU is read from /proc for the targets that the harness starts.
+/// pushed and answered. A server that loses a push, shows only a part of it, or shows what was
+/// never pushed has failed, however fast it is. For targets that the harness starts, CPU is read
+/// from /proc.
 #[derive(Parser)]
 #[command(name = "pushgateway-bench", version, max_term_width = 100)]
 pub struct Cli {
@@ -26,7 +28,7 @@ pub enum Command {
     /// Measure one target.
     Run {
         /// A built-in target (self, floor, sink, reference, reference-unchecked, victoria-metrics)
-        /// or an URL.
+        /// or a URL.
         #[arg(default_value = "self")]
         target: String,
         #[command(flatten)]
@@ -39,7 +41,7 @@ pub enum Command {
         /// Targets, separated by commas.
         #[arg(long, value_delimiter = ',', default_value = "self,floor")]
         targets: Vec<String>,
-        /// Rounds: each measures every target once.
+        /// Number of rounds; each round measures every target once.
         #[arg(long, default_value_t = 9)]
         rounds: u32,
         #[command(flatten)]
@@ -47,22 +49,22 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Compare along an axis, and plot it.
+    /// Compare targets at several values of an axis, and plot the results.
     ///
-    /// What was measured is in the files after each point. A target that cannot be preloaded with
-    /// so many groups in the time of --give-up-after is left out at this point, and where there are
-    /// more groups.
+    /// Results are written to the files after each point. A target that cannot be preloaded with
+    /// all groups within --give-up-after is left out at that point and at larger numbers of groups.
     Sweep {
         /// Targets, separated by commas.
         #[arg(long, value_delimiter = ',', default_value = "self,floor")]
         targets: Vec<String>,
-        /// What varies.
+        /// What varies from point to point.
         #[arg(long, value_enum, default_value_t = Axis::Groups)]
         axis: Axis,
-        /// Its values, separated by commas, smallest first; by default such as suit the axis.
+        /// Values of the axis, separated by commas, smallest first [default: values that suit the
+        /// axis].
         #[arg(long, value_delimiter = ',')]
         values: Vec<f64>,
-        /// Rounds for each value.
+        /// Number of rounds for each value.
         #[arg(long, default_value_t = 3)]
         rounds: u32,
         #[command(flatten)]
@@ -70,65 +72,67 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes,
-    /// after pushes, and the memory they take.
+    /// Measure scrapes of the gateway: of an unchanged store (compared with nginx sending the same
+    /// bytes), after pushes, and the memory that they take.
     Scrape {
-        /// Groups of the fleet.
+        /// Number of groups.
         #[arg(long, default_value_t = 100_000)]
         groups: u32,
-        /// Rounds.
+        /// Number of rounds.
         #[arg(long, default_value_t = 9)]
         rounds: u32,
-        /// Instead: make the groups, scrape once, delete them, and see what memory is left.
+        /// Do this instead: create the groups, scrape once, delete all groups, and measure the
+        /// memory that is left.
         #[arg(long)]
         only_delete: bool,
-        /// Threads of the generator.
+        /// Number of generator threads.
         #[arg(long, default_value_t = 1)]
         threads: usize,
-        /// Seed of everything random.
+        /// Seed of all random numbers.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// The gateway's binary; by default the one beside this program.
+        /// The gateway's binary [default: the one in the folder of this program].
         #[arg(long, value_name = "PATH")]
         gateway: Option<PathBuf>,
-        /// Append every raw figure to this file, a line of JSON each.
+        /// Append all raw figures to this file, as lines of JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Measure the memory of connections that have pushed once and are kept, beside bare hyper.
+    /// Measure the memory of connections that pushed once and are kept open, compared with bare
+    /// hyper.
     Idle {
-        /// Connections.
+        /// Number of connections.
         #[arg(long, default_value_t = 10_000)]
         connections: u32,
-        /// The gateway's binary; by default the one beside this program.
+        /// The gateway's binary [default: the one in the folder of this program].
         #[arg(long, value_name = "PATH")]
         gateway: Option<PathBuf>,
-        /// Append every raw figure to this file, a line of JSON each.
+        /// Append all raw figures to this file, as lines of JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Measure what the generator itself costs, beside wrk with the same load, against a server
-    /// that costs next to nothing.
+    /// Measure the CPU that the generator itself needs, compared with wrk and with a bare loop of
+    /// send and recv, against a server that costs next to nothing.
     SelfCost {
-        /// Seconds for each of the two.
+        /// Seconds for each measurement.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
-        /// Connections.
+        /// Number of connections.
         #[arg(long, default_value_t = 64)]
         connections: u32,
-        /// Rounds.
+        /// Number of rounds.
         #[arg(long, default_value_t = 5)]
         rounds: u32,
     },
-    /// Tell what the gateway aims at and where it is, by the figures that `perf/record` left in a
-    /// folder: a table in Markdown.
+    /// Print the performance goals of the gateway and whether they are met, from the figures that
+    /// `perf/record` left in a folder, as a table in Markdown.
     Targets {
-        /// The folder.
+        /// The folder with the figures.
         folder: PathBuf,
     },
-    /// Be a server to compare with: `floor` (bare hyper) or `sink` (canned answers).
+    /// Run a server to compare with: `floor` (bare hyper) or `sink` (always the same answer).
     Serve {
-        /// Which one.
+        /// Which server.
         #[arg(value_parser = ["floor", "sink"])]
         server: String,
         /// Address to listen on.
@@ -140,7 +144,7 @@ pub enum Command {
     },
 }
 
-/// Seconds, such as 60 or 60s.
+/// Parses a number of seconds, such as 60 or 60s.
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text
         .strip_suffix('s')
@@ -150,43 +154,46 @@ fn seconds(text: &str) -> Result<Duration, String> {
     interval("seconds", number)
 }
 
+// What is pushed, how it is measured, and which programs are used: common to `run`, `compare` and
+// `sweep`. Not a doc comment, because clap would print it.
 #[derive(Args, Clone)]
 pub struct LoadArgs {
     /// What is pushed.
     #[arg(long, value_enum, default_value_t = WorkloadKind::Fleet, help_heading = "Load")]
     workload: WorkloadKind,
-    /// A workload from a TOML file instead: kind, groups, add_percent, format, encoding.
+    /// Read the workload from a TOML file instead (keys: kind, groups, add_percent, format,
+    /// encoding, lines).
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     workload_file: Option<PathBuf>,
-    /// Groups of the fleet; all are made before the measurement.
+    /// Number of groups; all are created before the measurement.
     #[arg(long, default_value_t = 1000, help_heading = "Load")]
     groups: u32,
-    /// Lines with a number that a push has; the first twelve are compared with what scrapes show.
+    /// Lines with a value in each push; the first twelve are compared with what scrapes show.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(12..), help_heading = "Load")]
     lines: u32,
-    /// Of a hundred pushes so many are POSTs.
+    /// Percentage of the pushes that are POSTs; the others are PUTs.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     add_percent: u8,
-    /// Text or protobuf.
+    /// Format of bodies.
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Load")]
     format: Format,
     /// Compression of bodies.
     #[arg(long, value_enum, default_value_t = Encoding::Identity, help_heading = "Load")]
     encoding: Encoding,
-    /// Connections that push.
+    /// Number of connections that push.
     #[arg(long, default_value_t = 64, help_heading = "Load")]
     pub connections: u32,
-    /// A new connection for every push, as most batch jobs do.
+    /// Open a new connection for every push, as most batch jobs do.
     #[arg(long, help_heading = "Load")]
     reconnect: bool,
-    /// Open loop: so many pushes a second, whether the server keeps up or not. Latency counts from
-    /// when a push was due.
+    /// Open loop: send this many pushes per second, whether the server keeps up or not. Latency
+    /// counts from when a push was due.
     #[arg(long, value_name = "PER_SECOND", help_heading = "Load")]
     rate: Option<f64>,
-    /// Open loop: at random moments instead of even ones.
+    /// Open loop: send at random moments instead of at even intervals.
     #[arg(long, requires = "rate", help_heading = "Load")]
     poisson: bool,
-    /// Clients beside the others that push large bodies back to back.
+    /// Number of additional clients that push large bodies back to back.
     #[arg(
         long,
         value_name = "CLIENTS",
@@ -194,7 +201,7 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     bulk: u32,
-    /// Series in such a body, some 80 bytes each.
+    /// Number of series in each large body, about 80 bytes each.
     #[arg(
         long,
         value_name = "N",
@@ -202,7 +209,8 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     bulk_series: u32,
-    /// Scrape every so many seconds beside the pushes, with Prometheus' headers; 0 for never.
+    /// Seconds between scrapes beside the pushes, with the headers that Prometheus sends; 0 for no
+    /// scrapes.
     #[arg(long, default_value_t = 5.0, help_heading = "Load")]
     scrape_interval: f64,
     /// Scrape without compression.
@@ -211,34 +219,36 @@ pub struct LoadArgs {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 5.0, help_heading = "Measurement")]
     seconds: f64,
-    /// End a measurement after so many pushes, if that comes before its time is over.
+    /// End each measurement after this many pushes, if that is before its time is over.
     #[arg(long, value_name = "PUSHES", help_heading = "Measurement")]
     count: Option<u64>,
-    /// Seconds of load before the first one.
+    /// Seconds of load before the first measurement.
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
-    /// Seconds after which preloading stops, for targets that cannot take so many groups; they are
+    /// Seconds after which preloading stops. Targets that do not have all groups by then are
     /// measured with those they have, and left out of a sweep.
     #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
     #[arg(help_heading = "Measurement")]
     give_up_after: Duration,
-    /// Threads of the generator.
+    /// Number of generator threads.
     #[arg(long, default_value_t = 1, help_heading = "Measurement")]
     threads: usize,
-    /// Cores that the harness and what it starts run on, such as 0 or 0,1; by default all.
+    /// Cores on which the harness and the targets that it starts run, such as 0 or 0,1 [default:
+    /// all].
     #[arg(long, value_delimiter = ',', help_heading = "Measurement")]
     cores: Vec<usize>,
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     #[arg(long, default_value_t = 1, help_heading = "Measurement")]
     seed: u64,
-    /// The gateway's binary; by default the one beside this program.
+    /// The gateway's binary [default: the one in the folder of this program].
     #[arg(long, value_name = "PATH", help_heading = "Targets")]
     gateway: Option<PathBuf>,
-    /// Folder of prometheus-pushgateway and victoria-metrics, if they are not on the PATH.
+    /// Folder that contains prometheus-pushgateway and victoria-metrics, if they are not on the
+    /// PATH.
     #[arg(long, value_name = "DIR", help_heading = "Targets")]
     programs: Option<PathBuf>,
-    /// Processes of the targets that are given by URL, in their order, separated by commas: their
-    /// CPU, memory and context switches are read from /proc, as those of built-in targets are.
+    /// Process ids of the targets that are given by URL, in their order, separated by commas. CPU,
+    /// memory and context switches of these processes are read from /proc, as for built-in targets.
     #[arg(
         long,
         value_name = "PID",
@@ -246,22 +256,25 @@ pub struct LoadArgs {
         help_heading = "Targets"
     )]
     pub pid: Vec<u32>,
-    /// Size of the body that `floor` serves to scrapes; by default what the groups take.
+    /// Size of the body that `floor` serves to scrapes [default: the size of the groups'
+    /// exposition].
     #[arg(long, value_name = "BYTES", help_heading = "Targets")]
     floor_bytes: Option<usize>,
 }
 
+// Where results are written, beside the terminal.
 #[derive(Args, Clone)]
 pub struct OutputArgs {
-    /// Append every raw figure to this file, a line of JSON each.
+    /// Append all raw figures to this file, as lines of JSON.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
-    /// Write a report with plots to this file.
+    /// Write an HTML report with plots to this file.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub html: Option<PathBuf>,
 }
 
 impl LoadArgs {
+    /// The workload: from the file if one is given, else from the other arguments.
     fn workload(&self) -> Result<Workload, String> {
         if let Some(path) = &self.workload_file {
             let with_path = |error: String| format!("{}: {error}", path.display());
@@ -280,6 +293,11 @@ impl LoadArgs {
         })
     }
 
+    /// The settings for a comparison.
+    ///
+    /// # Errors
+    ///
+    /// An argument is out of range, or the workload file cannot be read.
     pub fn settings(&self) -> Result<LoadSettings, String> {
         let workload = self.workload()?;
         if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0
@@ -318,14 +336,15 @@ impl LoadArgs {
         })
     }
 
-    /// What scrapes of `floor` get.
+    /// Size of the body that `floor` serves to scrapes: as given, or about that of the exposition
+    /// of all groups.
     pub fn floor_bytes(&self, workload: &Workload) -> usize {
-        // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
+        // The exposition of a fleet group with its twelve lines is about 1.3 KB of text.
         self.floor_bytes
             .unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_FLEET_LINES)
     }
 
-    /// Keeps this process, and what it starts, to the cores that were asked for.
+    /// Restricts this process, and the processes that it starts, to the cores of `--cores`.
     pub fn pin(&self) -> Result<(), String> {
         if self.cores.is_empty() {
             return Ok(());
@@ -351,12 +370,12 @@ mod tests {
     }
 
     #[test]
-    fn the_options_are_consistent() {
+    fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn an_axis_takes_what_it_can_be_set_to() {
+    fn an_axis_accepts_only_valid_values() {
         let set = |axis: Axis, value: f64| {
             let mut settings = load(&[]).unwrap().settings().unwrap();
             axis.set(value, &mut settings).map(|()| settings)
@@ -386,13 +405,13 @@ mod tests {
                 "{}",
                 axis.name()
             );
-            // What is printed is what is asked for.
+            // The name that is printed is the one that `--axis` accepts.
             assert_eq!(axis.to_possible_value().unwrap().get_name(), axis.name());
         }
     }
 
     #[test]
-    fn seconds_may_have_their_unit() {
+    fn seconds_may_be_given_with_their_unit() {
         for text in ["90", "90s", "90.0"] {
             assert_eq!(
                 load(&["--give-up-after", text]).unwrap().give_up_after,

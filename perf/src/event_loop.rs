@@ -1,11 +1,12 @@
-//! Connections of one thread on epoll: sends requests as they are due, and reads their answers.
+//! The event loop of one generator thread: sends the requests of many connections when they are
+//! due, and reads the answers, all with epoll.
 //!
-//! Invariant: a connection has at most one request under way, and for each one `RequestSource` hears of it
-//! once: `answered` or `failures`.
+//! Invariant: a connection has at most one request in flight, and the [`RequestSource`] hears
+//! exactly once how each request ended: by `on_answer` or by `on_failure`.
 //!
-//! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all
-//! answers that have come. The clock is read once an answer: that moment ends one request and
-//! begins the next.
+//! Cost: a request costs one `send`, one `recv` and its share of an `epoll_wait`, which reports all
+//! answers that have arrived. The clock is read once per answer: the moment at which an answer is
+//! read ends one request and starts the next.
 
 use crate::answer::AnswerError;
 use crate::push_connection::PushConnection;
@@ -19,63 +20,68 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// An answer that takes longer is failures.
+/// A request without an answer after this time has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often requests are looked for that take longer than that.
+/// How often the loop looks for requests that have exceeded [`ANSWER_TIMEOUT`].
 const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// A server that cannot be connected to is left alone for so long.
+/// How long a connection waits after a failure before its next request, so that a server that is
+/// not there is not asked in a busy loop.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
-/// Answers that are read before it is asked for more.
+/// Number of events that one `epoll_wait` returns at most.
 const EVENTS_MAX: usize = 256;
+/// Bytes that one `recv` reads at most.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What a connection does next.
+/// What a connection without a request in flight does next.
 pub enum NextStep<'a> {
-    /// Sends this.
+    /// Sends this request now.
     Send(&'a [u8]),
-    /// Asks again then.
+    /// Waits, and asks for its next step again at this time.
     WaitUntil(Instant),
-    /// Finished any more.
+    /// Sends no more requests.
     Finished,
 }
 
-/// What there is to do.
+/// Decides what connections send and when, and hears how their requests ended. Connections are
+/// numbered from 0.
 pub trait RequestSource {
-    /// What a connection that is free does next.
+    /// Says what a connection that has no request in flight does next.
     fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_>;
-    /// Its request was answered.
+    /// The connection's request was answered with `status`; the answer was read at `now`.
     fn on_answer(&mut self, connection: usize, status: u16, now: Instant);
-    /// Its request was not answered.
+    /// The connection's request got no valid answer; `why` names the kind of failure.
     fn on_failure(&mut self, connection: usize, why: String);
 }
 
-struct EventLoop<W> {
+struct EventLoop<S> {
     epoll: OwnedFd,
     address: SocketAddr,
     keep_alive: bool,
     connections: Vec<PushConnection>,
-    source: W,
-    /// When connections that are free ask again.
+    source: S,
+    /// Connections that wait, by the time at which they ask for their next step; earliest first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
     n_in_flight: usize,
 }
 
-/// Lets so many connections source until none has anything to do.
+/// Runs `n_connections` connections to `address` until all of them have finished, and returns the
+/// source. Connections are opened when they have something to send. Without `keep_alive` a
+/// connection is closed after every answer.
 ///
 /// # Panics
 ///
-/// The kernel has no epoll.
-pub fn run<W: RequestSource>(
+/// If the kernel offers no epoll.
+pub fn run<S: RequestSource>(
     address: SocketAddr,
     keep_alive: bool,
     n_connections: usize,
-    source: W,
-) -> W {
-    // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report
-    // shows it.
+    source: S,
+) -> S {
+    // Sets the timer slack to 1 µs. By default, Linux ends sleeps up to 50 µs late. If this fails,
+    // the lateness in the report shows it.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
     let mut this = EventLoop {
-        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there"),
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("the kernel offers epoll"),
         address,
         keep_alive,
         connections: (0..n_connections)
@@ -90,7 +96,7 @@ pub fn run<W: RequestSource>(
     this.source
 }
 
-impl<W: RequestSource> EventLoop<W> {
+impl<S: RequestSource> EventLoop<S> {
     fn run_to_end(&mut self) {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut events = Vec::with_capacity(EVENTS_MAX);
@@ -102,7 +108,7 @@ impl<W: RequestSource> EventLoop<W> {
                 self.send_due_requests().min(TIMEOUT_CHECK_INTERVAL)
             };
             events.clear();
-            let timeout = Timespec::try_from(timeout).expect("it is short");
+            let timeout = Timespec::try_from(timeout).expect("at most a second");
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -112,7 +118,7 @@ impl<W: RequestSource> EventLoop<W> {
                 Err(error) => panic!("epoll: {error}"),
             }
             for &epoll::Event { flags, data } in &events {
-                let n = usize::try_from(data.u64()).expect("it was one");
+                let n = usize::try_from(data.u64()).expect("the number of a connection");
                 if flags.contains(EventFlags::OUT) {
                     self.send_rest(n);
                 }
@@ -120,7 +126,7 @@ impl<W: RequestSource> EventLoop<W> {
                     self.receive(n, &mut buffer);
                 }
             }
-            // After a full sleep or a batch of answers: not once an answer.
+            // Once per sleep or batch of answers, not once per answer.
             let now = Instant::now();
             if now >= next_timeout_check {
                 next_timeout_check = now + TIMEOUT_CHECK_INTERVAL;
@@ -129,7 +135,7 @@ impl<W: RequestSource> EventLoop<W> {
         }
     }
 
-    /// How long nothing is due after that.
+    /// Sends all requests that are due. Returns the time until the next one is due.
     fn send_due_requests(&mut self) -> Duration {
         let mut now = Instant::now();
         while let Some(&Reverse((due, n))) = self.waiting.peek() {
@@ -143,7 +149,7 @@ impl<W: RequestSource> EventLoop<W> {
         TIMEOUT_CHECK_INTERVAL
     }
 
-    /// A connection is free.
+    /// Asks the source what connection `n`, which has no request in flight, does next, and does it.
     fn take_next_step(&mut self, n: usize, now: Instant) {
         let connection = &mut self.connections[n];
         match self.source.next_step(n, now) {
@@ -158,13 +164,14 @@ impl<W: RequestSource> EventLoop<W> {
                 Err(error) => {
                     connection.close();
                     self.source.on_failure(n, error.kind().to_string());
-                    // What else is there has its run_to_end before the next try.
+                    // Other connections are served before this one tries again.
                     self.waiting.push(Reverse((now + RETRY_DELAY, n)));
                 }
             },
         }
     }
 
+    /// Sends more of the request in flight on connection `n`.
     fn send_rest(&mut self, n: usize) {
         let connection = &mut self.connections[n];
         if let Err(error) = connection.send_rest(&self.epoll, n) {
@@ -172,9 +179,11 @@ impl<W: RequestSource> EventLoop<W> {
         }
     }
 
+    /// Reads what has arrived on connection `n`. If that completes an answer, reports it and takes
+    /// the next step.
     fn receive(&mut self, n: usize, buffer: &mut [u8]) {
         let connection = &mut self.connections[n];
-        // Closed since the event.
+        // The connection was closed after epoll had reported the event.
         let Some(stream) = &mut connection.stream else {
             return;
         };
@@ -190,7 +199,7 @@ impl<W: RequestSource> EventLoop<W> {
                 return;
             }
             Err(error) => Err(error.kind().to_string()),
-            // Between requests a server may close.
+            // A server may close a connection that has no request in flight.
             Ok(0) if connection.sent_at.is_none() => return connection.close(),
             Ok(0) => connection
                 .reader
@@ -205,7 +214,8 @@ impl<W: RequestSource> EventLoop<W> {
         };
         match answer {
             Ok(answer) => {
-                // An answer before the end of its request: the server does not want the rest.
+                // If the answer came before the request was sent completely, the server does not
+                // want the rest, and the connection cannot be used any more.
                 if answer.closes || !self.keep_alive || !connection.unsent.is_empty() {
                     connection.close();
                 }
@@ -218,6 +228,7 @@ impl<W: RequestSource> EventLoop<W> {
         }
     }
 
+    /// Closes connection `n` and reports its request in flight, if any, as failed.
     fn fail_request(&mut self, n: usize, why: String) {
         let connection = &mut self.connections[n];
         connection.close();
@@ -229,6 +240,7 @@ impl<W: RequestSource> EventLoop<W> {
         }
     }
 
+    /// Fails all requests that have been in flight for longer than [`ANSWER_TIMEOUT`].
     fn fail_overdue_requests(&mut self, now: Instant) {
         for n in 0..self.connections.len() {
             if self.connections[n]
@@ -251,7 +263,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-    /// Sends the same request so often over each connection, at such moments.
+    /// Sends the same request `left[n]` times over connection `n`, with `gap` between due times.
     struct RepeatedRequest {
         request: Vec<u8>,
         left: Vec<u32>,
@@ -311,9 +323,10 @@ mod tests {
         request
     }
 
-    /// A server that reads requests of so many bytes, and is told the number of each over all
-    /// connections: it answers with these pieces, and closes if there are none more to come. Also
-    /// how many connections it has seen.
+    /// Starts a server that reads requests of `request_len` bytes. For each request it calls
+    /// `answer` with the number of the request over all connections, sends the pieces that `answer`
+    /// returns, and closes the connection if `answer` says so. Returns the address, and a count of
+    /// the connections that the server has accepted.
     fn serve(
         request_len: usize,
         answer: fn(u64) -> (Vec<Vec<u8>>, bool),
@@ -379,7 +392,7 @@ mod tests {
                 true,
             ),
             3 => (in_one_piece("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
-            // Larger than what is read at once.
+            // Larger than what one `recv` reads.
             _ => (
                 in_one_piece(&format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}",
@@ -397,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_counted_by_kind() {
+    fn invalid_answers_are_counted_by_kind() {
         let answer = |n: u64| match n % 4 {
             0 => (in_one_piece("nonsense\r\n\r\n"), false),
             1 => (Vec::new(), true),
@@ -426,8 +439,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told() {
-        // Bound, so that nobody else listens there.
+    fn a_refused_connection_is_reported() {
+        // A bound socket that does not listen keeps the port free of other listeners.
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = rustix::net::getsockname(&socket)
@@ -442,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_request_arrives_whole() {
+    fn a_large_request_arrives_completely() {
         let large = request(20 << 20);
         let (address, _) = serve(large.len(), ok);
         let done = run_repeated(address, true, large, 2, 2, Duration::ZERO);
@@ -453,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_kept_unless_it_should_not_be() {
+    fn a_connection_is_reused_only_with_keep_alive() {
         for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
             let (address, n_connections) = serve(request(7).len(), ok);
             let done = run_repeated(address, keep_alive, request(7), 3, 20, Duration::ZERO);

@@ -1,20 +1,21 @@
-//! What the gateway aims at, beside the figures that `perf/record` left in a folder.
+//! The performance goals of the gateway, compared with the figures that `perf/record` left in a
+//! folder.
 //!
-//! A ratio is taken within each round, of figures that were measured one after the other; told are
-//! the median of those, and the least and the greatest.
+//! Ratios are computed within each round, from figures that were measured one after the other. The
+//! table shows the median, the smallest and the largest of these ratios.
 
 use crate::numbers::{format_figure, median};
 use crate::results::{RecordedResults, cpu, p99, per_second, ratios_by_round, ratios_in_order};
 use std::path::Path;
 
-/// What a figure may be at most, or has to be at least.
+/// The largest or smallest value that meets a goal.
 #[derive(Clone, Copy)]
 enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
 
-/// A line of the table: what is aimed at, and what was measured.
+/// A row of the table: a goal, and the values that were measured.
 struct Goal {
     what: &'static str,
     bound: Bound,
@@ -23,6 +24,7 @@ struct Goal {
 }
 
 impl Goal {
+    /// The cells of the row: what, goal, median, range, and whether the median meets the goal.
     fn cells(&self) -> [String; 5] {
         let Self {
             what,
@@ -77,7 +79,8 @@ impl Goal {
     }
 }
 
-fn rows(results: &RecordedResults) -> Vec<Goal> {
+/// All goals, in the order of the table.
+fn goals(results: &RecordedResults) -> Vec<Goal> {
     let row = |what, bound, unit, values| Goal {
         what,
         bound,
@@ -105,7 +108,8 @@ fn rows(results: &RecordedResults) -> Vec<Goal> {
     let bulk = results.figures_of("p11-bulk", "self", None, |line| {
         Some(line["bulk"]["bytes_per_second"].as_f64()? / 1e6)
     });
-    // Each against bare hyper in its own run: the machine's speed drifts from run to run.
+    // The machine's speed drifts from run to run. So each workload is first compared with bare
+    // hyper in the same run, and then these ratios are compared.
     let fleet = median(&results.ratios_to("p13-fleet", "floor", cpu));
     let structural = |name| {
         results
@@ -305,17 +309,18 @@ fn rows(results: &RecordedResults) -> Vec<Goal> {
     ]
 }
 
-/// The table, in Markdown.
+/// Makes the table in Markdown from the figures in `folder`. Goals without figures are shown as not
+/// measured.
 ///
 /// # Errors
 ///
-/// There is no such folder.
+/// The folder does not exist.
 pub fn table(folder: &Path) -> Result<String, String> {
     if !folder.is_dir() {
         return Err(format!("{}: no such folder", folder.display()));
     }
     let head = ["what", "aim", "median", "least – greatest", "met"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = rows(&RecordedResults(folder.to_owned()))
+    let rows: Vec<[String; 5]> = goals(&RecordedResults(folder.to_owned()))
         .iter()
         .map(Goal::cells)
         .collect();
@@ -350,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_of_figures_of_the_same_round_and_misses_are_told() {
+    fn ratios_are_computed_within_a_round_and_missed_goals_are_marked() {
         let folder =
             std::env::temp_dir().join(format!("pushgateway-bench-targets-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

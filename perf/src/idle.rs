@@ -1,4 +1,4 @@
-//! What connections cost that have pushed once and are kept: memory of the gateway, beside bare
+//! The memory of connections that pushed once and are kept open: of the gateway, compared with bare
 //! hyper.
 
 use crate::numbers::format_figure;
@@ -13,24 +13,25 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// What it took.
+/// The memory of one target. The field names are those of the JSON file.
 #[derive(Clone, Debug, Serialize)]
 struct IdleMemory {
     scenario: &'static str,
     target: String,
     connections: u32,
-    /// Bytes before the first connection, with the one group there that all of them push to.
+    /// Resident bytes before the first kept connection. The group that all connections push to
+    /// exists already.
     before_bytes: u64,
-    /// Bytes with all connections idle.
+    /// Resident bytes with all connections open and idle.
     idle_bytes: u64,
 }
 
-/// Opens so many connections to the gateway and to bare hyper, pushes once over each, and prints
-/// what memory they hold when idle.
+/// Opens this many connections to the gateway and to bare hyper, pushes once over each of them, and
+/// prints how much memory the servers hold when the connections are idle.
 ///
 /// # Errors
 ///
-/// A server does not answer.
+/// A server cannot be started or does not answer, or the JSON file cannot be written.
 pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result<(), String> {
     process::raise_open_files();
     let mut rows = Vec::new();
@@ -66,7 +67,7 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
 fn measure(target: &Target, connections: u32) -> Result<IdleMemory, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", target.name);
     let memory = || {
-        // What was freed has to have been given back.
+        // Gives the allocator time to return freed memory to the system.
         std::thread::sleep(Duration::from_secs(3));
         target
             .pid

@@ -1,4 +1,7 @@
-//! What was pushed and answered, and whether a scrape tells the truth about it.
+//! The ledger of a run: what was pushed and answered. Scrapes are checked against it.
+//!
+//! A scrape must show every push that was answered before the scrape began, or a later one, and
+//! each group must show the values of exactly one push.
 
 use crate::body::{GroupValues, expected_values, line_index};
 use crate::workload::N_FLEET_LINES;
@@ -8,10 +11,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::time::Instant;
 
-/// A lie.
+/// A difference between a scrape and the ledger that no correct gateway shows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Violation {
-    /// A group whose push was answered is not there.
+    /// A group is not in the scrape, although a push of it was answered.
     Missing { group: u32 },
     /// A group shows an older push than one that was answered before the scrape began.
     Stale {
@@ -19,11 +22,11 @@ pub enum Violation {
         shown: u64,
         answered: u64,
     },
-    /// A group shows parts of several pushes.
+    /// A group shows parts of several pushes, or only a part of one.
     Torn { group: u32, seq: u64 },
-    /// A group shows what was never pushed, or is there though it was deleted.
+    /// A group shows values that were never pushed, or is in the scrape although it was deleted.
     Invented { group: u32 },
-    /// The scrape is none.
+    /// The scrape failed, or its body is not a valid exposition.
     Broken(String),
 }
 
@@ -50,83 +53,91 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A group's pushes. Its sequence numbers grow; 0 stands for none.
+/// The pushes of one group. Sequence numbers grow from 1; 0 means that there is none.
 #[derive(Default)]
 struct GroupAccount {
+    /// The highest sequence number that was sent.
     started: AtomicU64,
+    /// The highest sequence number that was answered.
     answered: AtomicU64,
-    /// The last answered request is a delete.
+    /// 1 if a delete was recorded after the last answered push, else 0.
     deleted: AtomicU64,
 }
 
-/// When a push began and, if it was, was answered.
+/// When a push was sent, and when it was answered, if it was.
 type PushTimes = (Instant, Option<Instant>);
 
-/// All pushes of a run.
+/// All pushes of a run, by group.
 pub struct Ledger {
     accounts: Vec<GroupAccount>,
     has_shared_groups: bool,
-    /// Where several push to one group at a time: for each group and push when it began and was
-    /// answered.
-    shared: Mutex<HashMap<(u32, u64), PushTimes>>,
+    /// The times of each push, by group and sequence number. Only used if several connections push
+    /// to one group at the same time: the order of their answers then decides what a scrape may
+    /// show.
+    push_times: Mutex<HashMap<(u32, u64), PushTimes>>,
 }
 
-/// What had been answered when a scrape began.
+/// What had been answered before a scrape began.
 pub struct AnsweredBefore {
     at: Instant,
-    /// By group: the last push answered, and whether it was deleted since.
+    /// For each group: the highest sequence number answered, and whether the group was deleted
+    /// since.
     answered: Vec<(u64, bool)>,
 }
 
 impl Ledger {
-    /// Of groups that are written by one connection each, or by several at a time.
+    /// An empty ledger of `n_groups` groups. `has_shared_groups`: several connections push to the
+    /// same group at the same time.
     pub fn new(n_groups: u32, has_shared_groups: bool) -> Self {
         let accounts = (0..n_groups).map(|_| GroupAccount::default()).collect();
         Self {
             accounts,
             has_shared_groups,
-            shared: Mutex::default(),
+            push_times: Mutex::default(),
         }
     }
 
-    /// A push of a group begins; its sequence number.
+    /// Records that a push of the group is about to be sent, and returns its sequence number.
     pub fn begin_push(&self, group: u32) -> u64 {
+        // AcqRel: pairs with the Acquire in `check_scrape`, so that a push which a scrape shows is
+        // known to have been sent.
         let seq = self.accounts[group as usize].started.fetch_add(1, AcqRel) + 1;
         if self.has_shared_groups {
-            self.shared
+            self.push_times
                 .lock()
-                .expect("no panics")
+                .expect("no thread panics while it holds the lock")
                 .insert((group, seq), (Instant::now(), None));
         }
         seq
     }
 
-    /// A push was accepted.
+    /// Records that the push was accepted.
     pub fn record_answer(&self, group: u32, seq: u64) {
         let account = &self.accounts[group as usize];
         account
             .deleted
             .store(0, std::sync::atomic::Ordering::Release);
+        // AcqRel: pairs with the Acquire in `answered_so_far`.
         account.answered.fetch_max(seq, AcqRel);
         if self.has_shared_groups
             && let Some((_, ended)) = self
-                .shared
+                .push_times
                 .lock()
-                .expect("no panics")
+                .expect("no thread panics while it holds the lock")
                 .get_mut(&(group, seq))
         {
             *ended = Some(Instant::now());
         }
     }
 
-    /// A group was deleted.
+    /// Records that a delete of the group is about to be sent.
     pub fn record_delete(&self, group: u32) {
         self.accounts[group as usize]
             .deleted
             .store(1, std::sync::atomic::Ordering::Release);
     }
 
-    /// What has been answered by now.
+    /// Returns what has been answered by now. To be called before a scrape is sent.
     pub fn answered_so_far(&self) -> AnsweredBefore {
         let answered = self
             .accounts
@@ -144,7 +155,8 @@ impl Ledger {
         }
     }
 
-    /// The violations of a scrape that began after `before`. `is_quiet`: nothing was pushed meanwhile.
+    /// Compares the body of a scrape with the ledger and returns all violations. The scrape was
+    /// sent after `before` was taken. `is_quiet`: nothing was pushed or deleted meanwhile.
     pub fn check_scrape(
         &self,
         scrape: &[u8],
@@ -160,7 +172,8 @@ impl Ledger {
             (0..).zip(shown.iter().zip(&before.answered))
         {
             let Some(shown) = shown else {
-                // Where groups go again, only a quiet scrape can tell.
+                // If groups are deleted during the run, only a quiet scrape can tell whether this
+                // one should be there.
                 let may_be_gone = is_deleted || (self.has_deletes() && !is_quiet);
                 if answered > 0 && !may_be_gone {
                     violations.push(Violation::Missing { group });
@@ -184,30 +197,37 @@ impl Ledger {
         violations
     }
 
+    /// Whether any group is recorded as deleted.
     fn has_deletes(&self) -> bool {
         self.accounts
             .iter()
             .any(|account| account.deleted.load(Acquire) == 1)
     }
 
+    /// Whether a scrape that was sent at `at` should have shown a later push than `seq`. `answered`
+    /// is the highest sequence number that had been answered by then.
     fn is_stale(&self, group: u32, seq: u64, answered: u64, at: Instant) -> bool {
         if !self.has_shared_groups {
             return seq < answered;
         }
-        // A push is stale if another one began after it was answered, and was answered before the
-        // scrape began.
-        let shared = self.shared.lock().expect("no panics");
-        let Some((_, Some(ended))) = shared.get(&(group, seq)) else {
+        // Concurrent pushes may take effect in any order. So a push is stale only if another push
+        // was sent after the first one was answered, and was answered before the scrape was sent.
+        let push_times = self
+            .push_times
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        let Some((_, Some(ended))) = push_times.get(&(group, seq)) else {
             return false;
         };
         let later = |(began, ended_then): &PushTimes| {
             began > ended && ended_then.is_some_and(|then| then < at)
         };
-        (seq + 1..=answered).any(|other| shared.get(&(group, other)).is_some_and(later))
+        (seq + 1..=answered).any(|other| push_times.get(&(group, other)).is_some_and(later))
     }
 }
 
-/// What each group shows.
+/// Parses the values of the fleet lines from a scrape: an entry for each group, `None` if the
+/// scrape does not have it.
 fn read_groups(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<GroupValues>>, String> {
     let text = std::str::from_utf8(scrape).map_err(|error| error.to_string())?;
     if !text.is_empty() && !text.ends_with('\n') {
@@ -250,7 +270,7 @@ mod tests {
     use crate::request::RequestWriter;
     use crate::workload::{Action, RequestSpec, Workload};
 
-    /// The lines of a push as a gateway shows them.
+    /// The lines of a push as a gateway exposes them.
     fn exposed(group: u32, seq: u64) -> String {
         let mut requests = RequestWriter::new(&Workload::fleet(9), "", true);
         requests.write(RequestSpec {
@@ -288,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_is_no_lie() {
+    fn a_correct_scrape_has_no_violations() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
         assert_eq!(violations(&ledger, &(exposed(0, 3) + &exposed(4, 1))), []);
     }
 
     #[test]
-    fn lies_are_found_by_kind() {
+    fn violations_are_found_by_kind() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
         let both = exposed(0, 3) + &exposed(4, 1);
         assert_eq!(
@@ -332,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_group_may_not_show() {
+    fn a_deleted_group_must_not_be_shown() {
         let ledger = ledger(&[(0, 1), (4, 1)]);
         ledger.record_delete(4);
         assert_eq!(violations(&ledger, &exposed(0, 1)), []);
@@ -343,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn of_pushes_at_a_time_any_may_be_the_last() {
+    fn any_of_several_concurrent_pushes_may_be_the_last() {
         let ledger = Ledger::new(1, true);
         let (first, second) = (ledger.begin_push(0), ledger.begin_push(0));
         ledger.record_answer(0, second);

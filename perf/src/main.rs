@@ -1,5 +1,6 @@
-//! The load harness of the gateway: drives a fleet of pushers against one or several servers,
-//! checks that they tell the truth, and says what it cost.
+//! `pushgateway-bench`: the load generator and benchmark harness. Pushes to one or several servers
+//! like a fleet of batch jobs, checks that scrapes show what was pushed, and reports speed and
+//! cost.
 
 mod answer;
 mod axis;
@@ -48,9 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every server told the truth.
-fn run(task: Command) -> Result<bool, String> {
-    match task {
+/// Runs a subcommand. Returns whether all checks passed.
+fn run(command: Command) -> Result<bool, String> {
+    match command {
         Command::Run {
             target,
             load,
@@ -137,13 +138,16 @@ fn run(task: Command) -> Result<bool, String> {
     }
 }
 
+/// Measures what the generator itself costs, for the reports, and prints it.
 fn measure_generator_cost(load: &LoadArgs) -> Result<(), String> {
     let cost = self_cost::measure_briefly(load.connections)?;
-    report::GENERATOR_COST.set(cost).expect("looked at once");
+    report::GENERATOR_COST.set(cost).expect("measured once");
     println!("{}", report::generator_line());
     Ok(())
 }
 
+/// Compares targets (`compare`), or measures a single one (`run`). Returns whether all checks
+/// passed.
 fn compare(
     targets: &[String],
     rounds: u32,
@@ -162,7 +166,7 @@ fn compare(
     Ok(compared.rows.iter().all(measure::Measurement::has_passed))
 }
 
-/// Whether every server told the truth at every point.
+/// Compares targets at every value of the axis. Returns whether all checks passed at all of them.
 fn sweep(
     targets: &[String],
     axis: Axis,
@@ -186,14 +190,14 @@ fn sweep(
         settings.floor_bytes = load.floor_bytes(&settings.workload);
         Ok(settings)
     };
-    // All of them before the first is measured: a mistake in the last one should not show after an
-    // hour.
+    // Check all values before the first measurement, so that a mistake in the last one does not
+    // show after an hour.
     let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
     let targets = target::with_pids(targets, &load.pid)?;
     measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
     let mut points: Vec<report::SweepPoint> = Vec::new();
-    // Targets by how many groups were too many for them.
+    // Targets that could not be preloaded, with the number of groups at which that happened.
     let mut gave_up: Vec<(String, f64)> = Vec::new();
     for (&value, settings) in values.iter().zip(all) {
         println!("\n{} = {value}", axis.name());

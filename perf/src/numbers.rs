@@ -1,6 +1,6 @@
-//! Numbers as the tables show them.
+//! Formatting and medians of figures.
 
-/// A number as the tables show it.
+/// Formats a figure for a table: no decimals from 100 on, else two; a dash for NaN.
 pub fn format_figure(value: f64) -> String {
     if value.is_nan() {
         "–".to_owned()
@@ -11,7 +11,7 @@ pub fn format_figure(value: f64) -> String {
     }
 }
 
-/// The value in the middle, NaN of none; of an even number the upper one.
+/// The median: of an even number of values the upper one of the middle pair; NaN of no values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

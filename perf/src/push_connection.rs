@@ -1,4 +1,4 @@
-//! A connection that never waits: for the event loop, which has many of them on one thread.
+//! A non-blocking connection. The event loop runs many of them on one thread.
 
 use crate::answer::AnswerReader;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -8,27 +8,37 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+/// One connection and the state of its request in flight.
 #[derive(Default)]
 pub struct PushConnection {
-    /// Made when it is needed.
+    /// Opened by the first request, and again by the first request after a close.
     pub stream: Option<TcpStream>,
     pub reader: AnswerReader,
-    /// When the request under way was sent.
+    /// When the request in flight was sent; `None` if there is none.
     pub sent_at: Option<Instant>,
-    /// What the socket did not take of it at once, and how much of that it has taken since.
+    /// The end of that request, which the socket did not take at once.
     pub unsent: Vec<u8>,
+    /// How many bytes of `unsent` the socket has taken since.
     n_unsent_written: usize,
 }
 
 impl PushConnection {
+    /// Closes the connection and forgets its unfinished request and answer.
     pub fn close(&mut self) {
-        // Closing takes it out of epoll.
+        // Closing a descriptor also removes it from epoll.
         self.stream = None;
         self.unsent.clear();
         self.n_unsent_written = 0;
         self.reader.reset();
     }
 
+    /// Sends a request, and opens the connection first if it is closed. `n` is the connection's
+    /// number, by which epoll reports events. What the socket does not take now is kept for
+    /// [`send_rest`](Self::send_rest).
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be opened, or has failed.
     pub fn send(
         &mut self,
         epoll: &OwnedFd,
@@ -41,7 +51,7 @@ impl PushConnection {
             Some(stream) => stream,
             none => none.insert(start_connecting(address)?),
         };
-        // Over loopback a connection is there at once; elsewhere the socket takes nothing yet.
+        // Over loopback `connect` completes at once. Over a network the socket takes nothing yet.
         let n_written = match stream.write(request) {
             Ok(n_written) => n_written,
             Err(error) if would_block(&error) => 0,
@@ -62,6 +72,11 @@ impl PushConnection {
         Ok(())
     }
 
+    /// Sends more of the request in flight, once epoll has reported that the socket takes more.
+    ///
+    /// # Errors
+    ///
+    /// The connection has failed.
     pub fn send_rest(&mut self, epoll: &OwnedFd, n: usize) -> io::Result<()> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
@@ -87,6 +102,7 @@ fn would_block(error: &io::Error) -> bool {
     )
 }
 
+/// Opens a non-blocking socket and starts to connect it, without waiting for the end of that.
 fn start_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() {
         AddressFamily::INET

@@ -1,28 +1,33 @@
-//! RequestWriter, as bytes.
+//! Renders requests as bytes.
 
-use crate::body::{compress, to_protobuf, write_number, write_seven_digits};
+use crate::body::{compress, to_protobuf, write_number, write_seven_digits, write_text};
 use crate::workload::{
     Action, Encoding, Format, N_MIXED_JOBS, RequestSpec, Workload, WorkloadKind,
 };
 
-/// Writes requests: what is the same in all of them is there beforehand.
+/// Writes the requests of a workload into one buffer. The parts that are the same in all requests
+/// are prepared in advance.
 pub struct RequestWriter {
     workload: Workload,
-    /// The path in front of `/instance/…`, where it is the same for all.
+    /// The part of the path in front of the job's number (workload `mixed`) or of `/instance/…`.
     path: Vec<u8>,
+    /// The same for pushes that have to be refused.
     clash_path: Vec<u8>,
-    /// What stands between the path and the length of the body.
+    /// Everything between the path and the value of Content-Length.
     push_fields: Vec<u8>,
     delete_fields: Vec<u8>,
+    /// The head of the last request.
     head: Vec<u8>,
+    /// The body of the last request before conversion and compression. Unused for plain text.
     uncompressed: Vec<u8>,
-    /// The request that was written last; its head ends where `head_room_bytes` does.
+    /// The last request. The body starts at `head_room_bytes`, and the head ends there.
     buffer: Vec<u8>,
     head_room_bytes: usize,
 }
 
 impl RequestWriter {
-    /// Of a workload. `prefix` is the path in front of `/job/…`.
+    /// Prepares for the requests of a workload. `prefix` is the path in front of `/job/…`. Without
+    /// `keep_alive`, requests ask the server to close the connection.
     pub fn new(workload: &Workload, prefix: &str, keep_alive: bool) -> Self {
         let connection = if keep_alive {
             ""
@@ -60,21 +65,22 @@ impl RequestWriter {
         }
     }
 
-    /// Writes a request; its bytes.
-    pub fn write(&mut self, what: RequestSpec) -> &[u8] {
-        // The head says how long the body is, so it is put in front of it afterwards.
+    /// Writes a request and returns its bytes.
+    pub fn write(&mut self, spec: RequestSpec) -> &[u8] {
+        // The head contains the length of the body, so the body is written first and the head is
+        // put in front of it.
         self.buffer.truncate(self.head_room_bytes);
         if (self.workload.format, self.workload.encoding) == (Format::Text, Encoding::Identity) {
-            self.workload.write_text(what, &mut self.buffer);
-        } else if what.action != Action::Delete {
+            write_text(&self.workload, spec, &mut self.buffer);
+        } else if spec.action != Action::Delete {
             self.uncompressed.clear();
-            self.workload.write_text(what, &mut self.uncompressed);
+            write_text(&self.workload, spec, &mut self.uncompressed);
             if self.workload.format == Format::Protobuf {
                 self.uncompressed = to_protobuf(&self.uncompressed);
             }
             compress(self.workload.encoding, &self.uncompressed, &mut self.buffer);
         }
-        self.write_head(what);
+        self.write_head(spec);
         let start = self.head_room_bytes - self.head.len();
         self.buffer[start..self.head_room_bytes].copy_from_slice(&self.head);
         &self.buffer[start..]
@@ -85,10 +91,11 @@ impl RequestWriter {
         &self.buffer[self.head_room_bytes..]
     }
 
+    /// Writes the head into `head`. The body must have been written before.
     fn write_head(&mut self, RequestSpec { action, group, seq }: RequestSpec) {
-        let buffer = &mut self.head;
-        buffer.clear();
-        buffer.extend_from_slice(match action {
+        let head = &mut self.head;
+        head.clear();
+        head.extend_from_slice(match action {
             Action::Delete => b"DELETE",
             _ if self.workload.add_percent > 0
                 && (seq % 100) < u64::from(self.workload.add_percent) =>
@@ -98,20 +105,20 @@ impl RequestWriter {
             _ => b"PUT",
         });
         let is_mixed = self.workload.kind == WorkloadKind::Mixed;
-        buffer.extend_from_slice(if action == Action::Clash {
+        head.extend_from_slice(if action == Action::Clash {
             &self.clash_path
         } else {
             &self.path
         });
         if is_mixed {
-            write_number(u64::from(group % N_MIXED_JOBS), None, buffer);
+            write_number(u64::from(group % N_MIXED_JOBS), None, head);
         }
-        buffer.extend_from_slice(b"/instance/node-");
-        write_seven_digits(u64::from(group), buffer);
+        head.extend_from_slice(b"/instance/node-");
+        write_seven_digits(u64::from(group), head);
         if is_mixed && (group / N_MIXED_JOBS) % 2 == 1 {
-            buffer.extend_from_slice(b"/zone/a");
+            head.extend_from_slice(b"/zone/a");
         }
-        buffer.extend_from_slice(if action == Action::Delete {
+        head.extend_from_slice(if action == Action::Delete {
             &self.delete_fields
         } else {
             &self.push_fields
@@ -119,9 +126,9 @@ impl RequestWriter {
         write_number(
             (self.buffer.len() - self.head_room_bytes) as u64,
             None,
-            buffer,
+            head,
         );
-        buffer.extend_from_slice(b"\r\n\r\n");
+        head.extend_from_slice(b"\r\n\r\n");
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_whole() {
+    fn a_request_has_the_right_path_and_length() {
         let mixed = Workload {
             kind: WorkloadKind::Mixed,
             ..Workload::fleet(20)
@@ -165,7 +172,7 @@ mod tests {
                 "/metrics",
                 true,
             );
-            // The second one is written over the first.
+            // The second request overwrites the first one.
             for group in [0, 1] {
                 let request = requests
                     .write(RequestSpec {
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_as_many_lines_as_asked_for() {
+    fn a_body_has_the_requested_number_of_lines() {
         for lines in [12, 13, 1000] {
             let workload = Workload {
                 lines,

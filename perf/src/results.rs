@@ -1,13 +1,14 @@
-//! The figures that `perf/record` left in a folder.
+//! Reads the figures that `perf/record` left in a folder. The name of a measurement is the name of
+//! its JSON file without the extension.
 
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// The folder, and the lines of JSON in its files.
+/// The folder with the files.
 pub struct RecordedResults(pub PathBuf);
 
 impl RecordedResults {
-    /// The lines of a file; none if it is not there.
+    /// The lines of a measurement's file; empty if the file does not exist.
     fn read_lines(&self, name: &str) -> Vec<Value> {
         let text =
             std::fs::read_to_string(self.0.join(name).with_extension("jsonl")).unwrap_or_default();
@@ -16,7 +17,8 @@ impl RecordedResults {
             .collect()
     }
 
-    /// A figure of a target, by rounds; of a sweep at one value of its axis.
+    /// A figure of one target, as pairs of round and value. `groups` selects one point of a sweep
+    /// over the number of groups.
     pub fn figures_of(
         &self,
         name: &str,
@@ -35,7 +37,7 @@ impl RecordedResults {
             .collect()
     }
 
-    /// A figure of the gateway against that of another target, round by round.
+    /// A figure of the gateway divided by the same figure of another target, for each round.
     pub fn ratios_to(
         &self,
         name: &str,
@@ -48,7 +50,7 @@ impl RecordedResults {
         )
     }
 
-    /// A figure of the scenario with scrapes, or the one that deletes.
+    /// The values of a figure that the subcommand `scrape` measured.
     pub fn scrape_figures(&self, file: &str, name: &str) -> Vec<f64> {
         let values = |line: &Value| {
             let values = line["figures"][name]["values"].as_array()?;
@@ -66,11 +68,12 @@ impl RecordedResults {
             .collect()
     }
 
-    /// What a request costs whoever makes load, in microseconds: measured once for each file.
-    pub fn generator_costs(&self, who: &str) -> Vec<f64> {
+    /// CPU per request of a client (`generator`, `wrk` or `bare_loop`), in microseconds: one value
+    /// for each of the measurements that record it.
+    pub fn generator_costs(&self, client: &str) -> Vec<f64> {
         let of = |name: &&str| {
             let lines = self.read_lines(name);
-            let cost = &lines.first()?["generator"][who];
+            let cost = &lines.first()?["generator"][client];
             Some(cost["user_us"].as_f64()? + cost["system_us"].as_f64()?)
         };
         [
@@ -87,6 +90,7 @@ impl RecordedResults {
         .collect()
     }
 
+    /// Resident bytes of a target with idle connections.
     pub fn idle_bytes(&self, target: &str) -> Option<f64> {
         self.read_lines("p12-idle")
             .iter()
@@ -95,20 +99,23 @@ impl RecordedResults {
     }
 }
 
+/// CPU of the target per answer, in microseconds.
 pub fn cpu(line: &Value) -> Option<f64> {
     line["cpu_us"].as_f64()
 }
 
+/// Answers per second.
 pub fn per_second(line: &Value) -> Option<f64> {
     line["per_second"].as_f64()
 }
 
+/// The 99th percentile of the latency, in microseconds.
 pub fn p99(line: &Value) -> Option<f64> {
     let pairs = line["latency_us"].as_array()?;
     pairs.iter().find(|pair| pair[0].as_f64() == Some(99.0))?[1].as_f64()
 }
 
-/// Ratios of figures of the same round.
+/// Divides figures by figures of the same round. Rounds that only one side has are left out.
 pub fn ratios_by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
     let other = |round: u64| {
         to.iter()
@@ -120,7 +127,7 @@ pub fn ratios_by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
         .collect()
 }
 
-/// Ratios of figures that were measured in the same order.
+/// Divides figures by figures at the same place. Both sides were measured in the same order.
 pub fn ratios_in_order(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()
 }

@@ -1,5 +1,6 @@
-//! What the generator costs itself, beside wrk and the least that it could cost: all push the same
-//! kind of load to a server that costs next to nothing.
+//! The generator's own CPU per request, compared with that of wrk and with the least possible (the
+//! bare loop). All three push the same kind of load to the target `sink`, which costs next to
+//! nothing.
 
 use crate::bare_loop;
 use crate::ledger::Ledger;
@@ -15,10 +16,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Groups whose paths take turns.
+/// Number of groups: the paths of requests cycle through them.
 const N_GROUPS: u32 = 1000;
 
-/// Microseconds of CPU for each request.
+/// CPU of a client, in microseconds per request.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct CpuPerRequest {
     pub user_us: f64,
@@ -34,15 +35,14 @@ impl CpuPerRequest {
         }
     }
 
-    /// Both kinds.
+    /// CPU in user mode and in the kernel together.
     pub fn total_us(self) -> f64 {
         self.user_us + self.system_us
     }
 }
 
-/// What the generator costs, beside wrk where that is installed and the least that a client could
-/// cost here: of each request to a server that costs next to nothing. Part of every report, so that
-/// a reader sees what the generator itself takes.
+/// CPU per request of the bare loop, the generator, and wrk (if wrk is installed), measured against
+/// the target `sink`. Part of every report, so that a reader sees the generator's share.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct GeneratorCost {
     pub bare_loop: CpuPerRequest,
@@ -50,11 +50,11 @@ pub struct GeneratorCost {
     pub wrk: Option<CpuPerRequest>,
 }
 
-/// A short look at it.
+/// Measures each of the three clients once, for a second.
 ///
 /// # Errors
 ///
-/// The server cannot be started, or does not answer.
+/// The target `sink` cannot be started, or does not answer.
 pub fn measure_briefly(connections: u32) -> Result<GeneratorCost, String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
     let script = WrkScript::write()?;
@@ -66,7 +66,7 @@ pub fn measure_briefly(connections: u32) -> Result<GeneratorCost, String> {
     })
 }
 
-/// What wrk runs; goes with this value.
+/// The file with the script that wrk runs. Removed when this value is dropped.
 struct WrkScript(PathBuf);
 
 impl WrkScript {
@@ -81,16 +81,17 @@ impl WrkScript {
 
 impl Drop for WrkScript {
     fn drop(&mut self) {
-        // It lies among the temporary files.
+        // Best effort: the file is in the directory for temporary files.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Measures the three in turn, and prints CPU for each request.
+/// Measures the three clients in turn, `duration` each, for this many rounds, and prints their CPU
+/// per request.
 ///
 /// # Errors
 ///
-/// wrk is not installed, or fails.
+/// The target `sink` cannot be started, or wrk is not installed or fails.
 pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
     let script = WrkScript::write()?;
@@ -132,7 +133,7 @@ pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), Stri
     Ok(())
 }
 
-/// The one whose sum is the middle one.
+/// The value with the median total.
 fn median(mut values: Vec<CpuPerRequest>) -> CpuPerRequest {
     values.sort_by(|a, b| a.total_us().total_cmp(&b.total_us()));
     values[values.len() / 2]
@@ -181,7 +182,7 @@ fn measure_generator(address: SocketAddr, duration: Duration, connections: u32) 
     )
 }
 
-/// A push like all others.
+/// A typical push.
 const SAMPLE_REQUEST: RequestSpec = RequestSpec {
     action: Action::Push,
     group: 1,
@@ -192,7 +193,8 @@ fn requests() -> RequestWriter {
     RequestWriter::new(&Workload::fleet(N_GROUPS), "/metrics", true)
 }
 
-/// The same requests as wrk's script makes them: a path that varies, a body of the same size.
+/// A Lua script that makes wrk send requests like the generator's: the path varies, the body has
+/// the same size.
 fn wrk_script_text() -> String {
     let mut requests = requests();
     requests.write(SAMPLE_REQUEST);
@@ -236,7 +238,7 @@ fn measure_wrk(
     ))
 }
 
-/// CPU of the children that have ended.
+/// CPU of all child processes that have ended and been waited for.
 fn children_usage() -> ProcessUsage {
     let ticks = procfs::ticks_per_second() as f64;
     let stat = procfs::process::Process::myself().and_then(|process| process.stat());

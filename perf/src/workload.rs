@@ -1,72 +1,72 @@
-//! What is pushed: the fleets that gateways are run for.
+//! Workloads: what is pushed, to how many groups, and in which form.
 //!
-//! Every number of a push follows from its group and its sequence number, which is one of the
-//! numbers. So whoever reads a scrape can say which push of a group it shows, and whether it shows
-//! all of it. Values differ between groups and from push to push: text whose values are all alike
-//! compresses far better than any real one.
+//! Every number of a push is a function of its group and its sequence number, and the sequence
+//! number is one of the numbers. So a reader of a scrape can tell which push of a group the scrape
+//! shows, and whether it shows all of that push. Values differ between groups and from push to
+//! push, because text whose values are all the same compresses far better than real text.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What a push looks like.
+/// The format of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// The text format.
+    /// The Prometheus text format.
     Text,
     /// Delimited protobuf.
     Protobuf,
 }
 
-/// How a push is compressed.
+/// The compression of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Not at all.
+    /// No compression.
     Identity,
     /// gzip.
     Gzip,
-    /// snappy's framing format.
+    /// snappy in its framing format.
     Snappy,
 }
 
-/// A load by name.
+/// Which kind of load is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkloadKind {
-    /// Many jobs, each with a group of its own and 12 lines.
+    /// Each job has its own group and pushes 12 lines.
     Fleet,
-    /// Pushes of 1,000 families.
+    /// Each push has 1,000 metric families.
     Big,
-    /// Every push makes a group; the one before it is deleted.
+    /// Every push creates a group, and the next request deletes it.
     Churn,
-    /// The same in eight jobs whose groups have two different sets of grouping labels.
+    /// Like churn, in eight jobs whose groups have two different sets of grouping labels.
     Mixed,
-    /// Everybody pushes to a handful of groups.
+    /// All connections push to the same eight groups.
     Hot,
-    /// A fleet of which every tenth push contradicts the others.
+    /// Like fleet, but every tenth push contradicts the type of a family and has to be refused.
     Clash,
 }
 
-/// What is pushed, by whom and how.
+/// A workload. Can be read from a TOML file (`--workload-file`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// Its kind.
+    /// The kind of load.
     pub kind: WorkloadKind,
-    /// Groups of the fleet.
+    /// Number of groups.
     #[serde(default = "default_groups")]
     pub groups: u32,
-    /// Of a hundred pushes so many are POSTs.
+    /// Percentage of the pushes that are POSTs; the others are PUTs.
     #[serde(default)]
     pub add_percent: u8,
-    /// Text or protobuf.
+    /// Format of bodies.
     #[serde(default = "default_format")]
     pub format: Format,
-    /// Compression.
+    /// Compression of bodies.
     #[serde(default = "default_encoding")]
     pub encoding: Encoding,
-    /// Lines with a number that a push has, at least 12.
+    /// Lines with a value in each push, at least 12.
     #[serde(default = "default_lines")]
     pub lines: u32,
 }
@@ -87,39 +87,39 @@ fn default_lines() -> u32 {
     N_FLEET_LINES as u32
 }
 
-/// Samples of a push of the fleet that are compared with what scrapes show.
+/// Lines of a fleet push. Their values are compared with what scrapes show.
 pub const N_FLEET_LINES: usize = 12;
-/// Groups that everybody pushes to in `hot`.
+/// Groups of the workload `hot`, shared by all connections.
 const N_HOT_GROUPS: u32 = 8;
-/// Jobs of `mixed`.
+/// Jobs of the workload `mixed`.
 pub const N_MIXED_JOBS: u32 = 8;
-/// Every so many-th push of `clash` contradicts.
+/// In the workload `clash`, one of this many pushes has to be refused.
 const CLASH_EVERY: u64 = 10;
 
-/// What a push asks for.
+/// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A push that has to be accepted.
+    /// A push that must be accepted.
     Push,
-    /// A push that has to be refused.
+    /// A push that must be refused.
     Clash,
-    /// A delete.
+    /// Deletes a group.
     Delete,
 }
 
-/// One request.
+/// One request of a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSpec {
-    /// What it asks for.
+    /// What the request does.
     pub action: Action,
-    /// Of which group.
+    /// The number of the group, from 0.
     pub group: u32,
-    /// Which push of that group.
+    /// The sequence number of the push within its group, from 1.
     pub seq: u64,
 }
 
 impl Workload {
-    /// A fleet of so many groups that pushes plain text.
+    /// A fleet of this many groups that pushes uncompressed text.
     pub fn fleet(groups: u32) -> Self {
         Self {
             kind: WorkloadKind::Fleet,
@@ -131,7 +131,7 @@ impl Workload {
         }
     }
 
-    /// How many groups are written to.
+    /// Number of groups that are pushed to.
     pub fn n_groups(&self) -> u32 {
         if self.kind == WorkloadKind::Hot {
             self.groups.min(N_HOT_GROUPS)
@@ -140,17 +140,17 @@ impl Workload {
         }
     }
 
-    /// Whether several connections push to one group at the same time.
+    /// Whether several connections push to the same group at the same time.
     pub fn has_shared_groups(&self) -> bool {
         self.kind == WorkloadKind::Hot
     }
 
-    /// Whether groups go again.
+    /// Whether groups are created and deleted during the run.
     pub fn deletes_groups(&self) -> bool {
         matches!(self.kind, WorkloadKind::Churn | WorkloadKind::Mixed)
     }
 
-    /// What the `n`th request of a connection does.
+    /// What request number `n` of a connection does; numbers start at 0.
     pub fn action(&self, n: u64) -> Action {
         match self.kind {
             WorkloadKind::Clash if n % CLASH_EVERY == CLASH_EVERY - 1 => Action::Clash,

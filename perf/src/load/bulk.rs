@@ -1,4 +1,4 @@
-//! Clients that push large bodies.
+//! Clients that push large bodies back to back, each on its own thread.
 
 use super::result::BulkTotals;
 use super::run_state::RunState;
@@ -7,14 +7,16 @@ use crate::body::bulk_body;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// How far clients of large bodies step back for other threads: a tenth of their share.
+/// Nice level of these threads: about a tenth of the CPU share of a normal thread.
 const BULK_NICE_LEVEL: i32 = 10;
 
-/// Pushes two bodies in turn, made beforehand, until the run is over.
+/// Pushes two prepared bodies alternately until the run stops. `client` numbers the client and is
+/// part of its grouping key. Bodies are prepared in advance so that making them costs nothing
+/// meanwhile.
 pub(super) fn push_bulk(run: &RunState, client: u32) -> BulkTotals {
     let bulk = run.plan.bulk.expect("there are bulk clients");
-    // It stands for another machine, and must not take the core from those whose latency is
-    // measured. Of this thread alone: the harness runs on Linux.
+    // This client stands for another machine, so it must not take cores from the clients whose
+    // latency is measured. On Linux, `nice` affects only the calling thread.
     let _ = rustix::process::nice(BULK_NICE_LEVEL);
     let requests = [1, 2].map(|seq| {
         let body = bulk_body(bulk.series, seq);
@@ -28,18 +30,19 @@ pub(super) fn push_bulk(run: &RunState, client: u32) -> BulkTotals {
         (request, body.len())
     });
     let mut client = BlockingClient::new(run.plan.address);
-    let (mut done, began) = (BulkTotals::default(), Instant::now());
+    let (mut totals, began) = (BulkTotals::default(), Instant::now());
     for (request, len) in requests.iter().cycle() {
-        if run.is_over.load(Relaxed) {
+        if run.must_stop.load(Relaxed) {
             break;
         }
         match client.exchange(request) {
             Ok(200..=299) => {
-                (done.accepted, done.bytes) = (done.accepted + 1, done.bytes + *len as u64)
+                totals.accepted += 1;
+                totals.bytes += *len as u64;
             }
-            _ => done.failed += 1,
+            _ => totals.failed += 1,
         }
     }
-    done.bytes_per_second = done.bytes as f64 / began.elapsed().as_secs_f64();
-    done
+    totals.bytes_per_second = totals.bytes as f64 / began.elapsed().as_secs_f64();
+    totals
 }

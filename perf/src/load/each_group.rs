@@ -1,4 +1,4 @@
-//! Pushes or deletes each group once.
+//! Pushes or deletes every group once, as fast as possible: preloading, and steps of scenarios.
 
 use super::plan::Plan;
 use crate::event_loop::{self, NextStep, RequestSource};
@@ -9,71 +9,78 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Pushes every group once, until `patience` is over; how many were made.
+/// Creates all groups of the workload by pushing each of them once. Stops after `time_max`. Returns
+/// the number of groups for which a push was sent.
 pub fn preload(
     plan: &Plan,
     ledger: &Arc<Ledger>,
-    patience: Duration,
+    time_max: Duration,
     progress: impl Fn(u64),
 ) -> u32 {
     let groups: Arc<[u32]> = (0..plan.workload.n_groups()).collect();
-    for_each_group(plan, ledger, Action::Push, groups, patience, progress)
+    for_each_group(plan, ledger, Action::Push, groups, time_max, progress)
 }
 
-/// Connections a thread of [`for_each_group`].
+/// Connections of each thread of [`for_each_group`].
 const CONNECTIONS_PER_THREAD: usize = 16;
 
-/// Pushes or deletes each of these groups once over 16 connections a thread, until `patience` is
-/// over; how many were begun.
+/// Sends one request of the kind `action` for each of `groups`, over 16 connections per thread.
+/// Stops after `time_max`. Calls `progress` with the number of requests sent so far, every 2 ms.
+/// Returns the number of groups for which a request was sent.
 pub fn for_each_group(
     plan: &Plan,
     ledger: &Arc<Ledger>,
     action: Action,
     groups: Arc<[u32]>,
-    patience: Duration,
+    time_max: Duration,
     progress: impl Fn(u64),
 ) -> u32 {
-    let next = Arc::new(AtomicU64::new(0));
-    let deadline = Instant::now() + patience;
+    let next_index = Arc::new(AtomicU64::new(0));
+    let deadline = Instant::now() + time_max;
     let threads: Vec<_> = (0..plan.threads)
         .map(|_| {
-            let each = EachGroupThread {
+            let source = EachGroupThread {
                 ledger: Arc::clone(ledger),
                 action,
                 groups: Arc::clone(&groups),
-                next: Arc::clone(&next),
+                next_index: Arc::clone(&next_index),
                 deadline,
                 requests: RequestWriter::new(&plan.workload, &plan.prefix, true),
-                under_way: [(0, 0); CONNECTIONS_PER_THREAD],
+                in_flight: [(0, 0); CONNECTIONS_PER_THREAD],
             };
             let address = plan.address;
             std::thread::spawn(move || {
-                drop(event_loop::run(address, true, CONNECTIONS_PER_THREAD, each))
+                drop(event_loop::run(
+                    address,
+                    true,
+                    CONNECTIONS_PER_THREAD,
+                    source,
+                ))
             })
         })
         .collect();
-    let n_begun = || next.load(Relaxed).min(groups.len() as u64);
+    let n_sent = || next_index.load(Relaxed).min(groups.len() as u64);
     while threads.iter().any(|thread| !thread.is_finished()) {
         std::thread::sleep(Duration::from_millis(2));
-        progress(n_begun());
+        progress(n_sent());
     }
     threads
         .into_iter()
         .for_each(|thread| thread.join().expect("a generator panicked"));
-    u32::try_from(n_begun()).expect("groups have 32 bits")
+    u32::try_from(n_sent()).expect("there are at most u32::MAX groups")
 }
 
-/// One thread of [`for_each_group`].
+/// The requests of one thread of [`for_each_group`].
 struct EachGroupThread {
     ledger: Arc<Ledger>,
     action: Action,
     groups: Arc<[u32]>,
-    /// The place of the next group.
-    next: Arc<AtomicU64>,
+    /// Index in `groups` of the next group, shared by all threads.
+    next_index: Arc<AtomicU64>,
     deadline: Instant,
     requests: RequestWriter,
-    /// By connection: group and push.
-    under_way: [(u32, u64); CONNECTIONS_PER_THREAD],
+    /// Group and sequence number of the request in flight, by connection.
+    in_flight: [(u32, u64); CONNECTIONS_PER_THREAD],
 }
 
 impl RequestSource for EachGroupThread {
@@ -81,8 +88,8 @@ impl RequestSource for EachGroupThread {
         if now >= self.deadline {
             return NextStep::Finished;
         }
-        let index =
-            usize::try_from(self.next.fetch_add(1, Relaxed)).expect("counted by the groups");
+        let index = usize::try_from(self.next_index.fetch_add(1, Relaxed))
+            .expect("an index of at most the number of groups and connections");
         let Some(&group) = self.groups.get(index) else {
             return NextStep::Finished;
         };
@@ -93,7 +100,7 @@ impl RequestSource for EachGroupThread {
             }
             Action::Push | Action::Clash => self.ledger.begin_push(group),
         };
-        self.under_way[connection] = (group, seq);
+        self.in_flight[connection] = (group, seq);
         NextStep::Send(self.requests.write(RequestSpec {
             action: self.action,
             group,
@@ -103,7 +110,7 @@ impl RequestSource for EachGroupThread {
 
     fn on_answer(&mut self, connection: usize, status: u16, _now: Instant) {
         if self.action == Action::Push && status / 100 == 2 {
-            let (group, seq) = self.under_way[connection];
+            let (group, seq) = self.in_flight[connection];
             self.ledger.record_answer(group, seq);
         }
     }

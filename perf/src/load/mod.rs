@@ -1,9 +1,11 @@
-//! The generator: threads of connections, each with its groups, and a scraper beside them.
+//! The load generator: threads of connections that push, each connection to its own groups, with a
+//! scraper running beside them.
 //!
-//! Closed loop: each connection sends its next push when the last one is answered. Open loop:
-//! pushes have a time when they are *due*, and latency counts from then, also if the connection was
-//! not free: a stall of the server shows in full. A generator that cannot keep its own schedule
-//! says so.
+//! Closed loop: each connection sends its next push as soon as the previous one is answered.
+//!
+//! Open loop: each push has a time at which it is *due*. Latency counts from that time, even if the
+//! connection was not free by then, so a stall of the server is measured in full. The result says
+//! how far the generator was behind its own schedule.
 
 mod bulk;
 mod each_group;

@@ -1,20 +1,21 @@
-//! What a run is to do.
+//! The input of a run: what is pushed where, how fast, and what runs beside it.
 
 use crate::workload::Workload;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How pushes arrive.
+/// When pushes are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Arrivals {
-    /// As fast as they are answered.
+    /// Closed loop: as fast as pushes are answered.
     Closed,
-    /// So many a second over all connections; at random moments if `poisson`.
+    /// Open loop: at `per_second` pushes a second over all connections together, at random moments
+    /// if `poisson`, else at even intervals.
     Open { per_second: f64, poisson: bool },
 }
 
-/// A run.
+/// A run of the load generator.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub address: SocketAddr,
@@ -24,16 +25,17 @@ pub struct Plan {
     pub arrivals: Arrivals,
     pub connections: u32,
     pub threads: usize,
+    /// Whether connections are kept; otherwise each push has a new connection.
     pub keep_alive: bool,
     pub duration: Duration,
-    /// Ends earlier than that after so many pushes.
+    /// The run ends after this many pushes, if that is before `duration` is over.
     pub count: Option<u64>,
-    /// Clients beside the others that push large bodies back to back.
+    /// Clients that push large bodies back to back beside the measured connections.
     pub bulk: Option<BulkSettings>,
     pub seed: u64,
-    /// ScrapeSettings beside the pushes.
+    /// Scrapes beside the pushes.
     pub scrapes: Option<ScrapeSettings>,
-    /// Whether scrapes can be compared with what was pushed.
+    /// Whether scrapes of this target show what was pushed, so that they can be checked.
     pub is_checked: bool,
 }
 
@@ -41,10 +43,11 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct BulkSettings {
     pub clients: u32,
+    /// Series in each body, about 80 bytes each.
     pub series: u32,
 }
 
-/// A scraper beside the pushes.
+/// A scraper that runs beside the pushes.
 #[derive(Clone, Debug)]
 pub struct ScrapeSettings {
     pub path: String,

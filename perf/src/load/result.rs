@@ -1,4 +1,4 @@
-//! What a run showed.
+//! The output of a run: latencies, answers, scrapes, and violations that the checks found.
 
 use crate::ledger::Violation;
 use hdrhistogram::Histogram;
@@ -6,65 +6,67 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What those did.
+/// What the clients that push large bodies did.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct BulkTotals {
     /// Bodies that were accepted.
     pub accepted: u64,
-    /// Bodies that were not.
+    /// Bodies that were refused or not answered.
     pub failed: u64,
-    /// Bytes of the accepted ones.
+    /// Bytes of the accepted bodies.
     pub bytes: u64,
-    /// Bytes a second over the time from the first to the last answer.
+    /// Accepted bytes divided by the time from the first request to the last answer, in seconds.
     pub bytes_per_second: f64,
 }
 
-/// One scrape.
+/// How long one scrape took and how large it was.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ScrapeTiming {
-    /// Seconds to the first byte.
+    /// Seconds from the request to the first byte.
     pub first_byte_seconds: f64,
-    /// Seconds to the last one.
+    /// Seconds from the request to the last byte.
     pub last_byte_seconds: f64,
-    /// Bytes as they were sent.
+    /// Bytes as they were sent, compressed if the scrape asked for gzip.
     pub bytes: usize,
 }
 
-/// What a run showed.
+/// Everything that a run measured.
 pub struct RunResult {
     /// Nanoseconds from when a push was due (closed loop: sent) until it was answered.
     pub latency: Histogram<u64>,
-    /// Answers by status.
+    /// Number of answers by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Pushes that were not answered, by kind of error.
+    /// Number of pushes without a valid answer, by kind of failure.
     pub unanswered: BTreeMap<String, u64>,
     pub elapsed: Duration,
     pub scrapes: Vec<ScrapeTiming>,
-    /// Of the clients that push large bodies.
+    /// Totals of the clients that push large bodies.
     pub bulk: Option<BulkTotals>,
-    /// The first of each kind.
+    /// The first violations that scrapes during the run showed.
     pub violations: Vec<Violation>,
-    /// Nanoseconds that the generator was behind its own schedule with each push (open loop),
-    /// beyond what answers took.
+    /// Open loop: nanoseconds from when a push could have been sent (when it was due and its
+    /// connection was free) until it was sent.
     pub lateness: Histogram<u64>,
-    /// Pushes that were due (open loop), and for which no connection was free until the end.
+    /// Open loop: pushes that were due, but for which no connection was free until the end.
     pub n_unsent: u64,
-    /// Share of the time for which the busiest thread of the generator ran or waited for a core.
+    /// Share of the time (0 to 1) for which the busiest thread of the generator ran or waited for a
+    /// core.
     pub busy: f64,
 }
 
 impl RunResult {
-    /// Answers of the expected kind, for a second.
+    /// Answers per second, whatever their status.
     pub fn per_second(&self) -> f64 {
         self.n_answered() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// All answers.
+    /// Number of answers, whatever their status.
     pub fn n_answered(&self) -> u64 {
         self.statuses.values().sum()
     }
 }
 
+/// A histogram of nanoseconds, from 1 µs to 120 s with three significant digits.
 pub(super) fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 120_000_000_000, 3).expect("bounds that fit")
 }

@@ -1,4 +1,4 @@
-//! Runs a plan: starts its threads and adds up what they saw.
+//! Runs a plan: starts the threads, waits for their end and adds up their results.
 
 use super::bulk::push_bulk;
 use super::plan::Plan;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Runs a plan to its end.
+/// Runs a plan to its end and returns what was result. Pushes and deletes are recorded in `ledger`.
 pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
     let began = Instant::now();
     let run = Arc::new(RunState {
         ledger: Arc::clone(ledger),
-        is_over: AtomicBool::new(false),
-        n_begun: AtomicU64::new(0),
+        must_stop: AtomicBool::new(false),
+        n_permits: AtomicU64::new(0),
         began,
         ends: began + plan.duration,
         plan,
@@ -39,14 +39,19 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
             std::thread::spawn(move || push_bulk(&run, client))
         })
         .collect();
-    // A thread ends early where there is a number of pushes to make.
-    let tick = Duration::from_millis(if run.plan.count.is_some() { 5 } else { 50 });
+    // If the plan limits the number of pushes, threads end before the time is up, and `elapsed`
+    // must not be much longer than they ran: look every 5 ms instead of every 50 ms.
+    let poll_interval = Duration::from_millis(if run.plan.count.is_some() { 5 } else { 50 });
     while Instant::now() < run.ends && threads.iter().any(|thread| !thread.is_finished()) {
-        std::thread::sleep(run.ends.saturating_duration_since(Instant::now()).min(tick));
+        std::thread::sleep(
+            run.ends
+                .saturating_duration_since(Instant::now())
+                .min(poll_interval),
+        );
     }
-    run.is_over.store(true, Relaxed);
+    run.must_stop.store(true, Relaxed);
     let elapsed = run.began.elapsed();
-    let mut measured = RunResult {
+    let mut result = RunResult {
         latency: new_histogram(),
         statuses: BTreeMap::new(),
         unanswered: BTreeMap::new(),
@@ -59,29 +64,29 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
         busy: 0.0,
     };
     for thread in threads {
-        let of_thread = thread.join().expect("a generator panicked");
-        measured
+        let thread_result = thread.join().expect("a generator panicked");
+        result
             .latency
-            .add(&of_thread.latency)
+            .add(&thread_result.latency)
             .expect("the same bounds");
-        measured
+        result
             .lateness
-            .add(&of_thread.lateness)
+            .add(&thread_result.lateness)
             .expect("the same bounds");
-        of_thread
+        thread_result
             .statuses
             .into_iter()
-            .for_each(|(status, n)| *measured.statuses.entry(status).or_default() += n);
-        of_thread
+            .for_each(|(status, n)| *result.statuses.entry(status).or_default() += n);
+        thread_result
             .unanswered
             .into_iter()
-            .for_each(|(kind, n)| *measured.unanswered.entry(kind).or_default() += n);
-        measured.n_unsent += of_thread.n_unsent;
-        measured.busy = measured.busy.max(of_thread.busy);
+            .for_each(|(kind, n)| *result.unanswered.entry(kind).or_default() += n);
+        result.n_unsent += thread_result.n_unsent;
+        result.busy = result.busy.max(thread_result.busy);
     }
     for client in bulk {
         let one = client.join().expect("a bulk client panicked");
-        let all = measured.bulk.get_or_insert_default();
+        let all = result.bulk.get_or_insert_default();
         (all.accepted, all.failed, all.bytes) = (
             all.accepted + one.accepted,
             all.failed + one.failed,
@@ -90,7 +95,7 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
         all.bytes_per_second += one.bytes_per_second;
     }
     if let Some(scraper) = scraper {
-        (measured.scrapes, measured.violations) = scraper.join().expect("the scraper panicked");
+        (result.scrapes, result.violations) = scraper.join().expect("the scraper panicked");
     }
-    measured
+    result
 }

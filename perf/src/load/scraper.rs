@@ -1,4 +1,5 @@
-//! ScrapeSettings beside the pushes, and the one after them.
+//! Scrapes: at intervals during a run, and once after the run. Each scrape is checked against the
+//! ledger of pushed and answered requests.
 
 use super::plan::ScrapeSettings;
 use super::result::ScrapeTiming;
@@ -10,20 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// What Prometheus 3 says that it takes.
+/// The request headers by which Prometheus 3 says which formats it accepts.
 pub const ACCEPT: &str = "Accept: text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1\r\nUser-Agent: Prometheus/3.5\r\n";
 
-/// Lies that are kept of a run.
+/// How many violations of a run are kept. More would not help to find the cause.
 const VIOLATIONS_MAX: usize = 10;
 
+/// Scrapes at the intervals of `scrapes` until the run stops. Returns the timings and the first
+/// violations. The first scrape starts after half an interval.
 pub(super) fn scrape_beside(
     run: &Arc<RunState>,
     scrapes: &ScrapeSettings,
 ) -> (Vec<ScrapeTiming>, Vec<Violation>) {
-    let (mut all, mut violations) = (Vec::new(), Vec::new());
+    let (mut timings, mut violations) = (Vec::new(), Vec::new());
     let mut client = BlockingClient::new(run.plan.address);
     let mut next = run.began + scrapes.interval / 2;
-    while !run.is_over.load(Relaxed) {
+    while !run.must_stop.load(Relaxed) {
         let wait = next.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
             std::thread::sleep(wait.min(Duration::from_millis(10)));
@@ -37,8 +40,8 @@ pub(super) fn scrape_beside(
             run.plan.is_checked,
             false,
         ) {
-            Ok((scraped, found)) => {
-                all.push(scraped);
+            Ok((timing, found)) => {
+                timings.push(timing);
                 violations.extend(
                     found
                         .into_iter()
@@ -48,9 +51,11 @@ pub(super) fn scrape_beside(
             Err(error) => violations.push(Violation::Broken(error.to_string())),
         }
     }
-    (all, violations)
+    (timings, violations)
 }
 
+/// Scrapes once. If `is_checked`, the body is compared with the ledger; `is_quiet` says that
+/// nothing is pushed meanwhile, which allows stricter checks.
 fn scrape(
     client: &mut BlockingClient,
     scrapes: &ScrapeSettings,
@@ -69,14 +74,15 @@ fn scrape(
     );
     let began = Instant::now();
     let (body, first_byte) = client.get(&scrapes.path, &headers)?;
-    let scraped = ScrapeTiming {
+    let timing = ScrapeTiming {
         first_byte_seconds: first_byte.as_secs_f64(),
         last_byte_seconds: began.elapsed().as_secs_f64(),
         bytes: body.len(),
     };
     if !is_checked {
-        return Ok((scraped, Vec::new()));
+        return Ok((timing, Vec::new()));
     }
+    // The first two bytes of gzip (RFC 1952). Targets may answer without compression.
     let plain = if body.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
         std::io::Read::read_to_end(
@@ -87,14 +93,15 @@ fn scrape(
     } else {
         body
     };
-    Ok((scraped, ledger.check_scrape(&plain, &before, is_quiet)))
+    Ok((timing, ledger.check_scrape(&plain, &before, is_quiet)))
 }
 
-/// One scrape after a run, compared with everything that was answered.
+/// Scrapes once after a run and compares the body with everything that was answered. Returns the
+/// timing and all violations.
 ///
 /// # Errors
 ///
-/// It is not answered.
+/// The scrape is not answered, or not with status 200, or its gzip is invalid.
 pub fn final_scrape(
     address: SocketAddr,
     path: &str,

@@ -1,4 +1,5 @@
-//! Servers that violation in one way each: the harness has to notice.
+//! Tests that run the generator against small servers with one fault each, and check that the
+//! harness notices the fault.
 
 use super::{Arrivals, Plan, ScrapeSettings, final_scrape, run};
 use crate::ledger::{Ledger, Violation};
@@ -10,28 +11,32 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// What a server does wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// Answers 200 to every so many-th push and forgets it.
+    /// Answers every n-th push with 200, but does not store it.
     Drops(u64),
-    /// Goes on showing the first push of one group.
+    /// Keeps showing the first push of group 3.
     Stale,
-    /// Takes only the first half of a push's lines.
+    /// Stores only the first half of the lines of a push to group 3.
     Tears,
-    /// Answers 200 and stores nothing.
+    /// Answers every push with 200, but stores nothing.
     Forgets,
-    /// Does nothing for a while, once.
+    /// Stops answering once, for this long.
     Stalls(Duration),
 }
 
+/// What such a server keeps.
 #[derive(Default)]
 struct Stored {
     n_pushes: u64,
+    /// Lines of the exposition, by the value of the label `instance`.
     groups: HashMap<String, Vec<String>>,
 }
 
 impl Stored {
+    /// Stores a push, unless the fault says otherwise.
     fn push(&mut self, instance: &str, body: &str, fault: Fault) {
         self.n_pushes += 1;
         let lines = body.lines().filter(|line| !line.starts_with('#'));
@@ -67,7 +72,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// A gateway of a few lines, with a fault.
+/// Starts a minimal gateway with a fault.
 fn serve(fault: Fault) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -104,7 +109,7 @@ fn serve(fault: Fault) -> SocketAddr {
                             && began.elapsed() > Duration::from_millis(500)
                             && !has_stalled.swap(true, Relaxed)
                         {
-                            // The only thread of the server: nobody is answered.
+                            // The server has only this thread, so no connection is served.
                             std::thread::sleep(time);
                         }
                         let path = text.split(' ').nth(1).unwrap();
@@ -137,6 +142,7 @@ fn serve(fault: Fault) -> SocketAddr {
     address
 }
 
+/// A run of 1.5 s with 40 groups over 8 connections, and a scrape every 100 ms.
 fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
     Plan {
         address,
@@ -159,21 +165,21 @@ fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
     }
 }
 
-/// Lies seen during a run and at its end.
+/// Violations that a run and its final scrape find.
 fn violations(fault: Fault) -> Vec<Violation> {
     let (address, ledger) = (serve(fault), Arc::new(Ledger::new(40, false)));
-    let measured = run(plan(address, Arrivals::Closed), &ledger);
+    let result = run(plan(address, Arrivals::Closed), &ledger);
     assert!(
-        measured.n_answered() > 100 && measured.unanswered.is_empty(),
+        result.n_answered() > 100 && result.unanswered.is_empty(),
         "{:?}",
-        measured.unanswered
+        result.unanswered
     );
     let (_, last) = final_scrape(address, "/metrics", false, &ledger).unwrap();
-    measured.violations.into_iter().chain(last).collect()
+    result.violations.into_iter().chain(last).collect()
 }
 
 #[test]
-fn an_honest_server_is_believed() {
+fn a_correct_server_passes_all_checks() {
     assert_eq!(violations(Fault::None), []);
 }
 
@@ -200,15 +206,14 @@ fn lost_stale_and_torn_pushes_are_found() {
 }
 
 #[test]
-fn a_run_ends_after_so_many_pushes() {
+fn a_run_ends_after_the_planned_number_of_pushes() {
     let mut plan = plan(serve(Fault::None), Arrivals::Closed);
     (plan.count, plan.duration) = (Some(123), Duration::from_secs(60));
-    let measured = run(plan, &Arc::new(Ledger::new(40, false)));
-    assert_eq!(measured.n_answered(), 123);
-    assert!(measured.elapsed < Duration::from_secs(60));
+    let result = run(plan, &Arc::new(Ledger::new(40, false)));
+    assert_eq!(result.n_answered(), 123);
+    assert!(result.elapsed < Duration::from_secs(60));
 }
 
-/// One push in ten thousand: found by the scrapes beside the pushes, or by the last one.
 #[test]
 fn one_lost_push_in_ten_thousand_is_found() {
     let (address, ledger) = (
@@ -216,8 +221,8 @@ fn one_lost_push_in_ten_thousand_is_found() {
         Arc::new(Ledger::new(40, false)),
     );
     let mut found = Vec::new();
-    // Whether a lost push shows depends on whether a scrape comes before the next push of its
-    // group: so until it does.
+    // A lost push is only visible until the next push of its group. So the run is repeated until a
+    // scrape falls into that time.
     for _ in 0..40 {
         let mut plan = plan(address, Arrivals::Closed);
         plan.duration = Duration::from_millis(500);
@@ -238,10 +243,10 @@ fn one_lost_push_in_ten_thousand_is_found() {
     );
 }
 
-/// In a closed loop a server that stands still for a second costs eight slow pushes; in an open
-/// one all that were due meanwhile.
+/// In a closed loop, a server that stalls for a second only causes eight slow pushes, one per
+/// connection. In an open loop, all pushes that are due during the stall are slow.
 #[test]
-fn a_stall_shows_in_full_in_an_open_loop() {
+fn an_open_loop_measures_a_stall_in_full() {
     let stall = Duration::from_secs(1);
     let arrivals = Arrivals::Open {
         per_second: 500.0,
@@ -250,16 +255,16 @@ fn a_stall_shows_in_full_in_an_open_loop() {
     let mut plan = plan(serve(Fault::Stalls(stall)), arrivals);
     plan.duration = Duration::from_secs(3);
     plan.scrapes = None;
-    let measured = run(plan, &Arc::new(Ledger::new(40, false)));
-    let milliseconds = |rank: f64| measured.latency.value_at_quantile(rank) / 1_000_000;
-    // A third of the time of the run is the stall: pushes that were due in it waited half of it
-    // in the middle.
+    let result = run(plan, &Arc::new(Ledger::new(40, false)));
+    let milliseconds = |rank: f64| result.latency.value_at_quantile(rank) / 1_000_000;
+    // The stall takes a third of the run. The pushes that were due during the stall waited for half
+    // of it in the median.
     assert!(
         milliseconds(0.999) > 900,
         "p99.9 {} ms",
         milliseconds(0.999)
     );
     assert!(milliseconds(0.9) > 500, "p90 {} ms", milliseconds(0.9));
-    // All of them were sent in the end, but for what the end cuts off.
-    assert!(measured.n_unsent <= 8, "{} unsent", measured.n_unsent);
+    // All pushes were sent in the end, except at most one per connection when the run ended.
+    assert!(result.n_unsent <= 8, "{} unsent", result.n_unsent);
 }

@@ -1,14 +1,15 @@
-//! What figures were taken on and with.
+//! The conditions under which figures were taken: command, machine, and the cost of the generator.
 
 use crate::numbers::format_figure;
 use crate::self_cost::{CpuPerRequest, GeneratorCost};
 use serde::Serialize;
 use std::sync::OnceLock;
 
-/// What the generator costs, once that was looked at.
+/// The cost of the generator, once it has been measured. Set at most once, before the first report.
 pub static GENERATOR_COST: OnceLock<GeneratorCost> = OnceLock::new();
 
-/// What the figures were taken on and with.
+/// The conditions under which figures were taken: the first line of a JSON file, and the head of a
+/// page.
 #[derive(Serialize)]
 pub(super) struct RunConditions {
     pub(super) command: String,
@@ -16,11 +17,11 @@ pub(super) struct RunConditions {
     pub(super) cores: usize,
     pub(super) kernel: String,
     pub(super) version: &'static str,
-    /// Of each request to a server that costs next to nothing.
+    /// CPU per request against a server that costs next to nothing.
     generator: Option<GeneratorCost>,
 }
 
-/// What the generator costs, in words.
+/// The cost of the generator in words; empty if it has not been measured.
 pub fn generator_line() -> String {
     let Some(cost) = GENERATOR_COST.get() else {
         return String::new();

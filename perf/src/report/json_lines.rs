@@ -1,20 +1,21 @@
-//! Raw figures, as lines of JSON.
+//! Raw figures as lines of JSON.
 
 use super::conditions::conditions;
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::Path;
 
-/// Raw figures, a line of JSON each, behind one that says what they were taken on and with. A line
-/// is in the file as soon as it is written, so that an interrupted run keeps what it had.
+/// Appends raw figures to a file, one line of JSON per row. The first line holds the conditions
+/// under which the figures were taken. Each line is written to the file at once, so an interrupted
+/// run keeps the rows that it has measured. Without a file, rows are ignored.
 pub struct JsonLines<'a>(Option<(&'a Path, std::fs::File)>);
 
 impl<'a> JsonLines<'a> {
-    /// Appends to this file, if there is one.
+    /// Opens the file for appending, if a path is given, and writes the line with the conditions.
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// The file cannot be opened or written.
     pub fn open(path: Option<&'a Path>) -> Result<Self, String> {
         let Some(path) = path else {
             return Ok(Self(None));
@@ -31,7 +32,7 @@ impl<'a> JsonLines<'a> {
         Ok(this)
     }
 
-    /// Writes a line.
+    /// Appends one row.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a reader gets: a table, lines of JSON, a page with plots.
+//! Reports: a printed table, lines of JSON, and an HTML page with plots.
 
 mod conditions;
 mod json_lines;

@@ -1,4 +1,4 @@
-//! The page with tables and plots.
+//! The HTML page with tables and plots.
 
 use super::conditions::{conditions, generator_line};
 use super::plot::{latency_plot, rounds_plot, sweep_plot};
@@ -10,7 +10,7 @@ use crate::measure::Measurement;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Writes a page.
+/// Writes the page of one comparison. `notes` are printed below its table.
 ///
 /// # Errors
 ///
@@ -21,7 +21,7 @@ pub fn write_page(path: &Path, rows: &[Measurement], notes: &[String]) -> Result
     write_sections(path, &[(String::new(), rows, notes)], &plots)
 }
 
-/// Writes a page of a sweep.
+/// Writes the page of a sweep, with a table for each point. `axis` is the name of the axis.
 ///
 /// # Errors
 ///
@@ -57,6 +57,8 @@ pub fn write_sweep_page(path: &Path, points: &[SweepPoint], axis: &str) -> Resul
     write_sections(path, &sections, &plots.concat())
 }
 
+/// Writes a page with a table for each section (title, rows and notes), and the plots, which are
+/// SVG.
 fn write_sections(
     path: &Path,
     sections: &[(String, &[Measurement], &[String])],

@@ -1,12 +1,14 @@
-//! Plots, as SVG.
+//! Plots as SVG.
 
 use super::summary::{TargetSummary, percentile};
 use super::sweep::SweepPoint;
 use crate::numbers::format_figure;
 use plotters::prelude::*;
 
+/// Width and height of a plot in pixels.
 const SIZE: (u32, u32) = (960, 480);
-/// So many times the largest value an axis goes, for the legend to have room above the lines.
+/// The y axis ends at this many times the largest value, so that the legend has room above the
+/// lines.
 const LEGEND_ROOM: f64 = 20.0;
 
 fn color(index: usize) -> RGBColor {
@@ -21,7 +23,8 @@ fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 
-/// Lines by name, on logarithmic axes if so wanted.
+/// Plots named lines on logarithmic axes. Points that are not finite and positive are left out.
+/// Returns an empty text if no point is left.
 fn line_plot(
     title: &str,
     (x_title, y_title): (&str, &str),
@@ -53,7 +56,8 @@ fn line_plot(
         let mut chart = ChartBuilder::on(&area)
             .caption(title, ("sans-serif", 22))
             .margin(16)
-            // The last number of the axis is centred below its end.
+            // The last label of the x axis is centred below the end of the axis and needs this
+            // room.
             .margin_right(48)
             .x_label_area_size(44)
             .y_label_area_size(80)
@@ -97,7 +101,8 @@ fn line_plot(
     Ok(svg)
 }
 
-/// Latency by percentile: the further right, the rarer.
+/// Latency by percentile. The x axis is 1 / (1 − percentile), so rare latencies get more room to
+/// the right.
 pub(super) fn latency_plot(summaries: &[TargetSummary<'_>]) -> Result<String, String> {
     let rarity = |rank: f64| 100.0 / (100.0 - rank.min(99.999));
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
@@ -124,6 +129,7 @@ pub(super) fn latency_plot(summaries: &[TargetSummary<'_>]) -> Result<String, St
     )
 }
 
+/// Throughput by round.
 pub(super) fn rounds_plot(summaries: &[TargetSummary<'_>]) -> Result<String, String> {
     let lines: Vec<(String, Vec<(f64, f64)>)> = summaries
         .iter()
@@ -144,6 +150,7 @@ pub(super) fn rounds_plot(summaries: &[TargetSummary<'_>]) -> Result<String, Str
     )
 }
 
+/// The figure `value` by the value of the axis.
 pub(super) fn sweep_plot(
     points: &[SweepPoint],
     axis: &str,
@@ -151,7 +158,7 @@ pub(super) fn sweep_plot(
     value: impl Fn(&TargetSummary<'_>) -> f64,
 ) -> Result<String, String> {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-    // Zero has no place on a logarithmic axis.
+    // A logarithmic axis cannot show zero.
     for point in points.iter().filter(|point| point.value > 0.0) {
         for summary in TargetSummary::all(&point.rows) {
             let place = (point.value, value(&summary));

@@ -1,15 +1,16 @@
-//! Medians of a target, and the columns that show them.
+//! Medians and spreads of a target over its rounds, and the columns that show them.
 
 use crate::measure::Measurement;
 use crate::numbers::format_figure;
 
-/// Medians of a target over its rounds.
+/// All rows of one target.
 pub(super) struct TargetSummary<'a> {
     pub(super) name: &'a str,
     pub(super) rows: Vec<&'a Measurement>,
 }
 
 impl<'a> TargetSummary<'a> {
+    /// Groups rows by target, in the order in which targets first appear.
     pub(super) fn all(rows: &'a [Measurement]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for row in rows {
@@ -24,6 +25,7 @@ impl<'a> TargetSummary<'a> {
         all
     }
 
+    /// The finite values of all rows, in ascending order.
     fn sorted(&self, value: impl Fn(&Measurement) -> f64) -> Vec<f64> {
         let mut values: Vec<f64> = self
             .rows
@@ -35,12 +37,14 @@ impl<'a> TargetSummary<'a> {
         values
     }
 
+    /// The median over all rows; NaN if there is no value.
     pub(super) fn median(&self, value: impl Fn(&Measurement) -> f64) -> f64 {
         let values = self.sorted(value);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// Half the distance between the quartiles, of the median.
+    /// Half the distance between the quartiles, in per cent of the median; NaN for fewer than three
+    /// values.
     fn spread_percent(&self, value: impl Fn(&Measurement) -> f64 + Copy) -> f64 {
         let values = self.sorted(value);
         if values.len() < 3 {
@@ -51,6 +55,7 @@ impl<'a> TargetSummary<'a> {
     }
 }
 
+/// Latency at a percentile, in microseconds; NaN if the row does not have that percentile.
 pub(super) fn percentile(row: &Measurement, rank: f64) -> f64 {
     row.latency_us
         .iter()
@@ -58,10 +63,13 @@ pub(super) fn percentile(row: &Measurement, rank: f64) -> f64 {
         .map_or(f64::NAN, |&(_, value)| value)
 }
 
+/// CPU of the target per answer, in microseconds; NaN if its process is not known.
 pub(super) fn cpu(row: &Measurement) -> f64 {
     row.cpu_us.unwrap_or(f64::NAN)
 }
 
+/// Median time of the scrapes from the request to the last byte, in milliseconds; NaN without
+/// scrapes.
 pub(super) fn last_byte_ms(row: &Measurement) -> f64 {
     let mut times: Vec<f64> = row
         .scrapes
@@ -72,13 +80,16 @@ pub(super) fn last_byte_ms(row: &Measurement) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Highest resident memory of the target, in megabytes; NaN if its process is not known.
 pub(super) fn resident_mb(row: &Measurement) -> f64 {
     row.usage
         .map_or(f64::NAN, |usage| usage.resident_bytes_max as f64 / 1e6)
 }
 
+/// A column: its title, and how to make a cell from the rows of a target.
 pub(super) type Column = (&'static str, fn(&TargetSummary<'_>) -> String);
 
+/// The columns of the printed table and of the tables on the page.
 pub(super) const COLUMNS: [Column; 11] = [
     ("pushes/s", |s| {
         format_figure(s.median(|row| row.per_second))
@@ -116,7 +127,8 @@ pub(super) const COLUMNS: [Column; 11] = [
     }),
 ];
 
-/// How late pushes were sent, where they were due at a time.
+/// For each target that was measured in an open loop: how late the generator sent its pushes, in
+/// words.
 pub(super) fn lateness(summaries: &[TargetSummary<'_>]) -> Vec<String> {
     let in_words = |summary: &TargetSummary<'_>| {
         let worst = summary
@@ -138,7 +150,7 @@ pub(super) fn lateness(summaries: &[TargetSummary<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// Two digits at least, however small.
+/// Formats a ratio with at least two significant digits.
 fn ratio(value: f64) -> String {
     if value < 0.1 {
         format!("{value:.1e}")
@@ -147,6 +159,8 @@ fn ratio(value: f64) -> String {
     }
 }
 
+/// Ratios of each target to the target `floor`, or to the last one if `floor` was not measured:
+/// pairs of "target / base" and the ratios in words.
 pub(super) fn ratios(summaries: &[TargetSummary<'_>]) -> Vec<(String, String)> {
     let Some(base) = summaries
         .iter()

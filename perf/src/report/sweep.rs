@@ -1,19 +1,19 @@
-//! Points of a sweep.
+//! The points of a sweep.
 
 use crate::measure::Measurement;
 use serde::Serialize;
 
-/// A point of a sweep.
+/// What was measured at one value of the axis.
 pub struct SweepPoint {
-    /// Where it is on the axis.
+    /// The value of the axis.
     pub value: f64,
-    /// What was measured there.
+    /// The rows that were measured at this value.
     pub rows: Vec<Measurement>,
-    /// What was not, and why.
+    /// Which targets were left out or incomplete, and why.
     pub notes: Vec<String>,
 }
 
-/// What a point of a sweep has no rows for.
+/// The notes of a point, as a line of JSON.
 #[derive(Serialize)]
 pub struct LeftOutLine<'a> {
     axis: &'a str,
@@ -22,7 +22,7 @@ pub struct LeftOutLine<'a> {
 }
 
 impl SweepPoint {
-    /// Its notes, as a line of JSON.
+    /// The notes of this point, to be written as a line of JSON. `axis` is the name of the axis.
     pub fn left_out<'a>(&'a self, axis: &'a str) -> LeftOutLine<'a> {
         LeftOutLine {
             axis,

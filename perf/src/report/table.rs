@@ -3,7 +3,8 @@
 use super::summary::{COLUMNS, TargetSummary, lateness, ratios};
 use crate::measure::Measurement;
 
-/// Prints medians, ratios to the floor (or the last target), and what went wrong.
+/// Prints the medians of each target, their ratios to the target `floor` (or to the last target),
+/// and what went wrong.
 pub fn print_table(rows: &[Measurement]) {
     if rows.is_empty() {
         return;
@@ -53,7 +54,7 @@ pub fn print_table(rows: &[Measurement]) {
                 row.target, row.round
             );
         }
-        // One a connection is what the end of a run cuts off.
+        // The end of a run always cuts off up to one push per connection.
         if row.unsent > u64::from(row.connections) {
             println!(
                 "{} round {}: {} pushes were due, and no connection was free for them",

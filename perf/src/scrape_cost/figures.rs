@@ -1,9 +1,9 @@
-//! Figures by name.
+//! The figures of the scenario, by name.
 
 use crate::numbers::{format_figure, median};
 use serde::Serialize;
 
-/// One figure, measured once a round.
+/// The values of one figure, one per round.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct FigureValues {
     unit: &'static str,
@@ -15,6 +15,7 @@ pub(super) struct FigureValues {
 pub(super) struct Figures(pub(super) Vec<(String, FigureValues)>);
 
 impl Figures {
+    /// Adds a value to the figure `name`. A new name gets the next place in the order of printing.
     pub(super) fn add(&mut self, name: &str, unit: &'static str, value: f64) {
         let place = self
             .0
@@ -33,6 +34,7 @@ impl Figures {
         self.0[place].1.values.push(value);
     }
 
+    /// The median of the figure `name`; NaN if it has no values.
     pub(super) fn median(&self, name: &str) -> f64 {
         self.0
             .iter()
@@ -40,6 +42,7 @@ impl Figures {
             .map_or(f64::NAN, |(_, series)| median(&series.values))
     }
 
+    /// Prints a table of all figures.
     pub(super) fn print(&self) {
         let width = self
             .0

@@ -1,4 +1,4 @@
-//! The scenario: what is pushed, scraped and looked at, in which order.
+//! The scenario: which groups are pushed, when the gateway is scraped, and when its memory is read.
 
 use super::figures::{FigureValues, Figures};
 use super::scraper::{ScrapeClient, TimedScrape};
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is asked for.
+/// The settings of the scenario.
 #[derive(Clone, Debug)]
 pub struct ScrapeCostSettings {
     pub groups: u32,
@@ -24,36 +24,38 @@ pub struct ScrapeCostSettings {
     pub seed: u64,
     pub programs: Programs,
     pub json: Option<PathBuf>,
-    /// Only: make the groups, scrape once, delete them, and see what memory is left.
+    /// Runs another scenario instead: create the groups, scrape once, delete all groups, and
+    /// measure the memory that is left.
     pub only_delete: bool,
 }
 
-/// Longer than any push of this scenario takes.
+/// Longer than pushing all groups takes.
 const TIMEOUT: Duration = Duration::from_secs(600);
-/// How long what is measured waits for what the measurement before it has left to do.
+/// Pause before each measurement, so that work left over from the previous one is finished.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
-/// How long a gateway may put things in order before it counts as at rest.
+/// After this time without pushes and scrapes, the gateway counts as at rest.
 const REST_TIME: Duration = Duration::from_secs(3);
-/// How long after the last deletion memory is looked at.
+/// When memory is measured, counted from the last delete.
 const WAIT_AFTER_DELETE: Duration = Duration::from_secs(30);
 
-/// How many times as many rounds scrapes at rest have: they are short, and the kernel places the
-/// two ends now so, now so.
+/// Scrapes at rest have this many times as many rounds as other measurements: they are short, and
+/// vary with the cores on which the kernel places client and server.
 const AT_REST_ROUNDS_FACTOR: u32 = 3;
-/// ScrapeSettings at even intervals before one counts as expected: a gateway may have learned other ways
-/// before.
+/// Number of scrapes at even intervals before scrapes count as expected. The gateway may have
+/// learned other intervals from the scrapes before.
 const N_WARM_UP_SCRAPES: u32 = 5;
 
-/// A folder that goes with this value.
+/// A temporary folder, removed when this value is dropped.
 struct TempFolder(PathBuf);
 
 impl Drop for TempFolder {
     fn drop(&mut self) {
-        // What is left is in the folder for temporary files.
+        // Best effort: the folder is in the directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
+/// The running scenario.
 struct ScrapeScenario {
     settings: ScrapeCostSettings,
     gateway: Target,
@@ -63,7 +65,8 @@ struct ScrapeScenario {
     random: fastrand::Rng,
 }
 
-/// Runs the scenario and prints its figures; whether the gateway told the truth.
+/// Runs the scenario and prints its figures. Returns whether the checks of scrapes found no
+/// violation.
 ///
 /// # Errors
 ///
@@ -109,6 +112,7 @@ pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
 const METRICS: &str = "/metrics";
 
 impl ScrapeScenario {
+    /// Adds the gateway's resident memory to the figure `name`.
     fn record_memory(&mut self, name: &str) {
         if let Some(usage) = self.gateway.pid.and_then(ProcessUsage::of) {
             self.figures
@@ -116,6 +120,7 @@ impl ScrapeScenario {
         }
     }
 
+    /// Pushes or deletes each of these groups once.
     fn run_action(&mut self, action: Action, groups: Arc<[u32]>) {
         load::for_each_group(&self.plan, &self.ledger, action, groups, TIMEOUT, |_| ());
     }
@@ -128,6 +133,7 @@ impl ScrapeScenario {
         println!("{} groups: {what}", self.settings.groups);
     }
 
+    /// Pushes all groups for the first time.
     fn push_new_groups(&mut self) -> ScrapeClient {
         std::thread::sleep(Duration::from_secs(1));
         self.record_memory("resident, idle");
@@ -140,9 +146,10 @@ impl ScrapeScenario {
             f64::from(self.settings.groups) / began.elapsed().as_secs_f64(),
         );
         self.record_memory("resident, pushed and never scraped");
-        ScrapeClient::new(self.gateway.address).expect("it was pushed to")
+        ScrapeClient::new(self.gateway.address).expect("the gateway has answered pushes")
     }
 
+    /// The scenario of `only_delete`. Returns whether the last scrape shows no groups.
     fn measure_deletion(&mut self) -> Result<bool, String> {
         let mut scraper = self.push_new_groups();
         let got = scraper.get(METRICS, true)?;
@@ -157,9 +164,11 @@ impl ScrapeScenario {
         let got = scraper.get(METRICS, false)?;
         self.figures
             .add("bytes of a scrape after that", "MB", got.bytes as f64 / 1e6);
+        // The gateway's own metrics are far smaller than this; a million groups are far larger.
         Ok(got.bytes < 100_000)
     }
 
+    /// The scenario without `only_delete`. Returns whether the final check found no violation.
     fn measure_scrapes(&mut self) -> Result<bool, String> {
         let mut scraper = self.push_new_groups();
         let folder = TempFolder(
@@ -187,6 +196,8 @@ impl ScrapeScenario {
         Ok(violations.is_empty())
     }
 
+    /// Measures the first scrapes and the sizes of their bodies, and writes the bodies to the files
+    /// `plain` and `gzip` for nginx.
     fn measure_first_scrapes(
         &mut self,
         scraper: &mut ScrapeClient,
@@ -209,7 +220,8 @@ impl ScrapeScenario {
             "MB",
             size_of_gzip(&folder.join("plain"))? as f64 / 1e6,
         );
-        // What was compressed in a hurry may be compressed better by now.
+        // The gateway may compress better what it first compressed fast, because a scrape was
+        // waiting.
         std::thread::sleep(REST_TIME);
         let mut bytes = Vec::new();
         scraper.get_into(METRICS, true, |part| bytes.extend_from_slice(part))?;
@@ -218,6 +230,8 @@ impl ScrapeScenario {
         std::fs::write(folder.join("gzip"), bytes).map_err(|error| error.to_string())
     }
 
+    /// Measures scrapes of the unchanged store, in turn with nginx sending the same bytes and bare
+    /// hyper sending as many. Returns these servers.
     fn measure_scrapes_at_rest(
         &mut self,
         scraper: &mut ScrapeClient,
@@ -225,8 +239,8 @@ impl ScrapeScenario {
     ) -> Result<Vec<Target>, String> {
         let nginx = target::start_nginx(&self.settings.programs, folder)?;
         let mut of_nginx = ScrapeClient::new(nginx.address)?;
-        // What a program can do that has its bytes in its own memory, in one piece, and does
-        // nothing but send them.
+        // The least that a server on hyper needs that has all bytes in one piece in its memory and
+        // only sends them.
         let floors = [false, true].map(|gzip| {
             let bytes = self.figures.median(if gzip {
                 "size, gzip, at rest"
@@ -250,7 +264,7 @@ impl ScrapeScenario {
                     of_nginx.get(&format!("/{name}"), false)?,
                 );
                 let of_floor = of_floors[usize::from(gzip)].get(METRICS, gzip)?;
-                // The first one warms up.
+                // The first round is a warm-up.
                 if round > 0 {
                     self.figures.add(
                         &format!("at rest, {name}: last byte"),
@@ -283,6 +297,7 @@ impl ScrapeScenario {
         Ok(floors.into_iter().chain([nginx]).collect())
     }
 
+    /// Measures scrapes right after 1 % of the groups were pushed again.
     fn measure_scrapes_after_some_pushes(
         &mut self,
         scraper: &mut ScrapeClient,
@@ -306,6 +321,8 @@ impl ScrapeScenario {
         Ok(())
     }
 
+    /// Measures scrapes right after all groups were pushed again. Returns how long the last pushing
+    /// of all groups took.
     fn measure_scrapes_after_all_pushes(
         &mut self,
         scraper: &mut ScrapeClient,
@@ -326,6 +343,8 @@ impl ScrapeScenario {
         Ok(push_all)
     }
 
+    /// Measures scrapes after all groups were pushed again, where scrapes come at even intervals,
+    /// so that the gateway can work ahead. `push_all` is how long pushing all groups takes.
     fn measure_expected_scrapes(
         &mut self,
         scraper: &mut ScrapeClient,
@@ -357,9 +376,11 @@ impl ScrapeScenario {
         Ok(())
     }
 
+    /// Measures the highest memory while all groups are pushed again and scrapes run beside the
+    /// pushes.
     fn measure_peak_memory(&mut self) -> Result<(), String> {
         self.print_step("scrapes beside all groups being pushed again");
-        let pid = self.gateway.pid.expect("we started it");
+        let pid = self.gateway.pid.expect("the harness started the gateway");
         if ProcessUsage::reset_peak(pid) {
             let address = self.gateway.address;
             let scraping = std::thread::spawn(move || -> Result<(), String> {
@@ -379,6 +400,7 @@ impl ScrapeScenario {
         Ok(())
     }
 
+    /// Adds the figures that are ratios of others.
     fn add_ratios(&mut self) {
         let plain = self.figures.median("size, plain");
         for name in [
@@ -397,6 +419,7 @@ impl ScrapeScenario {
         }
     }
 
+    /// Appends all figures to the JSON file, if there is one.
     fn write_json(&self) -> Result<(), String> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -427,7 +450,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What `gzip -1` makes of a file.
+/// The size of a file in bytes when compressed by `gzip -1`.
 fn size_of_gzip(path: &Path) -> Result<u64, String> {
     let mut child = Command::new("gzip")
         .args(["-1", "-c"])
@@ -436,7 +459,7 @@ fn size_of_gzip(path: &Path) -> Result<u64, String> {
         .spawn()
         .map_err(|error| format!("gzip: {error}"))?;
     let size = std::io::copy(
-        &mut child.stdout.take().expect("it is piped"),
+        &mut child.stdout.take().expect("stdout is piped"),
         &mut std::io::sink(),
     );
     child.wait().map_err(|error| error.to_string())?;

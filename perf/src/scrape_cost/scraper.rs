@@ -1,27 +1,31 @@
-//! A client that scrapes and throws away what it reads.
+//! A scrape client that does not keep what it reads, so that large bodies cost it little.
 
 use crate::load;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Longer than any scrape of this scenario takes.
+/// Read timeout. Longer than any scrape of this scenario takes.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// One scrape, its body thrown away as it comes.
+/// The duration and size of one scrape.
 pub(super) struct TimedScrape {
+    /// From the request to the first byte of the head.
     pub(super) first_byte: Duration,
+    /// From the request to the last byte of the body.
     pub(super) last_byte: Duration,
+    /// Bytes of the body as they were sent.
     pub(super) bytes: u64,
 }
 
-/// A connection that is kept, and the memory it reads into.
+/// A kept connection and the buffer that it reads into.
 pub(super) struct ScrapeClient {
     stream: TcpStream,
     buffer: Box<[u8]>,
 }
 
 impl ScrapeClient {
+    /// Connects to a server.
     pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
         stream
@@ -34,10 +38,13 @@ impl ScrapeClient {
         })
     }
 
+    /// Scrapes `path` and throws the body away.
     pub(super) fn get(&mut self, path: &str, gzip: bool) -> Result<TimedScrape, String> {
         self.get_into(path, gzip, |_| ())
     }
 
+    /// Scrapes `path` and calls `take` with each piece of the body. The answer must have status 200
+    /// and a Content-Length.
     pub(super) fn get_into(
         &mut self,
         path: &str,
