@@ -1,4 +1,4 @@
-//! Limits on what a push may bring, and the flags that raise them.
+//! Limits on pushes: what is refused, and that the answer names the flag that raises the limit.
 
 mod common;
 
@@ -10,33 +10,37 @@ const PROTOBUF: (&str, &str) = (
 );
 
 #[test]
-fn a_body_over_the_limit_is_refused_with_the_flag_that_lifts_it() {
+fn a_body_over_the_limit_is_refused_with_the_flag_that_raises_it() {
     let gateway =
         Gateway::with_flags(&["--limit.body-bytes=1000", "--limit.decoded-body-bytes=2000"]);
     let large = format!("# {}\nx 1\n", "c".repeat(1000));
-    let said = gateway.put("/metrics/job/j", &large).said();
-    assert_eq!(said.0, 413);
+    let answer = gateway.put("/metrics/job/j", &large).status_and_text();
+    assert_eq!(answer.0, 413);
     assert!(
-        said.1.contains("1000 bytes") && said.1.contains("--limit.body-bytes"),
+        answer.1.contains("1000 bytes") && answer.1.contains("--limit.body-bytes"),
         "{}",
-        said.1
+        answer.1
     );
     let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(3000)).as_bytes());
-    let said = gateway
+    let answer = gateway
         .request(
             "PUT",
             "/metrics/job/j",
             &[("Content-Encoding", "gzip")],
             &bomb,
         )
-        .said();
-    assert_eq!(said.0, 413);
-    assert!(said.1.contains("--limit.decoded-body-bytes"), "{}", said.1);
+        .status_and_text();
+    assert_eq!(answer.0, 413);
+    assert!(
+        answer.1.contains("--limit.decoded-body-bytes"),
+        "{}",
+        answer.1
+    );
     assert_eq!(gateway.put("/metrics/job/j", "x 1\n").status, 200);
 }
 
 #[test]
-fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() {
+fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_raises_it() {
     let gateway =
         Gateway::with_flags(&["--limit.series-per-push=100", "--limit.labels-per-series=3"]);
     let text = |n: usize| {
@@ -45,22 +49,22 @@ fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() 
             .collect::<String>()
     };
     assert_eq!(gateway.put("/metrics/job/j", &text(100)).status, 200);
-    let said = gateway.put("/metrics/job/j", &text(101)).said();
-    assert_eq!(said.0, 413);
+    let answer = gateway.put("/metrics/job/j", &text(101)).status_and_text();
+    assert_eq!(answer.0, 413);
     assert!(
-        said.1.contains("100 series") && said.1.contains("--limit.series-per-push"),
+        answer.1.contains("100 series") && answer.1.contains("--limit.series-per-push"),
         "{}",
-        said.1
+        answer.1
     );
     assert_eq!(gateway.lines("x").len(), 100);
-    // A message a byte; an untyped metric two.
+    // The cheapest ways to send many series: an empty message is one byte, an empty metric two.
     let metrics = [&b"\xcf\x01\x0a\x01x\x18\x03"[..], &b"\x22\0".repeat(101)].concat();
     for body in [vec![0; 101], metrics] {
-        let said = gateway
+        let answer = gateway
             .request("PUT", "/metrics/job/j", &[PROTOBUF], &body)
-            .said();
-        assert_eq!(said.0, 413);
-        assert!(said.1.contains("--limit.series-per-push"), "{}", said.1);
+            .status_and_text();
+        assert_eq!(answer.0, 413);
+        assert!(answer.1.contains("--limit.series-per-push"), "{}", answer.1);
     }
     assert_eq!(
         gateway
@@ -68,28 +72,29 @@ fn a_push_of_too_many_series_or_labels_is_refused_with_the_flag_that_lifts_it() 
             .status,
         200
     );
-    let said = gateway
+    let answer = gateway
         .put("/metrics/job/j", "x{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n")
-        .said();
-    assert_eq!(said.0, 400);
+        .status_and_text();
+    assert_eq!(answer.0, 400);
     assert!(
-        said.1.contains("3 labels") && said.1.contains("--limit.labels-per-series"),
+        answer.1.contains("3 labels") && answer.1.contains("--limit.labels-per-series"),
         "{}",
-        said.1
+        answer.1
     );
 }
 
-/// What a small push can have told to its client is small.
+/// The answer to a small push is small, even if the names and metrics that it has to quote are not.
 #[test]
-fn the_text_of_a_refusal_is_not_long() {
+fn the_text_of_a_refusal_is_short() {
     let gateway = Gateway::start();
     let bad = format!("# TYPE x {}\n", "\x01".repeat(1 << 20));
-    let said = gateway.put("/metrics/job/j", &bad).said();
-    assert_eq!(said.0, 400);
+    let answer = gateway.put("/metrics/job/j", &bad).status_and_text();
+    assert_eq!(answer.0, 400);
     assert!(
-        said.1
+        answer
+            .1
             .starts_with("text format parsing error in line 1: unknown metric type \"\\x01")
-            && said.1.len() < 8 << 10
+            && answer.1.len() < 8 << 10
     );
     let buckets: String = (0..20_000)
         .map(|i| format!("h_bucket{{le=\"{i}\"}} {i}\n"))
@@ -98,18 +103,18 @@ fn the_text_of_a_refusal_is_not_long() {
         "# TYPE h histogram\n{buckets}h_bucket{{le=\"+Inf\"}} 20000\nh_sum 1\nh_count 20000\n"
     );
     assert_eq!(gateway.put("/metrics/job/j", &histogram).status, 200);
-    let said = gateway.put("/metrics/job/k", "h 1\n").said();
-    assert_eq!(said.0, 400);
+    let answer = gateway.put("/metrics/job/k", "h 1\n").status_and_text();
+    assert_eq!(answer.0, 400);
     assert!(
-        said.1.contains("collected metric \"h\"")
-            && said.1.contains('…')
-            && said.1.len() < 20 << 10,
+        answer.1.contains("collected metric \"h\"")
+            && answer.1.contains('…')
+            && answer.1.len() < 20 << 10,
         "{}",
-        said.1.len()
+        answer.1.len()
     );
 }
 
-/// A bucket of a native histogram is a byte of the body.
+/// A bucket of a native histogram takes only one byte of the body.
 #[test]
 fn buckets_of_native_histograms_count_as_series() {
     let gateway = Gateway::with_flags(&["--limit.series-per-push=100"]);
@@ -135,20 +140,21 @@ fn buckets_of_native_histograms_count_as_series() {
         .concat();
         gateway
             .request("PUT", "/metrics/job/j", &[PROTOBUF], &body)
-            .said()
+            .status_and_text()
     };
     assert_eq!(push(90), (200, String::new()));
-    let said = push(110);
-    assert_eq!(said.0, 413);
-    assert!(said.1.contains("--limit.series-per-push"), "{}", said.1);
+    let answer = push(110);
+    assert_eq!(answer.0, 413);
+    assert!(answer.1.contains("--limit.series-per-push"), "{}", answer.1);
 }
 
-/// 1.1 MB that are 4.7 GB of text: a label of a mebibyte on each of 4,500 lines.
+/// A body of 1.1 MB that would be exposed as 4.7 GB of text: the label value of 1 MiB stands on
+/// each of 4,500 lines.
 #[test]
-fn a_push_that_grows_in_the_exposition_is_refused() {
+fn a_push_whose_exposition_would_be_too_large_is_refused() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "a 1\n");
-    // A varint of three bytes, whatever the length.
+    // A varint of always three bytes.
     let len = |len: usize| {
         [
             (len & 0x7f) as u8 | 0x80,
@@ -169,14 +175,14 @@ fn a_push_that_grows_in_the_exposition_is_refused() {
     let family = [field(1, b"h"), vec![0x18, 4], field(4, &metric)].concat();
     let body = [&len(family.len())[..], &family].concat();
     for method in ["PUT", "POST"] {
-        let said = gateway
+        let answer = gateway
             .request(method, "/metrics/job/j", &[PROTOBUF], &body)
-            .said();
-        assert_eq!(said.0, 413, "{}", said.1);
+            .status_and_text();
+        assert_eq!(answer.0, 413, "{}", answer.1);
         assert!(
-            said.1.contains("67108864") && said.1.contains("--limit.group-exposition-bytes"),
+            answer.1.contains("67108864") && answer.1.contains("--limit.group-exposition-bytes"),
             "{}",
-            said.1
+            answer.1
         );
     }
     assert_eq!(gateway.lines("a").len(), 1);
@@ -186,62 +192,71 @@ fn a_push_that_grows_in_the_exposition_is_refused() {
 }
 
 #[test]
-fn the_exposition_of_a_group_is_limited_whatever_brings_it_there() {
+fn the_exposition_of_a_group_is_limited_however_it_grows() {
     let gateway = Gateway::with_flags(&[
         "--limit.group-exposition-bytes=1000",
         "--push.disable-consistency-check",
     ]);
-    let refused =
-        |said: (u16, String)| said.0 == 413 && said.1.contains("--limit.group-exposition-bytes");
+    let refused = |answer: (u16, String)| {
+        answer.0 == 413 && answer.1.contains("--limit.group-exposition-bytes")
+    };
     let long = |name: &str| format!("{name}{{l=\"{}\"}} 1\n", "v".repeat(500));
     assert_eq!(gateway.post("/metrics/job/j", &long("a")).status, 202);
-    // Together with what the group has it is too much.
-    assert!(refused(gateway.post("/metrics/job/j", &long("b")).said()));
+    // Too large together with what the group has already.
+    assert!(refused(
+        gateway.post("/metrics/job/j", &long("b")).status_and_text()
+    ));
     assert_eq!(gateway.put("/metrics/job/j", &long("b")).status, 202);
     assert_eq!((gateway.lines("a").len(), gateway.lines("b").len()), (0, 1));
-    // The labels of the key stand on every line, also where the layout is known.
+    // The grouping labels count on every line, also if the series are known from another group.
     let path = |value: &str| format!("/metrics/job/k/l/{value}");
     assert_eq!(gateway.put(&path("v"), "x 1\ny 1\nz 1\n").status, 202);
     assert!(refused(
         gateway
             .put(&path(&"v".repeat(300)), "x 1\ny 1\nz 1\n")
-            .said()
+            .status_and_text()
     ));
     assert_eq!(gateway.lines("x").len(), 1);
 }
 
 #[test]
-fn a_body_that_decompresses_to_too_many_times_its_size_is_refused_with_the_flag_that_lifts_it() {
+fn a_body_that_decompresses_to_too_many_times_its_size_is_refused_with_the_flag_that_raises_the_limit()
+ {
     let bomb = gzip(format!("# {}\nx 1\n", "c".repeat(2 << 20)).as_bytes());
     for (flag, refused) in [
         ("--limit.decoded-ratio=200", Some("--limit.decoded-ratio")),
         ("--limit.decoded-ratio=2000", None),
     ] {
         let gateway = Gateway::with_flags(&[flag]);
-        let said = gateway
+        let answer = gateway
             .request(
                 "PUT",
                 "/metrics/job/j",
                 &[("Content-Encoding", "gzip")],
                 &bomb,
             )
-            .said();
+            .status_and_text();
         assert_eq!(
-            said.0,
+            answer.0,
             if refused.is_some() { 413 } else { 200 },
             "{}",
-            said.1
+            answer.1
         );
-        assert!(said.1.contains(refused.unwrap_or_default()), "{}", said.1);
+        assert!(
+            answer.1.contains(refused.unwrap_or_default()),
+            "{}",
+            answer.1
+        );
     }
 }
 
-/// As Python's urllib does; a reset would take the answer away.
+/// Python's urllib sends its whole body before it reads the answer. If the gateway closed the
+/// connection at once, the kernel would reset it, and the client would lose the answer.
 #[test]
-fn a_client_that_sends_all_of_a_body_that_is_too_large_gets_its_answer() {
+fn a_client_that_sends_a_too_large_body_to_its_end_gets_the_answer() {
     use std::io::{BufReader, Read, Write};
     let gateway = Gateway::with_flags(&["--limit.body-bytes=1000"]);
-    // More than sockets keep between them.
+    // More than the socket buffers of both sides hold.
     let n_bytes = 15 << 20;
     let piece = [b'#'; 64 << 10];
     for is_announced in [true, false] {
@@ -277,12 +292,12 @@ fn a_client_that_sends_all_of_a_body_that_is_too_large_gets_its_answer() {
 }
 
 #[test]
-fn the_shapes_of_a_job_are_limited() {
+fn the_number_of_shapes_of_a_job_is_limited() {
     let gateway = Gateway::with_flags(&["--limit.shapes-per-job=2"]);
     assert_eq!(gateway.put("/metrics/job/j/a/1", "m 1\n").status, 200);
     assert_eq!(gateway.put("/metrics/job/j/b/1", "m 1\n").status, 200);
-    let said = gateway.put("/metrics/job/j/c/1", "m 1\n").said();
-    assert_eq!(said.0, 400);
-    assert!(said.1.contains("--limit.shapes-per-job"), "{}", said.1);
+    let answer = gateway.put("/metrics/job/j/c/1", "m 1\n").status_and_text();
+    assert_eq!(answer.0, 400);
+    assert!(answer.1.contains("--limit.shapes-per-job"), "{}", answer.1);
     assert_eq!(gateway.put("/metrics/job/k/c/1", "m 1\n").status, 200);
 }
