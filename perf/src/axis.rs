@@ -13,7 +13,7 @@ pub enum Axis {
     Connections,
     /// Lines with a value in each push.
     Lines,
-    /// Seconds between scrapes beside the pushes; 0 for no scrapes.
+    /// Seconds between scrapes during the run; 0 for no scrapes.
     ScrapeInterval,
 }
 

@@ -7,7 +7,7 @@
 use crate::workload::{Action, Encoding, N_FLEET_LINES, RequestSpec, Workload, WorkloadKind};
 use std::io::Write;
 
-/// Families that a push of the workload `big` has beside those of a fleet push.
+/// Families of a push of the workload `big`, in addition to those of a fleet push.
 const N_BIG_FAMILIES: u64 = 995;
 
 /// Appends the body of a request to `out`, in the text format. A delete has an empty body.

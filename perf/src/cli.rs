@@ -209,7 +209,7 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     bulk_series: u32,
-    /// Seconds between scrapes beside the pushes, with the headers that Prometheus sends; 0 for no
+    /// Seconds between scrapes during the run, with the headers that Prometheus sends; 0 for no
     /// scrapes.
     #[arg(long, default_value_t = 5.0, help_heading = "Load")]
     scrape_interval: f64,
@@ -262,7 +262,7 @@ pub struct LoadArgs {
     floor_bytes: Option<usize>,
 }
 
-// Where results are written, beside the terminal.
+// The files that results are written to, in addition to the terminal.
 #[derive(Args, Clone)]
 pub struct OutputArgs {
     /// Append all raw figures to this file, as lines of JSON.

@@ -24,7 +24,7 @@ pub struct LoadSettings {
     pub rate: Option<f64>,
     /// Open loop: send at random moments instead of at even intervals.
     pub poisson: bool,
-    /// Time between scrapes beside the pushes; zero for none.
+    /// Time between scrapes during the run; zero for none.
     pub scrape_interval: Duration,
     pub scrape_gzip: bool,
     /// How long each measurement takes.
@@ -56,7 +56,7 @@ pub struct Measurement {
     pub connections: u32,
     pub keep_alive: bool,
     pub rate: Option<f64>,
-    /// Seconds between scrapes beside the pushes; 0 for none.
+    /// Seconds between scrapes during the run; 0 for none.
     pub scrape_interval: f64,
     pub seed: u64,
     /// Number of preloaded groups, which may be fewer than the workload asks for.

@@ -22,8 +22,8 @@ fn announce(address: SocketAddr) -> io::Result<()> {
 }
 
 /// The server `floor`: bare hyper with the gateway's settings. Reads bodies, answers 200, and
-/// serves a fixed body of `metrics_bytes` bytes to scrapes. No gateway on hyper can be faster. Runs
-/// until it is killed.
+/// serves a fixed body of `metrics_bytes` bytes to scrapes. No gateway that leaves its requests to
+/// hyper can be faster. Runs until it is killed.
 ///
 /// # Errors
 ///

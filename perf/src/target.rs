@@ -93,7 +93,7 @@ pub const BUILT_IN: &str = "self, floor, sink, reference, reference-unchecked, v
 ///
 /// # Errors
 ///
-/// A program is missing, the target does not listen within 20 s, or the name is unknown.
+/// A program is missing, the target does not begin to listen, or the name is unknown.
 pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Target, String> {
     match name {
         "self" => {

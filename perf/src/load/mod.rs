@@ -1,5 +1,5 @@
-//! The load generator: threads of connections that push, each connection to its own groups, with a
-//! scraper running beside them.
+//! The load generator: threads of connections that push, each connection to its own groups, and a
+//! scraper that runs at the same time.
 //!
 //! Closed loop: each connection sends its next push as soon as the previous one is answered.
 //!

@@ -1,4 +1,4 @@
-//! The input of a run: what is pushed where, how fast, and what runs beside it.
+//! The input of a run: what is pushed where, how fast, and what else runs at the same time.
 
 use crate::workload::Workload;
 use serde::Serialize;
@@ -30,10 +30,10 @@ pub struct Plan {
     pub duration: Duration,
     /// The run ends after this many pushes, if that is before `duration` is over.
     pub count: Option<u64>,
-    /// Clients that push large bodies back to back beside the measured connections.
+    /// Additional clients that push large bodies back to back. They are not part of `connections`.
     pub bulk: Option<BulkSettings>,
     pub seed: u64,
-    /// Scrapes beside the pushes.
+    /// Scrapes during the run; `None` for no scrapes.
     pub scrapes: Option<ScrapeSettings>,
     /// Whether scrapes of this target show what was pushed, so that they can be checked.
     pub is_checked: bool,
@@ -47,7 +47,7 @@ pub struct BulkSettings {
     pub series: u32,
 }
 
-/// A scraper that runs beside the pushes.
+/// A scraper that runs at the same time as the pushes.
 #[derive(Clone, Debug)]
 pub struct ScrapeSettings {
     pub path: String,

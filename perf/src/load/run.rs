@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Runs a plan to its end and returns what was result. Pushes and deletes are recorded in `ledger`.
+/// Runs a plan to its end and returns what was measured. Pushes and deletes are recorded in
+/// `ledger`.
 pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
     let began = Instant::now();
     let run = Arc::new(RunState {

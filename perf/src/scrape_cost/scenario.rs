@@ -376,8 +376,8 @@ impl ScrapeScenario {
         Ok(())
     }
 
-    /// Measures the highest memory while all groups are pushed again and scrapes run beside the
-    /// pushes.
+    /// Measures the highest memory while all groups are pushed again and scrapes run at the same
+    /// time.
     fn measure_peak_memory(&mut self) -> Result<(), String> {
         self.print_step("scrapes beside all groups being pushed again");
         let pid = self.gateway.pid.expect("the harness started the gateway");

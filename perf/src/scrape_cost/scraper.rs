@@ -1,4 +1,4 @@
-//! A scrape client that does not keep what it reads, so that large bodies cost it little.
+//! A scrape client that does not keep what it reads, so large bodies cost it little.
 
 use crate::load;
 use std::io::{Read, Write};
