@@ -171,7 +171,7 @@ fn health_is_told() {
     let gateway = Gateway::start();
     for path in ["/-/healthy", "/-/ready"] {
         assert_eq!(
-            gateway.request("GET", path, &[], b"").said(),
+            gateway.request("GET", path, &[], b"").status_and_text(),
             (200, "OK".to_owned())
         );
         assert_eq!(

@@ -1,50 +1,53 @@
-//! A client that waits: for scrapers and clients of large bodies, which have a thread each.
+//! A blocking HTTP client, for scrapers and for clients that push large bodies: each of them has
+//! its own thread.
 
-use crate::answer::{Answer, Reader};
+use crate::answer::{Answer, AnswerReader};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A server that says nothing for so long says nothing any more.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the client waits for the server to send or to take anything.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A connection, made when it is needed.
-pub struct Connection {
+/// A client with one connection, which is opened by the first request and after failures.
+pub struct BlockingClient {
     address: SocketAddr,
     stream: Option<TcpStream>,
-    reader: Reader,
+    reader: AnswerReader,
     buffer: Box<[u8]>,
 }
 
-impl Connection {
-    /// To a server.
+impl BlockingClient {
+    /// A client of the server at `address`. Does not connect yet.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             stream: None,
-            reader: Reader::default(),
+            reader: AnswerReader::default(),
             buffer: vec![0; 256 << 10].into(),
         }
     }
 
-    /// Sends a request and reads the answer; its status.
+    /// Sends a request, reads the answer and returns its status. The body is thrown away.
     ///
     /// # Errors
     ///
-    /// There is none. The next request goes over a new connection.
+    /// There is no valid answer. The next request opens a new connection.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
-        self.ask(request, |_| ()).map(|answer| answer.status)
+        self.request_to_end(request, |_| ())
+            .map(|answer| answer.status)
     }
 
-    /// Gets a body whole; also how long after the request its first byte came.
+    /// Sends a GET request. Returns the complete body, and the time from the request to the body's
+    /// first byte. `headers` are complete lines, each with its line end.
     ///
     /// # Errors
     ///
-    /// There is none, or its status is not 200.
+    /// There is no valid answer, or its status is not 200.
     pub fn get(&mut self, path: &str, headers: &str) -> io::Result<(Vec<u8>, Duration)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n");
         let (began, mut first_byte, mut body) = (Instant::now(), None, Vec::with_capacity(1 << 16));
-        let answer = self.ask(request.as_bytes(), |bytes| {
+        let answer = self.request_to_end(request.as_bytes(), |bytes| {
             first_byte.get_or_insert_with(|| began.elapsed());
             body.extend_from_slice(bytes);
         })?;
@@ -57,15 +60,21 @@ impl Connection {
         Ok((body, first_byte.unwrap_or_else(|| began.elapsed())))
     }
 
-    fn ask(&mut self, request: &[u8], body: impl FnMut(&[u8])) -> io::Result<Answer> {
-        let result = self.try_to_ask(request, body);
+    /// Sends a request and reads the answer; `body` is called with the pieces of the body. Closes
+    /// the connection if the request failed or the server closes.
+    fn request_to_end(&mut self, request: &[u8], body: impl FnMut(&[u8])) -> io::Result<Answer> {
+        let result = self.try_request_to_end(request, body);
         if !matches!(result, Ok(Answer { closes: false, .. })) {
             self.stream = None;
         }
         result
     }
 
-    fn try_to_ask(&mut self, request: &[u8], mut body: impl FnMut(&[u8])) -> io::Result<Answer> {
+    fn try_request_to_end(
+        &mut self,
+        request: &[u8],
+        mut body: impl FnMut(&[u8]),
+    ) -> io::Result<Answer> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => none.insert(connect(self.address)?),
@@ -74,7 +83,7 @@ impl Connection {
         stream.write_all(request)?;
         loop {
             match stream.read(&mut self.buffer)? {
-                0 => return self.reader.close().map_err(io::Error::other),
+                0 => return self.reader.on_close().map_err(io::Error::other),
                 n => {
                     if let Some(answer) = self
                         .reader
@@ -92,7 +101,7 @@ impl Connection {
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
