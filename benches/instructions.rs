@@ -10,7 +10,7 @@ mod common;
 use common::{changed_body, delimited, families, fleet_body, key, store_of};
 use gungraun::prelude::*;
 use pushgateway::exposition::text::{FamilyTemplate, KeyText};
-use pushgateway::exposition::{Limits, protobuf, text};
+use pushgateway::exposition::{ParseLimits, protobuf, text};
 use pushgateway::model::{BodyForm, Escaping, Families, LabelBytes, NameScheme};
 use pushgateway::store::{Outcome, Push, PushMode, Store};
 use smallvec::SmallVec;
@@ -26,9 +26,12 @@ fn parse_text(body: String) -> Families {
 }
 
 fn form_and_body() -> (BodyForm, String, Vec<u64>) {
-    let mut first =
-        text::parse_with_form(fleet_body(1).as_bytes(), NameScheme::Legacy, Limits::NONE)
-            .expect("it is valid");
+    let mut first = text::parse_with_form(
+        fleet_body(1).as_bytes(),
+        NameScheme::Legacy,
+        ParseLimits::NONE,
+    )
+    .expect("it is valid");
     (
         first.take_form().expect("it has a form"),
         fleet_body(2),

@@ -3,7 +3,7 @@
 mod common;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pushgateway::exposition::{Limits, protobuf, text};
+use pushgateway::exposition::{ParseLimits, protobuf, text};
 use pushgateway::model::NameScheme;
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -69,7 +69,7 @@ fn parse(c: &mut Criterion) {
             b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy))
         });
         group.finish();
-        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE)
+        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, ParseLimits::NONE)
             .unwrap()
             .take_form()
             .unwrap();

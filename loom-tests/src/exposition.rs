@@ -9,4 +9,4 @@ pub mod protobuf;
 #[path = "../../src/exposition/text/mod.rs"]
 pub mod text;
 
-pub use limits::{Limits, TooManyLabels, TooManySeries};
+pub use limits::{ParseLimits, TooManyLabels, TooManySeries};

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// How much one push may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ParseLimits {
     /// Samples: lines of the text format, in protobuf metrics and their buckets and quantiles. So
     /// many families, or messages, may come as well: they need not have samples.
     pub series_max: usize,
@@ -15,7 +15,7 @@ pub struct Limits {
     pub labels_max: usize,
 }
 
-impl Limits {
+impl ParseLimits {
     /// As much as there is.
     pub const NONE: Self = Self {
         series_max: usize::MAX,

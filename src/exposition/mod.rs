@@ -6,4 +6,4 @@ mod limits;
 pub mod protobuf;
 pub mod text;
 
-pub use limits::{Limits, TooManyLabels, TooManySeries};
+pub use limits::{ParseLimits, TooManyLabels, TooManySeries};

@@ -7,7 +7,7 @@ use super::parse_pool::LARGE_BODY_BYTES;
 use super::request_body::{self, BodyError, Encoding, Received};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
-use crate::exposition::{Limits, protobuf, text};
+use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{
     Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name,
 };
@@ -357,7 +357,7 @@ pub(super) struct BodyFormat {
     is_form: bool,
     names: NameScheme,
     body_limits: request_body::Limits,
-    limits: Limits,
+    limits: ParseLimits,
 }
 
 impl From<text::ParseError> for PushError {

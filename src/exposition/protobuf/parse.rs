@@ -12,7 +12,7 @@
 use super::to_text::metric_value_text;
 use super::wire::{Fields, Malformed, NoVarint, Value, read_varint};
 use crate::exposition::go_quote::quote;
-use crate::exposition::{Limits, TooManyLabels, TooManySeries};
+use crate::exposition::{ParseLimits, TooManyLabels, TooManySeries};
 use crate::model::{Families, FamiliesBuilder, Invalid, MetricFlags, MetricType};
 use ahash::AHashMap;
 use std::borrow::Cow;
@@ -75,7 +75,7 @@ impl From<Malformed> for ParseError {
 ///
 /// [`ParseError`] at the first message that cannot be read.
 pub fn parse(body: &[u8]) -> Result<Families, ParseError> {
-    parse_within(body, Limits::NONE)
+    parse_within(body, ParseLimits::NONE)
 }
 
 /// Parses a pushed body.
@@ -84,7 +84,7 @@ pub fn parse(body: &[u8]) -> Result<Families, ParseError> {
 ///
 /// [`ParseError`] at the first message that cannot be read, or with which there is more than
 /// `limits` allow.
-pub fn parse_within(body: &[u8], limits: Limits) -> Result<Families, ParseError> {
+pub fn parse_within(body: &[u8], limits: ParseLimits) -> Result<Families, ParseError> {
     let last = last_of_each_family(body, limits)?;
     let mut tally = Tally {
         limits,
@@ -117,7 +117,10 @@ pub fn parse_within(body: &[u8], limits: Limits) -> Result<Families, ParseError>
 
 /// Looks at every message but not into its metrics; returns where the last one of each family
 /// begins.
-fn last_of_each_family(body: &[u8], limits: Limits) -> Result<AHashMap<&str, usize>, ParseError> {
+fn last_of_each_family(
+    body: &[u8],
+    limits: ParseLimits,
+) -> Result<AHashMap<&str, usize>, ParseError> {
     let mut last = AHashMap::new();
     for (n, message) in Messages::new(body).enumerate() {
         let (place, message) = message?;
@@ -197,7 +200,7 @@ fn header_of(message: &[u8]) -> Result<Header<'_>, ParseError> {
 
 /// How much of the push was read.
 struct Tally {
-    limits: Limits,
+    limits: ParseLimits,
     /// Metrics, buckets and quantiles.
     n_series: usize,
 }
@@ -219,7 +222,7 @@ impl Tally {
     }
 }
 
-fn too_many_series(limits: Limits) -> ParseError {
+fn too_many_series(limits: ParseLimits) -> ParseError {
     ParseError::TooManySeries(TooManySeries {
         series_max: limits.series_max,
     })
@@ -675,7 +678,7 @@ mod tests {
         let parse = |body: &[u8]| {
             parse_within(
                 body,
-                Limits {
+                ParseLimits {
                     series_max: 3,
                     labels_max: 2,
                 },

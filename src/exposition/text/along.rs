@@ -133,11 +133,11 @@ const POWERS_OF_TEN: [u64; 20] = {
 mod tests {
     use super::super::{parse, parse_with_form};
     use super::*;
-    use crate::exposition::Limits;
+    use crate::exposition::ParseLimits;
     use crate::model::NameScheme;
 
     fn form(body: &str) -> Option<BodyForm> {
-        parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE)
+        parse_with_form(body.as_bytes(), NameScheme::Legacy, ParseLimits::NONE)
             .unwrap()
             .take_form()
     }

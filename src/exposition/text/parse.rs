@@ -21,7 +21,7 @@
 
 use super::float::parse_float;
 use crate::exposition::go_quote::{quote, quote_byte};
-use crate::exposition::{Limits, TooManyLabels, TooManySeries};
+use crate::exposition::{ParseLimits, TooManyLabels, TooManySeries};
 use crate::model::{
     BodyForm, Families, FamiliesBuilder, Invalid, MetricFlags, MetricType, NameScheme, NumberKind,
     is_legacy_label_name, is_legacy_metric_name,
@@ -65,7 +65,7 @@ impl std::error::Error for ParseError {}
 ///
 /// The first line that is not in the format.
 pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
-    parse_within(body, names, Limits::NONE)
+    parse_within(body, names, ParseLimits::NONE)
 }
 
 /// Parses a pushed body.
@@ -76,7 +76,7 @@ pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
 pub fn parse_within(
     body: &[u8],
     names: NameScheme,
-    limits: Limits,
+    limits: ParseLimits,
 ) -> Result<Families, ParseError> {
     let mut parser = Parser::new(body, names, limits);
     parser.lines()?;
@@ -91,7 +91,7 @@ pub fn parse_within(
 pub fn parse_with_form(
     body: &[u8],
     names: NameScheme,
-    limits: Limits,
+    limits: ParseLimits,
 ) -> Result<Families, ParseError> {
     let mut parser = Parser::new(body, names, limits);
     parser.lines()?;
@@ -165,7 +165,7 @@ struct Parser<'a> {
     at: usize,
     line: u32,
     names: NameScheme,
-    limits: Limits,
+    limits: ParseLimits,
     unescaped: Vec<u8>,
     families: Vec<FamilyState>,
     by_name: AHashMap<Cow<'a, [u8]>, u32>,
@@ -182,7 +182,7 @@ type Parsed<T> = Result<T, ParseError>;
 type LabelBytes<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
 
 impl<'a> Parser<'a> {
-    fn new(body: &'a [u8], names: NameScheme, limits: Limits) -> Self {
+    fn new(body: &'a [u8], names: NameScheme, limits: ParseLimits) -> Self {
         Self {
             body,
             text: std::str::from_utf8(body).ok(),
@@ -1402,7 +1402,7 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_a_push_may_hold() {
-        let limits = Limits {
+        let limits = ParseLimits {
             series_max: 3,
             labels_max: 2,
         };
