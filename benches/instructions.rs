@@ -11,7 +11,7 @@ use common::{changed_body, delimited, families, fleet_body, key, store_of};
 use gungraun::prelude::*;
 use pushgateway::exposition::text::{FamilyTemplate, KeyText};
 use pushgateway::exposition::{ParseLimits, protobuf, text};
-use pushgateway::model::{BodyForm, Escaping, Families, LabelBytes, NameScheme};
+use pushgateway::model::{BodyForm, EncodedLabels, Escaping, Families, NameScheme};
 use pushgateway::store::{Outcome, Push, PushMode, Store};
 use smallvec::SmallVec;
 use std::hint::black_box;
@@ -64,7 +64,7 @@ fn store_and_numbers() -> (Store, SmallVec<[u64; 12]>) {
 #[library_benchmark]
 #[bench::of_1000_groups(store_and_numbers())]
 fn push_numbers((store, values): (Store, SmallVec<[u64; 12]>)) -> Store {
-    let labels = LabelBytes::new([("instance", "node-0000007"), ("job", "fleet")]);
+    let labels = EncodedLabels::new([("instance", "node-0000007"), ("job", "fleet")]);
     let found = store.find(black_box(&labels)).expect("it was pushed");
     assert!(store.push_numbers(&found, values, RECEIVED_AT));
     drop(found);

@@ -9,7 +9,8 @@ use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
 use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{
-    Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name,
+    EncodedLabels, Families, GroupingKey, NameScheme, ShortText, is_legacy_label_name,
+    unescape_name,
 };
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::EarlyRefusal;
@@ -180,7 +181,7 @@ fn known(
             .any(|form| text::parse_along(form, body, &mut values))
             .then_some(values)
     };
-    let key = LabelBytes::new(labels.iter());
+    let key = EncodedLabels::new(labels.iter());
     while let Some(found) = gateway.store.find(&key) {
         let Some(values) = read(&found.snapshot().fixed.layout) else {
             break;

@@ -20,7 +20,7 @@ pub struct LabelSet(Box<str>);
 
 /// A [`LabelSet`] that is needed for a look-up only: on the stack, if it is of usual size.
 #[derive(Debug)]
-pub struct LabelBytes(SmallVec<[u8; 128]>);
+pub struct EncodedLabels(SmallVec<[u8; 128]>);
 
 const MORE: usize = 64;
 
@@ -86,7 +86,7 @@ impl LabelSet {
         self.iter().find_map(|(n, v)| (n == name).then_some(v))
     }
 
-    /// The bytes by which it is found: those of [`LabelBytes`] of the same labels.
+    /// The bytes by which it is found: those of [`EncodedLabels`] of the same labels.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -122,7 +122,7 @@ impl PartialOrd for LabelSet {
     }
 }
 
-impl LabelBytes {
+impl EncodedLabels {
     /// Those of the [`LabelSet`] of these labels.
     pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut bytes = SmallVec::new();
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), sorted);
         assert_eq!(
             (set.len(), set.as_bytes()),
-            (long.len(), LabelBytes::new(labels()).as_bytes())
+            (long.len(), EncodedLabels::new(labels()).as_bytes())
         );
     }
 

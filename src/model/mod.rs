@@ -9,7 +9,7 @@ mod short_text;
 
 pub use body_form::{BodyForm, FormNumber, NumberKind};
 pub use grouping_key::{GroupingKey, InvalidKey};
-pub use label_set::{ExposedLabels, LabelBytes, LabelSet, exposed_labels, exposed_order};
+pub use label_set::{EncodedLabels, ExposedLabels, LabelSet, exposed_labels, exposed_order};
 pub use metric_family::{
     Families, FamiliesBuilder, Family, Invalid, Metric, MetricExtra, MetricFlags, MetricType,
     Skeleton, TooLarge, extras_of,

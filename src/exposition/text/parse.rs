@@ -179,7 +179,7 @@ struct Parser<'a> {
 type Parsed<T> = Result<T, ParseError>;
 
 /// Names and values of a metric's labels, sorted.
-type LabelBytes<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
+type SortedLabels<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
 
 impl<'a> Parser<'a> {
     fn new(body: &'a [u8], names: NameScheme, limits: ParseLimits) -> Self {
@@ -883,7 +883,7 @@ impl<'a> Parser<'a> {
         samples: impl Iterator<Item = usize>,
     ) {
         let mut metrics: Vec<SmallVec<[usize; 16]>> = Vec::new();
-        let mut by_labels: AHashMap<LabelBytes<'_>, usize> = AHashMap::new();
+        let mut by_labels: AHashMap<SortedLabels<'_>, usize> = AHashMap::new();
         let mut last = None;
         for i in samples {
             if let Some((before, metric)) = last
