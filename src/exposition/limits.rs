@@ -35,7 +35,7 @@ impl fmt::Display for TooManySeries {
         let series_max = self.series_max;
         write!(
             f,
-            "the push has more than {series_max} series or families, which is the limit (--limit.series-per-push)"
+            "the push has more than {series_max} series or families, which is the limit"
         )
     }
 }
@@ -51,7 +51,7 @@ impl fmt::Display for TooManyLabels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a metric has more than {} labels, which is the limit (--limit.labels-per-series)",
+            "a metric has more than {} labels, which is the limit",
             self.labels_max
         )
     }

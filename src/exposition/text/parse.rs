@@ -42,6 +42,13 @@ pub enum ParseError {
         /// What is wrong, in the reference's words.
         message: String,
     },
+    /// A line has more labels than a metric may have.
+    TooManyLabels {
+        /// The line's number, counted from 1.
+        line: u32,
+        /// The limit.
+        too_many: TooManyLabels,
+    },
     /// There is more than a push may hold.
     TooManySeries(TooManySeries),
 }
@@ -51,6 +58,9 @@ impl fmt::Display for ParseError {
         match self {
             Self::Line { line, message } => {
                 write!(f, "text format parsing error in line {line}: {message}")
+            }
+            Self::TooManyLabels { line, too_many } => {
+                write!(f, "text format parsing error in line {line}: {too_many}")
             }
             Self::TooManySeries(too_many) => too_many.fmt(f),
         }
@@ -514,7 +524,10 @@ impl<'a> Parser<'a> {
                 }
                 let labels_max = self.limits.labels_max;
                 if self.labels.len() - first >= labels_max {
-                    return self.error(TooManyLabels { labels_max }.to_string());
+                    return Err(ParseError::TooManyLabels {
+                        line: self.line,
+                        too_many: TooManyLabels { labels_max },
+                    });
                 }
                 self.labels.push(Label { name, value });
             }
@@ -1416,9 +1429,7 @@ mod tests {
                 "{body}"
             );
         };
-        let too_many = Err(
-            "the push has more than 3 series or families, which is the limit (--limit.series-per-push)",
-        );
+        let too_many = Err("the push has more than 3 series or families, which is the limit");
         check("a 1\na 2\nb 3\n", Ok(()));
         // Behind the limit nothing is looked at.
         check("a 1\na 2\nb 3\nb 4\n-", too_many);
@@ -1432,8 +1443,7 @@ mod tests {
             "x{a=\"1\",b=\"1\"} 1\n# TYPE h histogram\nh_bucket{a=\"1\",b=\"1\",le=\"1\"} 1\n",
             Ok(()),
         );
-        let labels =
-            "a metric has more than 2 labels, which is the limit (--limit.labels-per-series)";
+        let labels = "a metric has more than 2 labels, which is the limit";
         check(
             "x 1\nx{a=\"1\",b=\"1\",c=\"1\"} 1\n",
             Err(&format!("text format parsing error in line 2: {labels}")),
