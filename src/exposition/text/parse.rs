@@ -136,7 +136,6 @@ struct FamilyState {
     name: Span,
     help: Option<Span>,
     metric_type: Option<MetricType>,
-    has_samples: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -672,7 +671,6 @@ impl<'a> Parser<'a> {
             ));
         }
         self.check_series(self.samples.len())?;
-        self.families[family as usize].has_samples = true;
         self.samples.push(Sample {
             family,
             labels_end: index(self.labels.len()),
@@ -798,7 +796,6 @@ impl<'a> Parser<'a> {
                     name,
                     help: None,
                     metric_type: None,
-                    has_samples: false,
                 });
                 let key = if name.start & UNESCAPED == 0 {
                     Cow::Borrowed(&self.body[name.start as usize..(name.start + name.len) as usize])
