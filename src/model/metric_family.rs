@@ -105,6 +105,19 @@ impl MetricFlags {
     /// The counts of this histogram are floats.
     pub const FLOAT_COUNTS: Self = Self(4);
 
+    /// The flags of a summary or histogram that came with or without a count and a sum.
+    #[inline]
+    pub(crate) fn of_presence(has_count: bool, has_sum: bool) -> Self {
+        let mut flags = Self::default();
+        if has_count {
+            flags |= Self::HAS_COUNT;
+        }
+        if has_sum {
+            flags |= Self::HAS_SUM;
+        }
+        flags
+    }
+
     /// Whether all of `flags` are set.
     pub fn has(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0

@@ -406,7 +406,7 @@ fn parse_summary(
         builder.value(value);
     }
     Ok(Parsed {
-        flags: presence(count.is_some(), sum.is_some()),
+        flags: MetricFlags::of_presence(count.is_some(), sum.is_some()),
         has_more,
     })
 }
@@ -477,7 +477,7 @@ fn parse_histogram(
         builder.bound(f64::from_bits(bound));
         builder.value(count.bits(is_float));
     }
-    let mut flags = presence(
+    let mut flags = MetricFlags::of_presence(
         count.integer.is_some() || count.float.is_some(),
         sum.is_some(),
     );
@@ -497,17 +497,6 @@ fn n_native_buckets(field: u64, value: Value<'_>) -> usize {
         (9..=14, _) => 1,
         _ => 0,
     }
-}
-
-fn presence(has_count: bool, has_sum: bool) -> MetricFlags {
-    let mut flags = MetricFlags::default();
-    if has_count {
-        flags |= MetricFlags::HAS_COUNT;
-    }
-    if has_sum {
-        flags |= MetricFlags::HAS_SUM;
-    }
-    flags
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! was parsed before, names, types, helps and labels are known, and only the numbers are read. A
 //! body that differs anywhere else is none of this form, and is parsed as a whole.
 
-use super::parse::to_u64_as_go_does;
-use super::parse_float;
+use super::float::{parse_float, to_u64_as_go_does};
 use crate::model::{BodyForm, NumberKind};
 
 /// Reads the numbers of `body` into `values`, which has a place for each; returns whether the body

@@ -43,6 +43,22 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
     digits.write(out);
 }
 
+/// Converts a number to the integer that the reference keeps as the count of a summary: what Go's
+/// conversion from `float64` to `uint64` gives on amd64, where numbers out of range become 2⁶³.
+pub(super) fn to_u64_as_go_does(value: f64) -> u64 {
+    if value < 9_223_372_036_854_775_808.0 {
+        if value < -9_223_372_036_854_775_808.0 {
+            1 << 63
+        } else {
+            (value as i64).cast_unsigned()
+        }
+    } else if value < 18_446_744_073_709_551_616.0 {
+        value as u64
+    } else {
+        1 << 63
+    }
+}
+
 /// A decimal number: `0.d₁d₂d₃… × 10^point`, without zeros at either end.
 struct Digits {
     digits: [u8; 24],
