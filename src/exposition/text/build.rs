@@ -1,8 +1,8 @@
 //! Builds families from the lines of a body.
 //!
-//! The samples of a family are gathered from wherever they stand in the body. A sample of a counter,
-//! gauge or untyped family is a metric. The samples of a summary or histogram are grouped by their
-//! labels; each group is a metric. A family without samples is left out.
+//! The samples of a family are gathered from wherever they stand in the body. A sample of a
+//! counter, gauge or untyped family is a metric. The samples of a summary or histogram are grouped
+//! by their labels; each group is a metric. A family without samples is left out.
 
 use super::error::ParseError;
 use super::float::to_u64_as_go_does;

@@ -1,5 +1,5 @@
-//! What the reader of lines hands to the builder of families: flat lists of family headers,
-//! samples and labels.
+//! What the reader of lines hands to the builder of families: flat lists of family headers, samples
+//! and labels.
 //!
 //! The lists keep the order of the lines. Families are built from them at the end of the body,
 //! because a body may go back to a family that it has left.

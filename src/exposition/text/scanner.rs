@@ -8,8 +8,8 @@
 //! help        = bytes to the end of the line
 //! ```
 //!
-//! In quoted names, label values and help texts the escapes `\\`, `\n` and `\"` are decoded; a backslash
-//! before another byte is an error.
+//! In quoted names, label values and help texts the escapes `\\`, `\n` and `\"` are decoded; a
+//! backslash before another byte is an error.
 //!
 //! Every token must be followed by another byte: a body that ends within a token, or directly
 //! behind one, is refused.

@@ -7,8 +7,8 @@
 //! label  = name "=" quote value quote
 //! ```
 //!
-//! The label `quantile` of a summary and the label `le` of a histogram are not kept as labels. Their
-//! values are numbers: the rank of a quantile, the upper bound of a bucket.
+//! The label `quantile` of a summary and the label `le` of a histogram are not kept as labels.
+//! Their values are numbers: the rank of a quantile, the upper bound of a bucket.
 
 use super::error::ParseError;
 use super::family_index::FamilyIndex;
@@ -21,8 +21,8 @@ use crate::exposition::limits::{ParseLimits, TooManyLabels};
 use crate::model::{MetricType, NameScheme, is_legacy_label_name};
 use ahash::AHashSet;
 
-/// Label names of one sample are compared with each other up to this number, and looked up in a
-/// set from there on: a line with a hundred thousand labels must not take quadratic time.
+/// Label names of one sample are compared with each other up to this number, and looked up in a set
+/// from there on: a line with a hundred thousand labels must not take quadratic time.
 const COMPARED_NAMES_MAX: usize = 16;
 
 /// A scanner that knows the families and labels that it has read.

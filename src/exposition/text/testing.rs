@@ -24,8 +24,8 @@ pub(super) fn check_with(body: &str, names: NameScheme, expected: Result<&str, &
     );
 }
 
-/// Shows each family as `name type "help" {labels} numbers @bounds`, with `#` before a number that is
-/// kept as an integer; families are separated by semicolons. A body that breaks a rule ends with
+/// Shows each family as `name type "help" {labels} numbers @bounds`, with `#` before a number that
+/// is kept as an integer; families are separated by semicolons. A body that breaks a rule ends with
 /// `invalid`.
 pub(super) fn show(families: &Families) -> String {
     let mut lines = Vec::new();
