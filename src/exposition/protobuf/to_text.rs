@@ -2,7 +2,7 @@
 
 use super::wire::{Fields, Value, read_varint};
 use crate::exposition::text::write_float;
-use crate::model::SHOWN_LEN_MAX;
+use crate::model::SHOWN_BYTES_MAX;
 use std::fmt::Write as _;
 
 /// What a field of a message is.
@@ -113,7 +113,7 @@ pub(super) fn metric_value_text(metric: &[u8]) -> String {
         out: &mut out,
         is_compact: true,
         depth: 0,
-        len_max: SHOWN_LEN_MAX,
+        len_max: SHOWN_BYTES_MAX,
     }
     .message(metric, &METRIC[1..]);
     out
@@ -289,7 +289,7 @@ mod tests {
         write_bytes(7, &histogram, &mut metric);
         let text = metric_value_text(&metric);
         assert!(text.starts_with("histogram:{positive_delta:0 positive_delta:0"));
-        assert!(text.len() < SHOWN_LEN_MAX + 100, "{}", text.len());
+        assert!(text.len() < SHOWN_BYTES_MAX + 100, "{}", text.len());
     }
 
     #[test]
