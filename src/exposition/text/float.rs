@@ -6,17 +6,7 @@
 /// Accepted, in any case of letters: decimal numbers with or without an exponent; `Inf` and
 /// `Infinity` with or without a sign; `NaN` without a sign. A number too small for an `f64` is
 /// zero. Refused: hexadecimal numbers, underscores, and numbers too large for an `f64`.
-///
-/// # Examples
-///
-/// ```
-/// use pushgateway::exposition::text::parse_float;
-///
-/// assert_eq!(parse_float(b"1.5e3"), Some(1500.0));
-/// assert_eq!(parse_float(b"+Inf"), Some(f64::INFINITY));
-/// assert_eq!(parse_float(b"0x10"), None);
-/// ```
-pub fn parse_float(token: &[u8]) -> Option<f64> {
+pub(crate) fn parse_float(token: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(token).ok()?;
     let value: f64 = text.parse().ok()?;
     if value.is_finite() {
@@ -32,20 +22,7 @@ pub fn parse_float(token: &[u8]) -> Option<f64> {
 /// Writes `value` as Go's `FormatFloat(value, 'g', -1, 64)` does: the shortest digits that read
 /// back as the same number, with an exponent from 1e+06 on and below 0.0001. Only a negative zero
 /// is written without its sign.
-///
-/// # Examples
-///
-/// ```
-/// use pushgateway::exposition::text::write_float;
-///
-/// let mut out = Vec::new();
-/// for value in [7.3, 1e6, f64::INFINITY] {
-///     write_float(value, &mut out);
-///     out.push(b' ');
-/// }
-/// assert_eq!(out, b"7.3 1e+06 +Inf ");
-/// ```
-pub fn write_float(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_float(value: f64, out: &mut Vec<u8>) {
     // The short way for the most common numbers, small integers.
     let integer = value as i64;
     if integer.unsigned_abs() < 1_000_000 && integer as f64 == value {

@@ -29,7 +29,8 @@ mod token;
 mod write;
 
 pub use error::ParseError;
-pub use float::{parse_float, write_float};
-pub use parse::{parse, parse_with_form, parse_within};
+pub(crate) use float::write_float;
+pub(crate) use parse::parse_within;
+pub use parse::{parse, parse_with_form};
 pub use parse_along::parse_along;
 pub use write::{FamilyTemplate, KeyText, write_header};

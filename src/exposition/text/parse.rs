@@ -65,7 +65,7 @@ pub fn parse(body: &[u8], names: NameScheme) -> Result<Families, ParseError> {
 /// # Errors
 ///
 /// The first line that does not follow the grammar or that exceeds `limits`.
-pub fn parse_within(
+pub(crate) fn parse_within(
     body: &[u8],
     names: NameScheme,
     limits: ParseLimits,

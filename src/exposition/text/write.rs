@@ -10,6 +10,7 @@
 //! ```
 
 use super::float::write_float;
+use crate::exposition::template_labels::{LabelValue, template_labels};
 use crate::model::{
     Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name,
     exposed_order, is_legacy_label_name, is_legacy_metric_name,
@@ -147,18 +148,13 @@ struct TemplateBuilder<'a> {
     holes: Vec<(u32, Hole)>,
 }
 
-/// Where the value of a label on a line comes from.
-enum LabelValue<'a> {
-    /// The metric, or `instance=""`.
-    Own(&'a str),
-    /// The label with this index in the grouping key.
-    Key(u32),
-}
-
 impl TemplateBuilder<'_> {
     /// Appends all lines of a metric.
     fn metric(&mut self, family: Family<'_>, metric: Metric<'_>) {
-        let labels = self.labels(metric);
+        let labels: Vec<_> = template_labels(metric, self.key_names, self.add_instance)
+            .into_iter()
+            .map(|(name, value)| (escape_label_name(name, self.escaping), value))
+            .collect();
         let first = u32::try_from(metric.value_range().start - family.value_range().start)
             .expect("a layout has 32 bits");
         let count = |index| {
@@ -205,37 +201,8 @@ impl TemplateBuilder<'_> {
         }
     }
 
-    /// The labels of a metric's lines: its own ones and those of the key, sorted by unescaped name.
-    /// Returns the names escaped.
-    fn labels<'b>(&self, metric: Metric<'b>) -> Vec<(Cow<'b, str>, LabelValue<'b>)>
-    where
-        Self: 'b,
-    {
-        let own = metric
-            .labels()
-            .filter(|(name, _)| self.key_names.binary_search(name).is_err());
-        let mut labels: Vec<(String, LabelValue<'b>)> = own
-            .map(|(name, value)| (name.to_owned(), LabelValue::Own(value)))
-            .collect();
-        labels.extend(
-            (0..)
-                .zip(self.key_names)
-                .map(|(index, name)| ((*name).to_owned(), LabelValue::Key(index))),
-        );
-        if self.add_instance && !labels.iter().any(|(name, _)| name == "instance") {
-            labels.push(("instance".to_owned(), LabelValue::Own("")));
-        }
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
-        let escaped = labels.into_iter().map(|(name, value)| {
-            (
-                Cow::Owned(escape_label_name(&name, self.escaping).into_owned()),
-                value,
-            )
-        });
-        escaped.collect()
-    }
-
-    /// Appends a line. `bound` is a last label with a number for its value: `quantile` or `le`.
+    /// Appends a line. The names of `labels` are escaped. `bound` is a last label with a number for
+    /// its value: `quantile` or `le`.
     fn line(
         &mut self,
         name: &str,
