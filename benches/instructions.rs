@@ -1,9 +1,9 @@
-//! Instructions that the hot functions take, counted by callgrind: where time is noisy, they show
-//! small changes.
+//! Counts the instructions that the hot functions execute, with callgrind. Unlike times, the counts
+//! hardly vary from run to run, so they show small changes.
 //!
-//! Needs valgrind, and the runner of the same version as the `gungraun` in Cargo.lock: `cargo
+//! Needs valgrind and a runner of the same version as the crate `gungraun` in Cargo.lock: `cargo
 //! install gungraun-runner --version …`.
-#![allow(missing_docs, reason = "the macros make modules and functions")]
+#![allow(missing_docs, reason = "the macros make public modules and functions")]
 
 mod common;
 
@@ -60,7 +60,8 @@ fn store_and_numbers() -> (Store, SmallVec<[u64; 12]>) {
     (store_of(N_GROUPS), families(&fleet_body(2)).values.into())
 }
 
-// What a push along a form does behind the parser: one look-up, one exchange, one mark.
+// What a push does after its body was read along a form: find the group, swap the snapshot, mark the
+// slot.
 #[library_benchmark]
 #[bench::of_1000_groups(store_and_numbers())]
 fn push_numbers((store, values): (Store, SmallVec<[u64; 12]>)) -> Store {
