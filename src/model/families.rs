@@ -38,7 +38,7 @@ pub(crate) fn extras_of<'a>(extras: &'a [MetricExtra], family: Family<'_>) -> &'
 /// A rule for pushes that a body breaks although it follows the grammar. The gateway refuses such a
 /// push, and notes the time of the failure in the group.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Invalid {
+pub enum BrokenRule {
     /// A sample has a timestamp.
     Timestamp,
     /// A metric of a protobuf family has no value of the family's type.
@@ -70,7 +70,7 @@ pub struct Families {
     /// What the text format cannot carry, sorted by metric. Empty for nearly every push.
     pub extras: Vec<MetricExtra>,
     /// The first rule that the push breaks, if any.
-    pub invalid: Option<Invalid>,
+    pub broken_rule: Option<BrokenRule>,
     /// The form of the body, if the parser was asked to keep it and the body has one.
     pub form: Option<Box<BodyForm>>,
 }

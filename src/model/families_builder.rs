@@ -1,6 +1,6 @@
 //! Builds the metric families of a push.
 
-use super::families::{Families, Invalid, MetricExtra, extras_of};
+use super::families::{BrokenRule, Families, MetricExtra, extras_of};
 use super::metric_type::{MetricFlags, MetricType};
 use super::skeleton::{Family, FamilyRecord, LabelRecord, MetricRecord, TextRange};
 use std::fmt;
@@ -147,13 +147,13 @@ impl FamiliesBuilder {
     }
 
     /// Whether the push is known to break a rule.
-    pub(crate) fn is_invalid(&self) -> bool {
-        self.families.invalid.is_some()
+    pub(crate) fn breaks_rule(&self) -> bool {
+        self.families.broken_rule.is_some()
     }
 
     /// Notes that the push breaks a rule. If one was noted before, that one is kept.
-    pub(crate) fn invalid(&mut self, invalid: Invalid) {
-        self.families.invalid.get_or_insert(invalid);
+    pub(crate) fn note_broken_rule(&mut self, rule: BrokenRule) {
+        self.families.broken_rule.get_or_insert(rule);
     }
 
     /// Adds a copy of a family, with its numbers and extras, that belongs to the families `from`.

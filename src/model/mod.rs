@@ -16,7 +16,7 @@ pub use body_form::BodyForm;
 pub(crate) use body_form::NumberKind;
 pub(crate) use exposed_labels::{exposed_labels, exposed_order};
 pub(crate) use families::extras_of;
-pub use families::{Families, Invalid, MetricExtra};
+pub use families::{BrokenRule, Families, MetricExtra};
 pub use families_builder::{FamiliesBuilder, TooLarge};
 pub use grouping_key::{GroupingKey, InvalidKey};
 pub use label_set::{EncodedLabels, LabelSet};

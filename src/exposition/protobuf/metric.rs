@@ -6,7 +6,7 @@ use super::series_budget::SeriesBudget;
 use super::to_text::metric_value_text;
 use super::wire::{FieldValue, Fields};
 use crate::exposition::limits::TooManyLabels;
-use crate::model::{FamiliesBuilder, Invalid, MetricType};
+use crate::model::{BrokenRule, FamiliesBuilder, MetricType};
 use std::borrow::Cow;
 
 /// Reads the metric in `message`, a `Metric`, and adds it to the family being built. Notes the
@@ -32,7 +32,7 @@ pub(super) fn read_metric(
     for field in Fields::new(message) {
         match field? {
             (1, FieldValue::Bytes(label)) => labels.read(label, builder)?,
-            (6, FieldValue::Varint(_)) => builder.invalid(Invalid::Timestamp),
+            (6, FieldValue::Varint(_)) => builder.note_broken_rule(BrokenRule::Timestamp),
             (field, FieldValue::Bytes(body)) if field == value_field(metric_type) => {
                 match &mut value {
                     None => value = Some(Cow::Borrowed(body)),
@@ -51,14 +51,14 @@ pub(super) fn read_metric(
     }
     // Making the text is costly. Only the first broken rule of a push is reported, so the text is
     // made only if this is the first.
-    if value.is_none() && !builder.is_invalid() {
-        builder.invalid(Invalid::NotOfType {
+    if value.is_none() && !builder.breaks_rule() {
+        builder.note_broken_rule(BrokenRule::NotOfType {
             metric,
             found: metric_value_text(message),
         });
     }
     if let Some((label, in_name)) = labels.not_utf8 {
-        builder.invalid(Invalid::LabelNotUtf8 {
+        builder.note_broken_rule(BrokenRule::LabelNotUtf8 {
             metric,
             label,
             in_name,

@@ -111,7 +111,7 @@ mod tests {
     use super::super::wire::{write_bytes, write_double, write_varint, write_varint_field};
     use super::*;
     use crate::exposition::limits::{TooManyLabels, TooManySeries};
-    use crate::model::{Invalid, MetricFlags, MetricType};
+    use crate::model::{BrokenRule, MetricFlags, MetricType};
 
     fn message(fields: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::new();
@@ -163,7 +163,7 @@ mod tests {
             [("l", "v")]
         );
         assert_eq!(families.values, [2.5f64.to_bits()]);
-        assert_eq!((families.extras.len(), families.invalid), (0, None));
+        assert_eq!((families.extras.len(), families.broken_rule), (0, None));
     }
 
     #[test]
@@ -230,18 +230,18 @@ mod tests {
         let invalid = |metric_type, metric: Vec<u8>| {
             parse(&delimited(&[family("x", metric_type, &[metric])]))
                 .unwrap()
-                .invalid
+                .broken_rule
         };
         assert_eq!(
             invalid(0, gauge(1.0)),
-            Some(Invalid::NotOfType {
+            Some(BrokenRule::NotOfType {
                 metric: 0,
                 found: "gauge:{value:1}".to_owned()
             })
         );
         assert_eq!(
             invalid(1, [gauge(1.0), vec![0x30, 0]].concat()),
-            Some(Invalid::Timestamp)
+            Some(BrokenRule::Timestamp)
         );
         let label = message(|out| {
             write_bytes(1, b"a", out);
@@ -250,7 +250,7 @@ mod tests {
         let metric = [gauge(1.0), message(|out| write_bytes(1, &label, out))].concat();
         assert_eq!(
             invalid(1, metric),
-            Some(Invalid::LabelNotUtf8 {
+            Some(BrokenRule::LabelNotUtf8 {
                 metric: 0,
                 label: "a".to_owned(),
                 in_name: false

@@ -8,7 +8,7 @@ use super::error::ParseError;
 use super::float::to_u64_as_go_does;
 use super::line_records::{LineRecords, SampleLine, SampleRole};
 use super::token::index;
-use crate::model::{Families, FamiliesBuilder, Invalid, MetricFlags, MetricType, NumberKind};
+use crate::model::{BrokenRule, Families, FamiliesBuilder, MetricFlags, MetricType, NumberKind};
 use ahash::AHashMap;
 use smallvec::SmallVec;
 
@@ -58,7 +58,7 @@ struct LinesBuilder<'a> {
 impl<'a> LinesBuilder<'a> {
     fn all_families(&mut self) {
         if self.lines.has_timestamp {
-            self.builder.invalid(Invalid::Timestamp);
+            self.builder.note_broken_rule(BrokenRule::Timestamp);
         }
         let samples = &self.lines.samples;
         // In most bodies the samples of a family stand together, in the order of the families. Only

@@ -68,7 +68,7 @@ pub(super) fn show(families: &Families) -> String {
         }
         lines.push(line);
     }
-    if families.invalid.is_some() {
+    if families.broken_rule.is_some() {
         lines.push("invalid".to_owned());
     }
     lines.join("; ")
