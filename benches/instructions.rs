@@ -60,8 +60,8 @@ fn store_and_numbers() -> (Store, SmallVec<[u64; 12]>) {
     (store_of(N_GROUPS), families(&fleet_body(2)).values.into())
 }
 
-// What a push does after its body was read along a form: find the group, swap the snapshot, mark the
-// slot.
+// What a push does after its body was read along a form: find the group, swap the snapshot, mark
+// the slot.
 #[library_benchmark]
 #[bench::of_1000_groups(store_and_numbers())]
 fn push_numbers((store, values): (Store, SmallVec<[u64; 12]>)) -> Store {

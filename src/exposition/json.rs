@@ -198,6 +198,7 @@ fn write_metric(
                 Some(buckets) => {
                     out.push(b'[');
                     for (n, bucket) in buckets.iter().enumerate() {
+                        // Which limits are in the bucket, as Prometheus' query API numbers it.
                         let rule = match (bucket.has_lower, bucket.has_upper) {
                             (false, true) => 0,
                             (true, false) => 1,

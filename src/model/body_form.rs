@@ -12,7 +12,7 @@
 //!
 //! - Every value of the skeleton has exactly one number in the body. So reading a body along a form
 //!   sets all values.
-//! - Each literal behind a number begins with a newline. So the number ends where the literal
+//! - Each literal after a number begins with a newline. So the number ends where the literal
 //!   begins.
 //! - Each literal in front of a number ends with a blank or a closing brace. So another number at
 //!   this place cannot become part of a name: `x+1` is the metric `x` with a value, but `x1` is a
@@ -32,7 +32,7 @@ pub(crate) enum NumberKind {
     SummaryCount,
 }
 
-/// A number of a body: where it stands, and which value it becomes.
+/// A number of a body: where it is, and which value it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FormNumber {
     /// Where the literal in front of the number ends, in [`BodyForm::literals`].

@@ -49,7 +49,7 @@ pub enum BrokenRule {
         found: String,
     },
     /// The name or the value of a label of a protobuf metric is not UTF-8. In the parsed metric,
-    /// replacement characters stand for the bytes that are not.
+    /// replacement characters take the place of the bytes that are not.
     LabelNotUtf8 {
         /// The index of the metric, counted over all families.
         metric: u32,

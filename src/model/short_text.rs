@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-/// The number of bytes behind which a text is cut: 16 KiB. With the ellipsis, the text is up to
+/// The number of bytes after which a text is cut: 16 KiB. With the ellipsis, the text is up to
 /// three bytes longer.
 pub(crate) const SHOWN_BYTES_MAX: usize = 16 << 10;
 
-/// A text that is cut behind [`SHOWN_BYTES_MAX`] bytes and then ends with an ellipsis. Further
+/// A text that is cut after [`SHOWN_BYTES_MAX`] bytes and then ends with an ellipsis. Further
 /// writes fail, so that formatting stops early.
 #[derive(Debug, Default)]
 pub(crate) struct ShortText {

@@ -19,7 +19,7 @@ pub enum ParseError {
     UnknownType {
         /// The family's name.
         family: String,
-        /// The number that stands for the type.
+        /// The number of the type.
         number: u64,
     },
     /// The text of the families takes more than 4 GiB.

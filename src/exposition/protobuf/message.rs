@@ -52,7 +52,7 @@ pub(super) struct FamilyHeader<'a> {
 }
 
 impl<'a> FamilyHeader<'a> {
-    /// Reads the header of a message. Of a field that stands several times the last one counts.
+    /// Reads the header of a message. If a field occurs several times, the last one counts.
     ///
     /// # Errors
     ///

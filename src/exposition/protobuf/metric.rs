@@ -36,7 +36,7 @@ pub(super) fn read_metric(
             (field, FieldValue::Bytes(body)) if field == value_field(metric_type) => {
                 match &mut value {
                     None => value = Some(Cow::Borrowed(body)),
-                    // A message field that stands twice means both messages put together.
+                    // If a message field occurs twice, the message is both of them, concatenated.
                     Some(value) => value.to_mut().extend_from_slice(body),
                 }
             }

@@ -5,11 +5,10 @@
 //! message = { field }              a MetricFamily; the fields are listed at the head of `mod.rs`
 //! ```
 //!
-//! As everywhere in protobuf: fields may come in any order; of a number or string that stands
-//! several times the last one counts; a message field that stands several times means all of them
-//! put together; a field with the wrong wire type counts as unknown, and unknown fields are
-//! skipped. If several messages have the same family name, the last message counts, as in the
-//! reference.
+//! As everywhere in protobuf, fields may come in any order. If a number or string occurs several
+//! times, the last one counts; if a message does, the message is all of them, concatenated. A field
+//! with the wrong wire type counts as unknown. Unknown fields are skipped. If several messages have
+//! the same family name, the last message counts, as in the reference.
 //!
 //! A body is read twice: first to find the last message of each family, then to read the metrics.
 //! The messages are not listed in between, because a message can be as short as one byte. Memory is

@@ -116,7 +116,7 @@ pub(crate) fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
 }
 
 /// What a `Metric` message carries besides its labels, on one line. The text can be dozens of times
-/// as long as the message: no field begins behind [`SHOWN_BYTES_MAX`].
+/// as long as the message, so no field begins after [`SHOWN_BYTES_MAX`] bytes of text.
 pub(super) fn metric_value_text(metric: &[u8]) -> String {
     let mut out = String::new();
     // The first field of `METRIC` is the labels.

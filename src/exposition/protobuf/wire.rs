@@ -25,7 +25,7 @@ pub(super) enum FieldValue<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedMessage;
 
-/// The largest depth of nested groups: skipping a group takes a call on the stack.
+/// The largest depth of nested groups. Groups are skipped recursively, so this bounds the stack.
 const GROUP_DEPTH_MAX: u32 = 100;
 
 /// The fields of one message: field numbers with values. Ends after an error.

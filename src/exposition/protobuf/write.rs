@@ -53,8 +53,7 @@ enum LabelSource {
     Key(u32),
 }
 
-/// A metric of a template. Its parts of the template's lists begin where those of the metric before
-/// end.
+/// A metric of a template. Its labels and bounds begin where those of the metric before end.
 #[derive(Debug)]
 struct MetricTemplate {
     labels_end: u32,
@@ -153,8 +152,8 @@ impl FamilyTemplate {
 
     /// Appends the family's `metric` fields for a group to `out`. `key` has the group's grouping
     /// key, `values` the numbers of this family in the group. `extras` are those of the family's
-    /// metrics; they count metrics from the start of the layout, where the family's first metric
-    /// has the index `first_metric`.
+    /// metrics. Their metric indices count from the start of the layout, where the family's first
+    /// metric has the index `first_metric`.
     pub fn render(
         &self,
         key: &KeyFields,

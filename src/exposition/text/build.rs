@@ -1,8 +1,8 @@
 //! Builds families from the lines of a body.
 //!
-//! The samples of a family are gathered from wherever they stand in the body. A sample of a
-//! counter, gauge or untyped family is a metric. The samples of a summary or histogram are grouped
-//! by their labels; each group is a metric. A family without samples is left out.
+//! The samples of a family are gathered from the whole body. A sample of a counter, gauge or
+//! untyped family is a metric. The samples of a summary or histogram are grouped by their labels;
+//! each group is a metric. A family without samples is left out.
 
 use super::error::ParseError;
 use super::float::to_u64_as_go_does;
@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 pub(super) struct NumberPlace {
     /// The index of the value.
     pub(super) value: u32,
-    /// What the number must be to stand there.
+    /// What the number must be.
     pub(super) kind: NumberKind,
 }
 
@@ -61,7 +61,7 @@ impl<'a> LinesBuilder<'a> {
             self.builder.note_broken_rule(BrokenRule::Timestamp);
         }
         let samples = &self.lines.samples;
-        // In most bodies the samples of a family stand together, in the order of the families. Only
+        // In most bodies the samples of a family are adjacent, in the order of the families. Only
         // the other bodies need a list of sorted indices.
         let mut order: Vec<u32> = Vec::new();
         if !samples.is_sorted_by_key(|sample| sample.family) {
@@ -105,8 +105,8 @@ impl<'a> LinesBuilder<'a> {
         }
     }
 
-    /// Builds the metrics of a summary or histogram. Each has several samples, which need not stand
-    /// together.
+    /// Builds the metrics of a summary or histogram. Each has several samples, which need not be
+    /// adjacent.
     fn compound_metrics(&mut self, metric_type: MetricType, samples: impl Iterator<Item = usize>) {
         let mut metrics: Vec<SmallVec<[usize; 16]>> = Vec::new();
         let mut by_labels: AHashMap<SortedLabels<'_>, usize> = AHashMap::new();

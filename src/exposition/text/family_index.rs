@@ -2,7 +2,7 @@
 //!
 //! A name with the suffix `_count`, `_sum` or `_bucket` belongs to the summary or histogram of that
 //! base name if the TYPE line of the base name came before and no family has the whole name.
-//! Otherwise the name is a family of its own.
+//! Otherwise the name is that of a separate family.
 
 use super::error::ParseError;
 use super::line_records::{FamilyHeader, SampleRole};

@@ -1,5 +1,4 @@
-//! Reads a body in the text format line by line. The grammar of lines stands at the head of
-//! `parse.rs`.
+//! Reads a body in the text format line by line. The grammar is at the head of `parse.rs`.
 
 use super::error::ParseError;
 use super::float::parse_float;

@@ -144,7 +144,7 @@ mod tests {
         };
         let too_many = Err("the push has more than 3 series or families, which is the limit");
         check("a 1\na 2\nb 3\n", Ok(()));
-        // Nothing behind the limit is read: the last line would be an error in the grammar.
+        // Nothing after the limit is read: the last line would be an error in the grammar.
         check("a 1\na 2\nb 3\nb 4\n-", too_many);
         check(
             "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\nh_sum 1\nh_count 1\n",

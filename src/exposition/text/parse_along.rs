@@ -50,8 +50,9 @@ pub fn parse_along(form: &BodyForm, body: &[u8], values: &mut [u64]) -> bool {
             NumberKind::Count => {
                 let count = value as u64;
                 // The parser keeps the counts of a histogram as floats if one of them is not an
-                // integer below 2⁶⁴. `as` saturates, so u64::MAX stands for 2⁶⁴ and above here, and
-                // NaN fails the comparison. Negative counts, -0 among them, are left to the parser.
+                // integer below 2⁶⁴. `as` saturates, so 2⁶⁴ and all numbers above become u64::MAX,
+                // and NaN fails the comparison. Negative counts, -0 among them, are left to the
+                // parser.
                 if count as f64 != value || value.is_sign_negative() || count == u64::MAX {
                     return false;
                 }

@@ -11,8 +11,8 @@
 //! In quoted names, label values and help texts the escapes `\\`, `\n` and `\"` are decoded; a
 //! backslash before another byte is an error.
 //!
-//! Every token must be followed by another byte: a body that ends within a token, or directly
-//! behind one, is refused.
+//! Every token must be followed by another byte: a body that ends within a token, or directly after
+//! one, is refused.
 
 use super::error::ParseError;
 use super::token::{BODY_BYTES_END, Token, TokenText};
@@ -114,7 +114,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Begins a line; returns its first byte behind blanks, or `None` at the end of the body.
+    /// Begins a line; returns its first byte after blanks, or `None` at the end of the body.
     #[inline]
     pub(super) fn begin_line(&mut self) -> Option<u8> {
         self.line = self.line.saturating_add(1);

@@ -3,7 +3,7 @@
 //! ```text
 //! series = name [ "{" labels "}" ]
 //!        | "{" labels "}"                   exactly one of the labels is a name without a value: the metric's
-//! labels = [ label { "," label } [ "," ] ]  blanks may stand between all tokens
+//! labels = [ label { "," label } [ "," ] ]  blanks are allowed between all tokens
 //! label  = name "=" quote value quote
 //! ```
 //!
@@ -73,7 +73,7 @@ impl<'a> SeriesReader<'a> {
         Ok(bound)
     }
 
-    /// Reads a series that has its metric name in braces, behind the opening brace. Returns the
+    /// Reads a series that has its metric name in braces. The opening brace was read. Returns the
     /// bound as [`SeriesReader::series`] does.
     pub(super) fn series_in_braces(&mut self) -> Result<f64, ParseError> {
         let bound = self.labels(true)?;
@@ -163,8 +163,8 @@ impl<'a> SeriesReader<'a> {
         Ok(bound)
     }
 
-    /// Checks that a name in braces with no `=` behind it may be the name of the metric. `next` is
-    /// the byte behind the name.
+    /// Checks that a name in braces that is not followed by `=` may be the name of the metric.
+    /// `next` is the byte after the name.
     fn check_name_in_braces(
         &self,
         is_name_in_braces: bool,

@@ -8,8 +8,8 @@ pub(super) fn check(body: &str, expected: Result<&str, &str>) {
     check_with(body, NameScheme::Legacy, expected);
 }
 
-/// Parses `body` and compares what [`show`] tells of the families, or the error's text behind "text
-/// format parsing error in line ", with `expected`.
+/// Parses `body` and compares the result with `expected`: the families as [`show`] shows them, or
+/// the text of the error without the prefix "text format parsing error in line ".
 pub(super) fn check_with(body: &str, names: NameScheme, expected: Result<&str, &str>) {
     let shown = parse(body.as_bytes(), names)
         .map(|families| show(&families))

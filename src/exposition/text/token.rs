@@ -1,9 +1,8 @@
 //! Tokens of the text format: names, values, numbers and help texts, stored as places in the text
 //! that was read.
 //!
-//! A token is 8 bytes, whatever its length. Most tokens lie in the body as they stand. A token that
-//! contains an escape sequence or quotes is decoded into a second buffer, the unescaped text, and
-//! lies there.
+//! A token is 8 bytes, whatever its length. Most tokens lie in the body. A token that contains an
+//! escape sequence or quotes is decoded into a second buffer, the unescaped text, and lies there.
 
 use crate::exposition::go_quote::quote;
 use std::borrow::Cow;

@@ -18,7 +18,7 @@ use crate::model::{
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// The label values of a grouping key, escaped as they stand between quotes.
+/// The label values of a grouping key, escaped as they are written between quotes.
 #[derive(Debug)]
 pub struct KeyText {
     text: Vec<u8>,
