@@ -2,7 +2,7 @@
 //!
 //! A [`Skeleton`] is five flat lists instead of a tree of small strings. So two pushes are compared
 //! by comparing the memory of five lists. The numbers of a push are kept apart, in
-//! [`Families::values`](super::Families::values).
+//! `Families::values`.
 //!
 //! Invariants: family names are unique. The metrics of a family lie together. The labels of a
 //! metric are sorted by name; a name may be repeated (`store` refuses that), and labels of the same

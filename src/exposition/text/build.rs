@@ -7,7 +7,7 @@
 use super::error::ParseError;
 use super::float::to_u64_as_go_does;
 use super::line_records::{LineRecords, SampleLine, SampleRole};
-use super::token::index;
+use super::token::to_u32;
 use crate::model::{BrokenRule, Families, FamiliesBuilder, MetricFlags, MetricType, NumberKind};
 use ahash::AHashMap;
 use smallvec::SmallVec;
@@ -65,7 +65,7 @@ impl<'a> LinesBuilder<'a> {
         // the other bodies need a list of sorted indices.
         let mut order: Vec<u32> = Vec::new();
         if !samples.is_sorted_by_key(|sample| sample.family) {
-            order = (0..index(samples.len())).collect();
+            order = (0..to_u32(samples.len())).collect();
             // Stable: the samples of a family keep the order of the lines.
             order.sort_by_key(|&i| samples[i as usize].family);
         }
@@ -229,7 +229,7 @@ impl<'a> LinesBuilder<'a> {
     #[inline]
     fn value(&mut self, sample: Option<usize>, bits: u64, kind: Option<NumberKind>) {
         if let Some(sample) = sample {
-            let value = index(self.builder.n_values());
+            let value = to_u32(self.builder.n_values());
             self.places[sample] = kind.map(|kind| NumberPlace { value, kind });
         }
         self.builder.value(bits);

@@ -7,7 +7,7 @@
 use super::error::ParseError;
 use super::line_records::{FamilyHeader, SampleRole};
 use super::scanner::Scanner;
-use super::token::{Token, index};
+use super::token::{Token, to_u32};
 use crate::exposition::go_quote::quote;
 use crate::exposition::limits::ParseLimits;
 use crate::model::{MetricType, NameScheme, is_legacy_metric_name};
@@ -78,7 +78,7 @@ impl<'a> FamilyIndex<'a> {
             Some(found) => found,
             None => {
                 self.limits.check_room(self.families.len())?;
-                let family = index(self.families.len());
+                let family = to_u32(self.families.len());
                 self.families.push(FamilyHeader {
                     name,
                     help: None,

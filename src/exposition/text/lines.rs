@@ -5,7 +5,7 @@ use super::float::parse_float;
 use super::line_records::{LineRecords, SampleLine, SampleRole};
 use super::scanner::NameKind;
 use super::series::SeriesReader;
-use super::token::index;
+use super::token::to_u32;
 use crate::exposition::go_quote::quote;
 use crate::exposition::limits::ParseLimits;
 use crate::model::{MetricType, NameScheme};
@@ -154,7 +154,7 @@ impl LineReader<'_> {
         self.limits.check_room(self.samples.len())?;
         self.samples.push(SampleLine {
             family,
-            labels_end: index(self.series.labels.len()),
+            labels_end: to_u32(self.series.labels.len()),
             role,
             bound,
             value,

@@ -64,8 +64,8 @@ impl<'a> TokenText<'a> {
     #[inline]
     pub(super) fn body_token(&self, range: Range<usize>) -> Token {
         Token {
-            start: index(range.start),
-            len: index(range.end - range.start),
+            start: to_u32(range.start),
+            len: to_u32(range.end - range.start),
         }
     }
 
@@ -73,8 +73,8 @@ impl<'a> TokenText<'a> {
     #[inline]
     pub(super) fn unescaped_token(&self, start: usize) -> Token {
         Token {
-            start: index(start) | UNESCAPED,
-            len: index(self.unescaped.len() - start),
+            start: to_u32(start) | UNESCAPED,
+            len: to_u32(self.unescaped.len() - start),
         }
     }
 
@@ -122,6 +122,6 @@ impl<'a> TokenText<'a> {
 
 /// An offset, a length or a number of things in a body, in 32 bits.
 #[inline]
-pub(super) fn index(index: usize) -> u32 {
-    u32::try_from(index).expect("bodies are below 2 GiB")
+pub(super) fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).expect("bodies are below 2 GiB")
 }
