@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pushgateway::cli::{self, Flags};
-use pushgateway::exposition::Limits;
+use pushgateway::exposition::ParseLimits;
 use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
@@ -96,7 +96,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         body_bytes_max: flags.body_bytes_max,
         decoded_bytes_max: flags.decoded_bytes_max,
         decoded_ratio_max: flags.decoded_ratio_max,
-        limits: Limits {
+        limits: ParseLimits {
             series_max: flags.series_per_push_max,
             labels_max: flags.labels_per_series_max,
         },

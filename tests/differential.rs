@@ -211,7 +211,7 @@ fn valid_body(random: &mut fastrand::Rng) -> String {
 fn as_protobuf(body: &str) -> Option<Vec<u8>> {
     let families = text::parse(body.as_bytes(), NameScheme::Legacy)
         .ok()
-        .filter(|families| families.invalid.is_none())?;
+        .filter(|families| families.broken_rule.is_none())?;
     let (key, mut out) = (
         protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
         Vec::new(),

@@ -10,6 +10,11 @@
 
 pub mod exposition;
 #[path = "../../src/model/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the models use a part of what the product has"
+)]
 pub mod model;
 #[path = "../../src/scrape/mod.rs"]
 pub mod scrape;

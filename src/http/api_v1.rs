@@ -151,8 +151,8 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
     json_answer(200, Body::Pieces(Box::new(pieces)))
 }
 
-fn view(group: &Snapshot) -> json::Group<'_> {
-    json::Group {
+fn view(group: &Snapshot) -> json::ShownGroup<'_> {
+    json::ShownGroup {
         labels: group.fixed.key.labels(),
         families: group
             .fixed

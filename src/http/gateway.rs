@@ -40,7 +40,7 @@ pub struct Options {
     /// How many times its size a body may decompress to, above a mebibyte.
     pub decoded_ratio_max: u64,
     /// How much a body may hold.
-    pub limits: exposition::Limits,
+    pub limits: exposition::ParseLimits,
     /// How many sets of grouping label names the groups of a job may have.
     pub shapes_per_job_max: usize,
     /// Bytes of text that a group may be exposed with: see [`store::Config`].

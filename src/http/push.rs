@@ -7,9 +7,10 @@ use super::parse_pool::LARGE_BODY_BYTES;
 use super::request_body::{self, BodyError, Encoding, Received};
 use super::router::GroupPath;
 use crate::exposition::go_quote::quote;
-use crate::exposition::{Limits, protobuf, text};
+use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{
-    Families, GroupingKey, LabelBytes, NameScheme, ShortText, is_legacy_label_name, unescape_name,
+    EncodedLabels, Families, GroupingKey, NameScheme, ShortText, is_legacy_label_name,
+    unescape_name,
 };
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal};
 use crate::telemetry::EarlyRefusal;
@@ -26,6 +27,10 @@ use std::sync::Arc;
 /// Forms are kept of bodies up to this size: those that runtime workers parse. Of larger ones they
 /// would take as much memory again.
 const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
+
+/// What follows a parser's text about a limit: the flag that sets the limit.
+const SERIES_FLAG: &str = "(--limit.series-per-push)";
+const LABELS_FLAG: &str = "(--limit.labels-per-series)";
 
 /// Answers a push.
 pub(super) async fn push(
@@ -180,7 +185,7 @@ fn known(
             .any(|form| text::parse_along(form, body, &mut values))
             .then_some(values)
     };
-    let key = LabelBytes::new(labels.iter());
+    let key = EncodedLabels::new(labels.iter());
     while let Some(found) = gateway.store.find(&key) {
         let Some(values) = read(&found.snapshot().fixed.layout) else {
             break;
@@ -357,14 +362,17 @@ pub(super) struct BodyFormat {
     is_form: bool,
     names: NameScheme,
     body_limits: request_body::Limits,
-    limits: Limits,
+    limits: ParseLimits,
 }
 
 impl From<text::ParseError> for PushError {
     fn from(error: text::ParseError) -> Self {
         match error {
             text::ParseError::Line { .. } => Self::Format(error.to_string()),
-            text::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
+            text::ParseError::TooManyLabels { .. } => {
+                Self::Format(format!("{error} {LABELS_FLAG}"))
+            }
+            text::ParseError::TooManySeries(_) => Self::TooLarge(format!("{error} {SERIES_FLAG}")),
         }
     }
 }
@@ -372,7 +380,12 @@ impl From<text::ParseError> for PushError {
 impl From<protobuf::ParseError> for PushError {
     fn from(error: protobuf::ParseError) -> Self {
         match error {
-            protobuf::ParseError::TooManySeries(_) => Self::TooLarge(error.to_string()),
+            protobuf::ParseError::TooManyLabels(_) => {
+                Self::Format(format!("{error} {LABELS_FLAG}"))
+            }
+            protobuf::ParseError::TooManySeries(_) => {
+                Self::TooLarge(format!("{error} {SERIES_FLAG}"))
+            }
             _ => Self::Format(error.to_string()),
         }
     }
@@ -707,5 +720,31 @@ mod tests {
                 shown
             );
         }
+    }
+
+    #[test]
+    fn a_refusal_because_of_a_limit_names_the_flag_of_the_limit() {
+        let limits = ParseLimits {
+            series_max: 1,
+            labels_max: 1,
+        };
+        let text = |body: &[u8]| {
+            let error = text::parse_within(body, NameScheme::Legacy, limits).unwrap_err();
+            PushError::from(error).to_string()
+        };
+        let protobuf = |body: &[u8]| {
+            let error = protobuf::parse_within(body, limits).unwrap_err();
+            PushError::from(error).to_string()
+        };
+        let series = "the push has more than 1 series or families, which is the limit (--limit.series-per-push)";
+        let labels =
+            "a metric has more than 1 labels, which is the limit (--limit.labels-per-series)";
+        assert_eq!(text(b"a 1\na 2\n"), series);
+        assert_eq!(protobuf(&[0, 0]), series);
+        assert_eq!(
+            text(b"x{a=\"1\",b=\"1\"} 1\n"),
+            format!("text format parsing error in line 1: {labels}")
+        );
+        assert_eq!(protobuf(&[6, 0x22, 4, 0x0a, 0, 0x0a, 0]), labels);
     }
 }

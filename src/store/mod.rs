@@ -39,7 +39,7 @@ pub use slot::Slot;
 pub use snapshot::{Content, Fixed, Snapshot};
 
 use crate::model::{
-    Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_label_name,
+    EncodedLabels, Escaping, GroupingKey, LabelSet, MetricType, Skeleton, escape_label_name,
     escape_name,
 };
 use crate::sync::{Loaded, Queue, Registry, Word};
@@ -206,7 +206,7 @@ impl Store {
 
     /// The group with exactly this key, if a push to it was ever accepted. Not found is one whose
     /// key is not canonical.
-    pub fn find(&self, key: &LabelBytes) -> Option<Found> {
+    pub fn find(&self, key: &EncodedLabels) -> Option<Found> {
         let slot = self.slots.get(key.as_bytes())?;
         let base = slot.current_for_update();
         (base.is_accepted() && base.fixed.is_canonical).then_some(Found { slot, base })

@@ -49,7 +49,7 @@ impl Push {
         received_at: i64,
     ) -> Self {
         let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
-        let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
+        let refusal = bad_key_name(&key).or_else(|| families.broken_rule.as_ref().map(of_invalid));
         let families = without_markers(families);
         Self {
             key,

@@ -371,11 +371,11 @@ fn show_value(
 
 /// What a broken rule of the body means for the group.
 pub(super) fn of_invalid(
-    invalid: &crate::model::Invalid,
+    invalid: &crate::model::BrokenRule,
     families: &Families,
     key: &LabelSet,
 ) -> Refusal {
-    use crate::model::Invalid;
+    use crate::model::BrokenRule;
     let show = |metric: u32| {
         show_metric(
             &families.skeleton,
@@ -385,8 +385,8 @@ pub(super) fn of_invalid(
         )
     };
     match invalid {
-        Invalid::Timestamp => Refusal::Timestamps,
-        Invalid::NotOfType { metric, found } => {
+        BrokenRule::Timestamp => Refusal::Timestamps,
+        BrokenRule::NotOfType { metric, found } => {
             let of_metric =
                 |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
             let family = families
@@ -405,7 +405,7 @@ pub(super) fn of_invalid(
                 what: format!("is not a {}", family.metric_type().as_proto_str()),
             }
         }
-        Invalid::LabelNotUtf8 {
+        BrokenRule::LabelNotUtf8 {
             metric,
             label,
             in_name,

@@ -1,15 +1,36 @@
-//! Reading a push along the form of an earlier one.
+//! Reads a body along the form of an earlier one: the short way past the parser.
 //!
-//! A fleet's pushes differ in their numbers. Where the bytes between them are those of a form that
-//! was parsed before, names, types, helps and labels are known, and only the numbers are read. A
-//! body that differs anywhere else is none of this form, and is parsed as a whole.
+//! Most pushes of a job differ from the push before only in their numbers. The [form](BodyForm) of
+//! the earlier body has the bytes between the numbers. If the new body has the same bytes, then it
+//! has the same names, types, help texts and labels, and only its numbers are read. A body that
+//! differs anywhere else is not of this form; the caller parses it as a whole.
 
-use super::parse::to_u64_as_go_does;
-use super::parse_float;
+use super::float::{parse_float, to_u64_as_go_does};
 use crate::model::{BodyForm, NumberKind};
 
-/// Reads the numbers of `body` into `values`, which has a place for each; returns whether the body
-/// is of this form. If not, `values` may have been written to in part.
+/// Reads the numbers of `body` into `values` if the body is of this form. Returns whether it is. If
+/// it is not, some of the values may have been overwritten.
+///
+/// `values` must have as many places as the skeleton of the form's body has values. Places and
+/// kinds of the numbers are the same as when the body is parsed as a whole.
+///
+/// # Examples
+///
+/// ```
+/// use pushgateway::exposition::{ParseLimits, text};
+/// use pushgateway::model::NameScheme;
+///
+/// let first = b"rows 41\nseconds 0.5\n";
+/// let mut families = text::parse_with_form(first, NameScheme::Legacy, ParseLimits::NONE)?;
+/// let form = families.take_form().expect("each number has its place");
+///
+/// let mut values = families.values;
+/// assert!(text::parse_along(&form, b"rows 42\nseconds 0.25\n", &mut values));
+/// assert_eq!(values, [42f64.to_bits(), 0.25f64.to_bits()]);
+///
+/// assert!(!text::parse_along(&form, b"rows 42\nhours 1\n", &mut values));
+/// # Ok::<(), text::ParseError>(())
+/// ```
 pub fn parse_along(form: &BodyForm, body: &[u8], values: &mut [u64]) -> bool {
     let (mut rest, mut literals) = (body, form.literals());
     let mut start = 0;
@@ -28,8 +49,10 @@ pub fn parse_along(form: &BodyForm, body: &[u8], values: &mut [u64]) -> bool {
             NumberKind::Float => value.to_bits(),
             NumberKind::Count => {
                 let count = value as u64;
-                // A negative zero is a number of its own, 2⁶⁴ is one too many, and NaN equals
-                // nothing.
+                // The parser keeps the counts of a histogram as floats if one of them is not an
+                // integer below 2⁶⁴. `as` saturates, so 2⁶⁴ and all numbers above become u64::MAX,
+                // and NaN fails the comparison. Negative counts, -0 among them, are left to the
+                // parser.
                 if count as f64 != value || value.is_sign_negative() || count == u64::MAX {
                     return false;
                 }
@@ -41,15 +64,16 @@ pub fn parse_along(form: &BodyForm, body: &[u8], values: &mut [u64]) -> bool {
     rest == literals
 }
 
-/// The number that a line ends with, and the rest from the newline on.
+/// Reads the number at the end of a line. Returns it with the rest of the body from the newline on.
+/// Gives the same numbers as [`parse_float`], to the bit.
 fn read_number(bytes: &[u8]) -> Option<(f64, &[u8])> {
-    // Most numbers are digits, perhaps with a point among them. Nineteen digits fit 64 bits.
+    // The short way: digits, perhaps with a point among them. 19 digits always fit 64 bits.
     let mut integer = 0u64;
-    let mut at = digits(bytes, &mut integer);
+    let mut at = read_digits(bytes, &mut integer);
     let mut n_digits = at;
     let mut n_decimals = 0;
     if at > 0 && bytes.get(at) == Some(&b'.') {
-        n_decimals = digits(&bytes[at + 1..], &mut integer);
+        n_decimals = read_digits(&bytes[at + 1..], &mut integer);
         n_digits += n_decimals;
         at += 1 + n_decimals;
     }
@@ -60,12 +84,15 @@ fn read_number(bytes: &[u8]) -> Option<(f64, &[u8])> {
     Some((parse_float(&bytes[..end])?, &bytes[end..]))
 }
 
-/// Appends the digits that `bytes` begin with to `integer`, modulo 2⁶⁴; returns how many there are.
-fn digits(bytes: &[u8], integer: &mut u64) -> usize {
+/// Reads the digits at the start of `bytes`: appends them to `integer`, modulo 2⁶⁴. Returns how
+/// many there are.
+fn read_digits(bytes: &[u8], integer: &mut u64) -> usize {
     let mut n = 0;
     while let Some(chunk) = bytes[n..].first_chunk::<8>() {
-        // Eight bytes at a time, the first one lowest. Of each what it differs from a zero: a digit
-        // is below ten, and adding 118 to anything from ten on sets the highest bit.
+        // Eight bytes at a time, the first one in the lowest byte of the word. The exclusive or
+        // with "00000000" makes each digit its value, 0 to 9, and every other byte 10 or more.
+        // Adding 118 (0x76) sets the highest bit of a byte that is 10 or more. So the lowest bit of
+        // `others` that is set marks the first byte that is not a digit.
         let word = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
         let others = (((word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | word)
             & 0x8080_8080_8080_8080;
@@ -75,13 +102,13 @@ fn digits(bytes: &[u8], integer: &mut u64) -> usize {
         }
         *integer = integer
             .wrapping_mul(POWERS_OF_TEN[n_digits as usize])
-            .wrapping_add(number_of(word << (64 - 8 * n_digits)));
+            .wrapping_add(eight_digits(word << (64 - 8 * n_digits)));
         n += n_digits as usize;
         if n_digits < 8 {
             return n;
         }
     }
-    // The end of the body.
+    // Fewer than eight bytes are left of the body.
     while let Some(digit) = bytes
         .get(n)
         .map(|byte| byte.wrapping_sub(b'0'))
@@ -93,25 +120,30 @@ fn digits(bytes: &[u8], integer: &mut u64) -> usize {
     n
 }
 
-/// The number of eight digits, the first one lowest in the word.
-fn number_of(digits: u64) -> u64 {
-    // Neighbours are put together three times: digits to pairs, pairs to fours, fours to eight.
+/// The number that eight digits spell. Each byte of the word is the value of a digit, the first
+/// digit in the lowest byte.
+fn eight_digits(digits: u64) -> u64 {
+    // Neighbours are joined three times: digits to pairs, pairs to fours, fours to all eight.
     let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
     (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
-/// The `f64` nearest to `integer` / 10^`n_decimals`, of two equally near ones the even one; at most
-/// 19 decimals.
+/// The `f64` nearest to `integer` / 10^`n_decimals`; of two that are equally near, the one with an
+/// even significand. `n_decimals` is at most 19.
 fn quotient(integer: u64, n_decimals: usize) -> f64 {
     let power = POWERS_OF_TEN[n_decimals];
-    // Up to 2⁵³ and 10¹⁵ both are `f64`s, and their quotient is rounded once.
+    // Integers up to 2⁵³ and powers of ten up to 10¹⁵ are exact as `f64`, so only the division
+    // rounds.
     if integer <= 1 << 53 && n_decimals <= 15 || integer == 0 {
-        // Signed: the processor converts those at once.
+        // Signed, because the processor has an instruction that converts signed integers.
         return integer.cast_signed() as f64 / power.cast_signed() as f64;
     }
-    // With 64 bits below the point and above, the quotient has more than the 55 bits that rounding
-    // looks at; what the division leaves only says that there is more.
+    // The integer is shifted so that its highest bit is the highest of 128. The divisor is below
+    // 2⁶⁴, so the quotient has at least 64 bits, more than the 55 that rounding looks at. A rest of
+    // the division only decides between "halfway" and "more than halfway": the lowest bit of the
+    // quotient is set to say so. Then the conversion to `f64` rounds once, and the division by a
+    // power of two is exact.
     let shift = 64 + integer.leading_zeros();
     let dividend = u128::from(integer) << shift;
     let quotient = dividend / u128::from(power);
@@ -133,34 +165,35 @@ const POWERS_OF_TEN: [u64; 20] = {
 mod tests {
     use super::super::{parse, parse_with_form};
     use super::*;
-    use crate::exposition::Limits;
+    use crate::exposition::ParseLimits;
     use crate::model::NameScheme;
 
     fn form(body: &str) -> Option<BodyForm> {
-        parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE)
+        parse_with_form(body.as_bytes(), NameScheme::Legacy, ParseLimits::NONE)
             .unwrap()
             .take_form()
     }
 
-    /// Reads `body` along the form of `first`; what comes out has to be what parsing gives.
-    fn along(first: &str, body: &str) -> bool {
+    /// Reads `body` along the form of `first` and returns whether it is of that form. If so, checks
+    /// that parsing the body as a whole gives the same families.
+    fn is_of_form(first: &str, body: &str) -> bool {
         let before = parse(first.as_bytes(), NameScheme::Legacy).unwrap();
         let mut values = vec![7; before.skeleton.n_values()];
-        let is_of_form = parse_along(
+        let is_read = parse_along(
             &form(first).expect("it has a form"),
             body.as_bytes(),
             &mut values,
         );
-        if is_of_form {
+        if is_read {
             let families =
-                parse(body.as_bytes(), NameScheme::Legacy).expect("what is of a form is valid");
+                parse(body.as_bytes(), NameScheme::Legacy).expect("a body of a form is valid");
             assert_eq!(
                 (&families.skeleton, &families.values),
                 (&before.skeleton, &values),
                 "{body:?}"
             );
         }
-        is_of_form
+        is_read
     }
 
     const BODY: &str = "# HELP a About.\n# TYPE a gauge\na{x=\"1\"} 1\n\nb 2.5\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\n\
@@ -168,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_body_with_other_numbers_is_of_the_form() {
-        assert!(along(BODY, BODY));
+        assert!(is_of_form(BODY, BODY));
         for number in [
             "0",
             "17",
@@ -183,19 +216,19 @@ mod tests {
             "5.",
         ] {
             assert!(
-                along(BODY, &BODY.replace("b 2.5", &format!("b {number}"))),
+                is_of_form(BODY, &BODY.replace("b 2.5", &format!("b {number}"))),
                 "{number}"
             );
         }
-        assert!(along(BODY, &BODY.replace("s_count 3", "s_count -1.5")));
-        assert!(along(
+        assert!(is_of_form(BODY, &BODY.replace("s_count 3", "s_count -1.5")));
+        assert!(is_of_form(
             BODY,
             &BODY.replace("} 4\n", "} 18446744073709549568\n")
         ));
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn a_body_that_differs_in_anything_but_numbers_is_not_of_the_form() {
         for (from, to) in [
             ("About.", "About,"),
             ("a{x", "c{x"),
@@ -214,13 +247,16 @@ mod tests {
             ("# the end\n", "# the end\nc 1\n"),
             ("# the end\n", ""),
         ] {
-            assert!(!along(BODY, &BODY.replace(from, to)), "{from:?} {to:?}");
+            assert!(
+                !is_of_form(BODY, &BODY.replace(from, to)),
+                "{from:?} {to:?}"
+            );
         }
-        assert!(!along(BODY, ""));
+        assert!(!is_of_form(BODY, ""));
     }
 
     #[test]
-    fn a_body_whose_numbers_have_no_place_of_their_own_has_no_form() {
+    fn a_body_has_no_form_if_a_number_has_no_fixed_place() {
         for body in [
             "a 1 2\n",
             "a+1\n",
@@ -234,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_as_by_the_parser() {
+    fn numbers_are_the_same_as_those_of_parse_float() {
         for text in [
             "9007199254740993",
             "9007199254740992.5",
@@ -256,8 +292,8 @@ mod tests {
                 );
             }
             if random.bool() {
-                // As many do: seconds with many decimals, up to halfway between two numbers and
-                // beyond what is exact.
+                // What many jobs push: seconds with many decimals. Among them are numbers halfway
+                // between two `f64`s and numbers with more digits than an `f64` has.
                 text = format!(
                     "{}.{:0width$}",
                     random.u32(..),

@@ -1,49 +1,64 @@
-//! The buckets of a native histogram.
+//! Decodes the buckets of a native histogram.
 //!
-//! Format: `io.prometheus.client.Histogram`, fields 5 to 14. Bucket `i` of schema `s` ends at `2^(i
-//! / 2^s)`; spans say which buckets there are, and their counts are differences of integers or
-//! floats as they are.
+//! The format is that of `io.prometheus.client.Histogram`, fields 5 to 14:
+//!
+//! ```text
+//! schema (5)   zero_threshold (6)   zero_count (7, or 8 as a float)
+//! negative_span (9)    negative_delta (10)  negative_count (11)
+//! positive_span (12)   positive_delta (13)  positive_count (14)
+//! ```
+//!
+//! In schema `s`, bucket `i` ends at 2^(`i` / 2^`s`) and begins where bucket `i` - 1 ends. Spans
+//! say which buckets exist: a span skips `offset` buckets and has the `length` buckets after these.
+//! Integer counts are stored as differences (`delta`) from the bucket before, float counts as they
+//! are (`count`).
 
-use super::wire::{Fields, Value, read_varint};
+use super::wire::{FieldValue, Fields, read_varint};
 
-/// A bucket with its limits, and which of them belong to it.
+/// A bucket of a native histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NativeBucket {
-    /// From here.
-    pub lower: f64,
-    /// To here.
-    pub upper: f64,
-    /// How many observations fell into it.
-    pub count: f64,
-    /// The lower limit belongs to it.
-    pub has_lower: bool,
-    /// The upper limit belongs to it.
-    pub has_upper: bool,
+pub(crate) struct NativeBucket {
+    /// The lower limit of the observations in the bucket.
+    pub(crate) lower: f64,
+    /// The upper limit of the observations in the bucket.
+    pub(crate) upper: f64,
+    /// The number of observations in the bucket.
+    pub(crate) count: f64,
+    /// Whether an observation equal to the lower limit is in the bucket.
+    pub(crate) has_lower: bool,
+    /// Whether an observation equal to the upper limit is in the bucket.
+    pub(crate) has_upper: bool,
 }
 
+/// The fields of the buckets for negative or for positive observations.
 #[derive(Default)]
-struct Side {
+struct BucketFields {
+    /// Offsets and lengths.
     spans: Vec<(i64, u64)>,
     deltas: Vec<i64>,
     counts: Vec<f64>,
 }
 
-/// Spans may announce more buckets than a message has counts for: those do not exist. Nor do more
-/// than this.
+/// The largest number of buckets that are decoded for each sign. A span is a few bytes and can
+/// announce any number of buckets; buckets that the message has no counts for are not decoded
+/// either.
 const BUCKETS_MAX: usize = 1 << 20;
 
-/// The buckets with observations of the histogram in `body` (a `Histogram` message), in ascending
-/// order; none if it is not native: for the query API that takes a span. A schema and a zero bucket
-/// alone are what an instrumented process sends that has not seen anything.
-pub fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
+/// Decodes the buckets of the native histogram in `body`, a `Histogram` message. Returns those with
+/// observations in ascending order, or `None` if the message has no native histogram or is
+/// malformed.
+///
+/// A histogram is native if it has a span, as in the reference's query API. A schema and a zero
+/// bucket alone are not enough.
+pub(crate) fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
     let (mut schema, mut zero_threshold, mut zero_count) = (0, 0.0, 0.0);
-    let (mut negative, mut positive) = (Side::default(), Side::default());
+    let (mut negative, mut positive) = (BucketFields::default(), BucketFields::default());
     for field in Fields::new(body) {
         match field.ok()? {
-            (5, Value::Varint(value)) => schema = zigzag(value),
-            (6, Value::Fixed64(bits)) => zero_threshold = f64::from_bits(bits),
-            (7, Value::Varint(value)) => zero_count = value as f64,
-            (8, Value::Fixed64(bits)) => zero_count = f64::from_bits(bits),
+            (5, FieldValue::Varint(value)) => schema = zigzag(value),
+            (6, FieldValue::Fixed64(bits)) => zero_threshold = f64::from_bits(bits),
+            (7, FieldValue::Varint(value)) => zero_count = value as f64,
+            (8, FieldValue::Fixed64(bits)) => zero_count = f64::from_bits(bits),
             (number @ 9..=11, value) => negative.read(number - 9, value)?,
             (number @ 12..=14, value) => positive.read(number - 12, value)?,
             _ => {}
@@ -100,30 +115,30 @@ fn zigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
-impl Side {
-    /// Reads field 0 (span), 1 (delta) or 2 (count) of a side.
-    fn read(&mut self, which: u64, value: Value<'_>) -> Option<()> {
-        match (which, value) {
-            (0, Value::Bytes(span)) => {
+impl BucketFields {
+    /// Reads a span (`field` 0), deltas (1) or counts (2).
+    fn read(&mut self, field: u64, value: FieldValue<'_>) -> Option<()> {
+        match (field, value) {
+            (0, FieldValue::Bytes(span)) => {
                 let (mut offset, mut length) = (0, 0);
                 for field in Fields::new(span) {
                     match field.ok()? {
-                        (1, Value::Varint(value)) => offset = zigzag(value),
-                        (2, Value::Varint(value)) => length = value,
+                        (1, FieldValue::Varint(value)) => offset = zigzag(value),
+                        (2, FieldValue::Varint(value)) => length = value,
                         _ => {}
                     }
                 }
                 self.spans.push((offset, length));
             }
-            (1, Value::Varint(value)) => self.deltas.push(zigzag(value)),
-            (1, Value::Bytes(mut packed)) => {
+            (1, FieldValue::Varint(value)) => self.deltas.push(zigzag(value)),
+            (1, FieldValue::Bytes(mut packed)) => {
                 while let Ok((value, len)) = read_varint(packed) {
                     self.deltas.push(zigzag(value));
                     packed = &packed[len..];
                 }
             }
-            (2, Value::Fixed64(bits)) => self.counts.push(f64::from_bits(bits)),
-            (2, Value::Bytes(packed)) => {
+            (2, FieldValue::Fixed64(bits)) => self.counts.push(f64::from_bits(bits)),
+            (2, FieldValue::Bytes(packed)) => {
                 self.counts.extend(
                     packed
                         .as_chunks::<8>()
@@ -137,7 +152,7 @@ impl Side {
         Some(())
     }
 
-    /// Indices and counts.
+    /// The indices of the buckets, with their counts.
     fn buckets(&self) -> Vec<(i64, f64)> {
         let mut count = 0i64;
         let of_deltas = self.deltas.iter().map(|delta| {
@@ -163,12 +178,12 @@ impl Side {
     }
 }
 
-/// The limits of the buckets between 0.5 and 1, computed as client_golang does, so that they are
-/// the same numbers.
+/// The limits of the buckets from 0.5 up to 1, 1 excluded. They are computed in the way of
+/// client_golang, so that they are the same to the bit.
 fn bounds(schema: i32) -> Vec<f64> {
     let mut bounds = vec![0.5];
     for n in 1..=schema {
-        // Go's `Exp2` is one unit in the last place below the square root of two.
+        // The first factor is the square root of two. Go's `Exp2` returns the `f64` below it.
         let factor = if n == 1 {
             std::f64::consts::SQRT_2.next_down()
         } else {
@@ -183,7 +198,7 @@ fn bounds(schema: i32) -> Vec<f64> {
     bounds
 }
 
-/// Where bucket `index` ends.
+/// The upper limit of the bucket `index`. `bounds` are those of the schema.
 fn bound(schema: i32, bounds: &[f64], index: i64) -> f64 {
     let clamp = |exponent: i64| i32::try_from(exponent.clamp(-2000, 2000)).expect("clamped");
     if schema <= 0 {
@@ -201,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_have_the_limits_that_the_schema_says() {
+    fn the_schema_sets_the_limits_of_buckets() {
         let mut body = Vec::new();
         write_varint_field(5, 2, &mut body);
         write_double(6, 0.001f64.to_bits(), &mut body);
@@ -235,20 +250,21 @@ mod tests {
     }
 
     #[test]
-    fn without_a_span_a_histogram_is_not_native() {
+    fn a_histogram_without_a_span_is_not_native() {
         let mut body = Vec::new();
         assert_eq!(native_buckets(&body), None);
         write_varint_field(5, 6, &mut body);
         write_double(6, 2.9e-39f64.to_bits(), &mut body);
         write_varint_field(7, 2, &mut body);
         assert_eq!(native_buckets(&body), None);
-        // How an instrumented process says that it is native all the same: an empty one.
+        // Instrumented processes that have not observed anything send an empty span, to say that
+        // the histogram is native.
         write_bytes(12, &[], &mut body);
         assert_eq!(native_buckets(&body).map(|buckets| buckets.len()), Some(1));
     }
 
     #[test]
-    fn spans_without_counts_are_not_believed() {
+    fn buckets_without_counts_are_not_decoded() {
         let mut body = Vec::new();
         write_varint_field(5, 0, &mut body);
         let mut span = Vec::new();
