@@ -10,13 +10,14 @@
 //! all that is sent compressed is.
 
 use super::assembly::{Assembly, WantedViews};
+use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
-use super::gzip::Effort;
+use super::gzip::{Effort, free_compressor};
 use super::page::FamilyId;
-use super::segment::Stretch;
-use super::view::{Builders, Group, Input, Item, Sizes, View};
+use super::segment::{Stretch, free_packed};
+use super::view::{Group, Input, Item, Sizes, View, free_builder};
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
 
@@ -100,9 +101,15 @@ impl Assembler {
     }
 
     /// Frees what this thread and those that build pages keep to work with, and has each of them
-    /// call `release_memory`.
+    /// call `release_memory`: an allocator that has blocks of one size side by side cannot give back
+    /// the others' memory as long as one is in use.
     pub fn tidy(&self, release_memory: fn()) {
-        self.builders.tidy(release_memory);
+        self.builders.on_each(|| {
+            free_builder();
+            free_packed();
+            free_compressor();
+            release_memory();
+        });
     }
 
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to

@@ -6,6 +6,7 @@
 
 mod assembler;
 mod assembly;
+mod builders;
 mod catalog;
 mod document;
 mod exposition;

@@ -12,9 +12,10 @@
 //! a segment is kept as long as nothing of it changed; and one that is made has at least half of
 //! [`Sizes::segment`], unless it is the last one.
 
+use super::builders::{Builders, TURN_BYTES, give_way};
 use super::gzip::{self, Crc, Effort};
 use super::page::Page;
-use super::view::{Builders, Sizes, TURN_BYTES, give_way};
+use super::view::Sizes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
