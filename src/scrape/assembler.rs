@@ -12,12 +12,15 @@
 use super::assembly::{Assembly, WantedViews};
 use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
+use super::changes::{Group, Input, Item};
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
 use super::page::FamilyId;
+use super::page_writer::free_builder;
 use super::segment::{Stretch, free_packed};
-use super::view::{Group, Input, Item, Sizes, View, free_builder};
+use super::sizes::Sizes;
+use super::view::View;
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
 

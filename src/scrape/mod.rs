@@ -6,15 +6,20 @@
 
 mod assembler;
 mod assembly;
+mod block;
 mod builders;
 mod catalog;
+mod changes;
 mod document;
 mod exposition;
 mod format;
 mod gzip;
 mod page;
+mod page_writer;
+mod rebuild;
 mod round;
 mod segment;
+mod sizes;
 mod view;
 
 pub use assembler::{Assembler, RoundReport};
@@ -25,4 +30,4 @@ pub use exposition::Exposition;
 pub use format::Format;
 pub use gzip::Effort;
 pub use round::Rounds;
-pub use view::Sizes;
+pub use sizes::Sizes;

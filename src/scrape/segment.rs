@@ -15,7 +15,7 @@
 use super::builders::{Builders, TURN_BYTES, give_way};
 use super::gzip::{self, Crc, Effort};
 use super::page::Page;
-use super::view::Sizes;
+use super::sizes::Sizes;
 use std::cell::RefCell;
 use std::sync::Arc;
 

@@ -1,0 +1,43 @@
+//! What a round brings to the views.
+
+use super::catalog::{Catalog, PlanId};
+use super::page::FamilyId;
+use crate::store::Snapshot;
+use std::sync::Arc;
+
+/// A group as it is exposed.
+pub(super) struct Group {
+    pub snapshot: Arc<Snapshot>,
+    pub plan: PlanId,
+}
+
+/// What a change means for one family: the place in the plan's sources to render from, or that the
+/// lines go.
+#[derive(Clone, Copy)]
+pub(super) struct Item {
+    pub change: u32,
+    pub source: u32,
+}
+
+impl Item {
+    pub const REMOVED: u32 = u32::MAX;
+}
+
+/// What a round brings to a view. Items of a family are in ascending order of slots.
+pub(super) struct Input<'a> {
+    pub catalog: &'a Catalog,
+    /// By slot: what is exposed from now on.
+    pub groups: &'a [Option<Group>],
+    /// The slots that changed.
+    pub changes: &'a [u32],
+    /// By family id.
+    pub items: &'a [Vec<Item>],
+    /// Families that have items, by name.
+    pub touched: &'a [FamilyId],
+}
+
+impl Input<'_> {
+    pub fn group(&self, slot: u32) -> Option<&Group> {
+        self.groups.get(slot as usize).and_then(Option::as_ref)
+    }
+}
