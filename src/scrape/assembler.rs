@@ -12,11 +12,11 @@
 use super::assembly::{Assembly, WantedViews};
 use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
-use super::changes::{Group, Input, Item};
+use super::changes::{Item, LineChanges};
+use super::exposed_groups::ExposedGroups;
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
-use super::page::FamilyId;
 use super::page_writer::free_builder;
 use super::segment::{Stretch, free_packed};
 use super::sizes::Sizes;
@@ -43,43 +43,13 @@ const PAGES_PER_COMPRESSED: usize = 64;
 /// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
 const POLISHED_PAGES: usize = 384;
 
-/// What comparing two snapshots weighs, in bytes of work.
-const GROUP_WEIGHT: usize = 100;
-
-/// How a group differs from what is shown of it.
-#[derive(Clone, Copy)]
-struct Difference {
-    /// Both have the same layout, and so the same plan.
-    has_same_layout: bool,
-    /// Which of the plan's first sources show the same then, a bit each.
-    same: u64,
-}
-
-impl Difference {
-    /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
-    /// and nobody asks.
-    const N: usize = u64::BITS as usize;
-    const UNKNOWN: Self = Self {
-        has_same_layout: false,
-        same: 0,
-    };
-
-    /// Whether both snapshots show the same at a position of the plan, if that is known.
-    fn is_same(self, position: u32) -> Option<bool> {
-        (position < Self::N as u32).then(|| self.same >> position & 1 == 1)
-    }
-}
-
 /// Makes expositions. There is one; it belongs to the thread that runs the rounds.
 pub struct Assembler {
     sizes: Sizes,
     builders: Builders,
     n_own: usize,
     catalog: Catalog,
-    /// By slot: what the views show.
-    groups: Vec<Option<Group>>,
-    n_groups: u64,
-    n_samples: u64,
+    groups: ExposedGroups,
     views: Vec<View>,
     /// By family id; kept for their memory.
     items: Vec<Vec<Item>>,
@@ -96,9 +66,7 @@ impl Assembler {
             n_own: own.len(),
             views: vec![View::new(Format::PLAIN, own.len())],
             catalog: Catalog::new(own),
-            groups: Vec::new(),
-            n_groups: 0,
-            n_samples: 0,
+            groups: ExposedGroups::default(),
             items: Vec::new(),
         }
     }
@@ -187,8 +155,11 @@ impl Assembler {
         // Stable: of a slot that was taken several times the last one is the newest.
         taken.sort_by_key(|taken| taken.slot);
         let mut deleted = Vec::new();
-        let mut changes = Vec::with_capacity(taken.len());
-        let mut touched = Vec::new();
+        let mut lines = LineChanges {
+            changes: Vec::with_capacity(taken.len()),
+            items: std::mem::take(&mut self.items),
+            touched: Vec::new(),
+        };
         taken.dedup_by(|next, newest| {
             let is_same = next.slot == newest.slot;
             if is_same {
@@ -196,26 +167,27 @@ impl Assembler {
             }
             is_same
         });
-        let differences = self.differences(&taken);
+        let differences = self
+            .groups
+            .differences(&taken, &self.catalog, &self.builders);
         let mut passed = Vec::with_capacity(taken.len());
         let mut n_left = taken.len();
         for (taken, difference) in taken.into_iter().zip(differences) {
             if !taken.snapshot.is_live() {
                 deleted.push(Arc::clone(&taken.snapshot));
             }
-            passed.extend(self.note_change(taken, difference, n_left, &mut changes, &mut touched));
+            passed.extend(self.groups.note_change(
+                taken,
+                difference,
+                n_left,
+                &mut self.catalog,
+                &mut lines,
+            ));
             n_left -= 1;
         }
         report.help_conflicts = self.catalog.settle_headers();
-        let catalog = &self.catalog;
-        touched.sort_unstable_by(|&a, &b| catalog.compare(a, b));
-        let input = Input {
-            catalog,
-            groups: &self.groups,
-            changes: &changes,
-            items: &self.items,
-            touched: &touched,
-        };
+        lines.sort(&self.catalog);
+        let input = lines.input(&self.catalog, &self.groups.by_slot);
         // The plain format is kept until somebody asks for another one; after that each view costs
         // what its bytes do.
         let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
@@ -229,8 +201,8 @@ impl Assembler {
         }
         // Not before: what the pages are built from would wait behind it.
         self.builders.drop_aside(passed);
-        for &family in &touched {
-            let items = &mut self.items[family as usize];
+        for &family in &lines.touched {
+            let items = &mut lines.items[family as usize];
             // The items of a whole fleet are megabytes that the next round does not need.
             if items.capacity() > 1024 {
                 *items = Vec::new()
@@ -238,151 +210,17 @@ impl Assembler {
                 items.clear()
             }
         }
+        self.items = lines.items;
         let gone = self.catalog.end_round();
         self.views
             .iter_mut()
             .for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
         if !deleted.is_empty() {
-            self.give_back_places();
+            self.groups.give_back_places();
             retire(&deleted);
         }
         report
-    }
-
-    /// Where most groups are gone, their places take no memory any more.
-    fn give_back_places(&mut self) {
-        let n_places = self
-            .groups
-            .iter()
-            .rposition(Option::is_some)
-            .map_or(0, |last| last + 1);
-        self.groups.truncate(n_places);
-        if n_places < self.groups.capacity() / 4 {
-            self.groups.shrink_to(n_places * 2);
-        }
-    }
-
-    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is
-    /// to wait for memory.
-    fn differences(&self, taken: &[Taken]) -> Vec<Difference> {
-        let difference = |taken: &Taken| {
-            let old = self
-                .groups
-                .get(taken.slot as usize)
-                .and_then(Option::as_ref);
-            let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
-                return Difference::UNKNOWN;
-            };
-            let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
-            // Mostly they share it, and it need not be looked into.
-            if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
-                return Difference::UNKNOWN;
-            }
-            let sources = &self.catalog.plan(old.plan).sources;
-            let mut same = 0;
-            for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
-                same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
-            }
-            Difference {
-                has_same_layout: true,
-                same,
-            }
-        };
-        self.builders.map(
-            taken,
-            taken.len() * GROUP_WEIGHT,
-            |taken| taken.slot,
-            difference,
-        )
-    }
-
-    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of
-    /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
-    fn note_change(
-        &mut self,
-        taken: Taken,
-        difference: Difference,
-        n_left: usize,
-        changes: &mut Vec<u32>,
-        touched: &mut Vec<FamilyId>,
-    ) -> Option<Arc<Snapshot>> {
-        let index = taken.slot as usize;
-        if self.groups.len() <= index {
-            self.groups.resize_with(index + 1, || None);
-        }
-        let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
-        if let Some(group) = self.groups[index]
-            .as_mut()
-            .filter(|_| difference.has_same_layout)
-        {
-            if Arc::ptr_eq(&group.snapshot, &taken.snapshot) {
-                return None;
-            }
-            changes.push(taken.slot);
-            let plan = self.catalog.plan(group.plan);
-            for (position, (family, source)) in (0..).zip(&plan.sources) {
-                if !difference
-                    .is_same(position)
-                    .unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot))
-                {
-                    let items = &mut self.items[*family as usize];
-                    if items.is_empty() {
-                        touched.push(*family);
-                        // Where a whole fleet was pushed, all its groups are about to follow.
-                        items.reserve(n_left.min(plan.n_groups()));
-                    }
-                    items.push(Item {
-                        change,
-                        source: position,
-                    });
-                }
-            }
-            return Some(std::mem::replace(&mut group.snapshot, taken.snapshot));
-        }
-        let old = self.groups[index].take();
-        let new = taken
-            .snapshot
-            .is_live()
-            .then(|| self.catalog.use_plan(&taken.snapshot));
-        self.items
-            .resize_with(self.catalog.n_family_ids(), Vec::new);
-        let items = &mut self.items;
-        let mut add = |family: FamilyId, source: u32| {
-            let items = &mut items[family as usize];
-            if items.is_empty() {
-                touched.push(family);
-            }
-            items.push(Item { change, source });
-        };
-        let old_plan = old.as_ref().map(|old| self.catalog.plan(old.plan));
-        let new_plan = new.map(|plan| self.catalog.plan(plan));
-        if let Some(old_plan) = old_plan {
-            for (family, _) in &old_plan.sources {
-                if new_plan.is_none_or(|new_plan| !new_plan.has(*family)) {
-                    add(*family, Item::REMOVED);
-                }
-            }
-            self.n_groups -= 1;
-            self.n_samples -= old_plan.n_samples;
-        }
-        if let Some(new_plan) = new_plan {
-            for (position, (family, _)) in (0..).zip(&new_plan.sources) {
-                add(*family, position);
-            }
-            self.n_groups += 1;
-            self.n_samples += new_plan.n_samples;
-        }
-        let old = old.map(|old| {
-            self.catalog.release_plan(old.plan);
-            old.snapshot
-        });
-        self.groups[index] = new.map(|plan| Group {
-            snapshot: taken.snapshot,
-            plan,
-        });
-        changes.push(taken.slot);
-        old
     }
 
     /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages
@@ -394,29 +232,8 @@ impl Assembler {
         if missing.is_empty() {
             return 0;
         }
-        let mut items: Vec<Vec<Item>> = vec![Vec::new(); self.catalog.n_family_ids()];
-        let mut changes = Vec::new();
-        let mut touched = Vec::new();
-        for (slot, group) in (0..).zip(&self.groups) {
-            let Some(group) = group else { continue };
-            let change = u32::try_from(changes.len()).expect("slots are numbered by 32 bits");
-            for (source, (family, _)) in (0..).zip(&self.catalog.plan(group.plan).sources) {
-                let items = &mut items[*family as usize];
-                if items.is_empty() {
-                    touched.push(*family);
-                }
-                items.push(Item { change, source });
-            }
-            changes.push(slot);
-        }
-        touched.sort_unstable_by(|&a, &b| self.catalog.compare(a, b));
-        let input = Input {
-            catalog: &self.catalog,
-            groups: &self.groups,
-            changes: &changes,
-            items: &items,
-            touched: &touched,
-        };
+        let lines = self.groups.all_lines(&self.catalog);
+        let input = lines.input(&self.catalog, &self.groups.by_slot);
         let mut n_pages = 0;
         for format in missing {
             let mut view = View::new(format, self.n_own);
@@ -452,8 +269,8 @@ impl Assembler {
         });
         Exposition {
             views: views.collect(),
-            n_groups: self.n_groups,
-            n_samples: self.n_samples,
+            n_groups: self.groups.n_groups,
+            n_samples: self.groups.n_samples,
             n_families: self.catalog.n_families(),
         }
     }
@@ -742,12 +559,12 @@ mod tests {
                     let unpacked = gunzip(&document(&assembler, Format::PLAIN, true));
                     assert_eq!(unpacked, expected.as_bytes(), "seed {seed}, round {round}");
                 }
-                assert_eq!(assembler.n_groups as usize, groups.len());
+                assert_eq!(assembler.groups.n_groups as usize, groups.len());
                 let n_lines = expected
                     .lines()
                     .filter(|line| !line.starts_with('#'))
                     .count();
-                assert_eq!(assembler.n_samples as usize, n_lines - OWN.len());
+                assert_eq!(assembler.groups.n_samples as usize, n_lines - OWN.len());
             }
         }
     }
@@ -821,7 +638,7 @@ mod tests {
         {
             groups.remove(&slot);
             let snapshot = Arc::new(
-                assembler.groups[slot as usize]
+                assembler.groups.by_slot[slot as usize]
                     .as_ref()
                     .unwrap()
                     .snapshot
@@ -832,7 +649,7 @@ mod tests {
         check(&mut assembler, &groups, taken);
         let taken = groups.keys().map(|slot| {
             let snapshot = Arc::new(
-                assembler.groups[*slot as usize]
+                assembler.groups.by_slot[*slot as usize]
                     .as_ref()
                     .unwrap()
                     .snapshot

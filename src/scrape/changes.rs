@@ -41,3 +41,40 @@ impl Input<'_> {
         self.groups.get(slot as usize).and_then(Option::as_ref)
     }
 }
+
+/// The lines that a round changes.
+#[derive(Default)]
+pub(super) struct LineChanges {
+    /// The slots that changed.
+    pub changes: Vec<u32>,
+    /// By family id.
+    pub items: Vec<Vec<Item>>,
+    /// Families that have items.
+    pub touched: Vec<FamilyId>,
+}
+
+impl LineChanges {
+    pub fn add(&mut self, family: FamilyId, item: Item) {
+        let items = &mut self.items[family as usize];
+        if items.is_empty() {
+            self.touched.push(family);
+        }
+        items.push(item);
+    }
+
+    /// Puts the families in the order of their names.
+    pub fn sort(&mut self, catalog: &Catalog) {
+        self.touched
+            .sort_unstable_by(|&a, &b| catalog.compare(a, b));
+    }
+
+    pub fn input<'a>(&'a self, catalog: &'a Catalog, groups: &'a [Option<Group>]) -> Input<'a> {
+        Input {
+            catalog,
+            groups,
+            changes: &self.changes,
+            items: &self.items,
+            touched: &self.touched,
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod builders;
 mod catalog;
 mod changes;
 mod document;
+mod exposed_groups;
 mod exposition;
 mod format;
 mod gzip;

@@ -1,0 +1,203 @@
+//! The groups that the views show, and which lines change when a round brings others.
+
+use super::builders::Builders;
+use super::catalog::Catalog;
+use super::changes::{Group, Item, LineChanges};
+use crate::store::{Snapshot, Taken};
+use std::sync::Arc;
+
+/// What comparing two snapshots weighs, in bytes of work.
+const GROUP_WEIGHT: usize = 100;
+
+/// How a group differs from what is shown of it.
+#[derive(Clone, Copy)]
+pub(super) struct Difference {
+    /// Both have the same layout, and so the same plan.
+    has_same_layout: bool,
+    /// Which of the plan's first sources show the same then, a bit each.
+    same: u64,
+}
+
+impl Difference {
+    /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
+    /// and nobody asks.
+    const N: usize = u64::BITS as usize;
+    const UNKNOWN: Self = Self {
+        has_same_layout: false,
+        same: 0,
+    };
+
+    /// Whether both snapshots show the same at a position of the plan, if that is known.
+    fn is_same(self, position: u32) -> Option<bool> {
+        (position < Self::N as u32).then(|| self.same >> position & 1 == 1)
+    }
+}
+
+/// What the views show.
+#[derive(Default)]
+pub(super) struct ExposedGroups {
+    pub by_slot: Vec<Option<Group>>,
+    pub n_groups: u64,
+    pub n_samples: u64,
+}
+
+impl ExposedGroups {
+    /// Where most groups are gone, their places take no memory any more.
+    pub fn give_back_places(&mut self) {
+        let n_places = self
+            .by_slot
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
+        self.by_slot.truncate(n_places);
+        if n_places < self.by_slot.capacity() / 4 {
+            self.by_slot.shrink_to(n_places * 2);
+        }
+    }
+
+    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is
+    /// to wait for memory.
+    pub fn differences(
+        &self,
+        taken: &[Taken],
+        catalog: &Catalog,
+        builders: &Builders,
+    ) -> Vec<Difference> {
+        let difference = |taken: &Taken| {
+            let old = self
+                .by_slot
+                .get(taken.slot as usize)
+                .and_then(Option::as_ref);
+            let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
+                return Difference::UNKNOWN;
+            };
+            let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
+            // Mostly they share it, and it need not be looked into.
+            if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
+                return Difference::UNKNOWN;
+            }
+            let sources = &catalog.plan(old.plan).sources;
+            let mut same = 0;
+            for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
+                same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
+            }
+            Difference {
+                has_same_layout: true,
+                same,
+            }
+        };
+        builders.map(
+            taken,
+            taken.len() * GROUP_WEIGHT,
+            |taken| taken.slot,
+            difference,
+        )
+    }
+
+    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of
+    /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
+    pub fn note_change(
+        &mut self,
+        taken: Taken,
+        difference: Difference,
+        n_left: usize,
+        catalog: &mut Catalog,
+        lines: &mut LineChanges,
+    ) -> Option<Arc<Snapshot>> {
+        let index = taken.slot as usize;
+        if self.by_slot.len() <= index {
+            self.by_slot.resize_with(index + 1, || None);
+        }
+        let change = u32::try_from(lines.changes.len()).expect("slots are numbered by 32 bits");
+        if let Some(group) = self.by_slot[index]
+            .as_mut()
+            .filter(|_| difference.has_same_layout)
+        {
+            if Arc::ptr_eq(&group.snapshot, &taken.snapshot) {
+                return None;
+            }
+            lines.changes.push(taken.slot);
+            let plan = catalog.plan(group.plan);
+            for (position, (family, source)) in (0..).zip(&plan.sources) {
+                if !difference
+                    .is_same(position)
+                    .unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot))
+                {
+                    let items = &mut lines.items[*family as usize];
+                    if items.is_empty() {
+                        lines.touched.push(*family);
+                        // Where a whole fleet was pushed, all its groups are about to follow.
+                        items.reserve(n_left.min(plan.n_groups()));
+                    }
+                    items.push(Item {
+                        change,
+                        source: position,
+                    });
+                }
+            }
+            return Some(std::mem::replace(&mut group.snapshot, taken.snapshot));
+        }
+        let old = self.by_slot[index].take();
+        let new = taken
+            .snapshot
+            .is_live()
+            .then(|| catalog.use_plan(&taken.snapshot));
+        lines.items.resize_with(catalog.n_family_ids(), Vec::new);
+        let old_plan = old.as_ref().map(|old| catalog.plan(old.plan));
+        let new_plan = new.map(|plan| catalog.plan(plan));
+        if let Some(old_plan) = old_plan {
+            for (family, _) in &old_plan.sources {
+                if new_plan.is_none_or(|new_plan| !new_plan.has(*family)) {
+                    lines.add(
+                        *family,
+                        Item {
+                            change,
+                            source: Item::REMOVED,
+                        },
+                    );
+                }
+            }
+            self.n_groups -= 1;
+            self.n_samples -= old_plan.n_samples;
+        }
+        if let Some(new_plan) = new_plan {
+            for (position, (family, _)) in (0..).zip(&new_plan.sources) {
+                lines.add(
+                    *family,
+                    Item {
+                        change,
+                        source: position,
+                    },
+                );
+            }
+            self.n_groups += 1;
+            self.n_samples += new_plan.n_samples;
+        }
+        let old = old.map(|old| {
+            catalog.release_plan(old.plan);
+            old.snapshot
+        });
+        self.by_slot[index] = new.map(|plan| Group {
+            snapshot: taken.snapshot,
+            plan,
+        });
+        lines.changes.push(taken.slot);
+        old
+    }
+
+    /// Every line of every group, as a view needs them that is built from nothing.
+    pub fn all_lines(&self, catalog: &Catalog) -> LineChanges {
+        let mut lines = LineChanges::default();
+        lines.items.resize_with(catalog.n_family_ids(), Vec::new);
+        for (slot, group) in (0..).zip(&self.by_slot) {
+            let Some(group) = group else { continue };
+            let change = u32::try_from(lines.changes.len()).expect("slots are numbered by 32 bits");
+            for (source, (family, _)) in (0..).zip(&catalog.plan(group.plan).sources) {
+                lines.add(*family, Item { change, source });
+            }
+            lines.changes.push(slot);
+        }
+        lines.sort(catalog);
+        lines
+    }
+}
