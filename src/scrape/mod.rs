@@ -21,6 +21,8 @@ mod rebuild;
 mod round;
 mod segment;
 mod sizes;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use assembler::{Assembler, RoundReport};
