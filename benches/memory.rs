@@ -4,7 +4,7 @@
 mod common;
 
 use common::{families, fleet_body, key, put, store_of};
-use pushgateway::scrape::{Assembler, Assembly, Effort, Format, Sizes};
+use pushgateway::scrape::{Assembler, Effort, Format, Rendezvous, Sizes};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -54,8 +54,8 @@ fn main() {
     };
     let store = store_of(N_GROUPS);
     print("pushed");
-    let (assembly, mut assembler) = (
-        Assembly::new(),
+    let (rendezvous, mut assembler) = (
+        Rendezvous::new(),
         Assembler::new(
             [],
             Sizes {
@@ -64,27 +64,27 @@ fn main() {
             },
         ),
     );
-    assembly.ask(Format::PLAIN, false, 1);
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    rendezvous.ask(Format::PLAIN, false, 1);
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped plain");
     println!(
         "{:32} {:>10}",
         "of that exposition",
-        assembly.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
+        rendezvous.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
     );
-    assembly.ask(Format::PLAIN, true, 1);
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    rendezvous.ask(Format::PLAIN, true, 1);
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped gzip");
     for n in 0..N_GROUPS {
         put(&store, &key(n), families(&fleet_body(n + 7)));
     }
     print("pushed again");
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped again");
     for n in 0..N_GROUPS {
         store.delete(&key(n));
     }
     print("deleted");
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped after that");
 }

@@ -8,7 +8,7 @@ use common::{families, fleet_body, key, put, store_of};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pushgateway::exposition::text::{FamilyTemplate, KeyText, write_header};
 use pushgateway::model::{Escaping, Families};
-use pushgateway::scrape::{Assembler, Assembly, Document, Effort, Format, Sizes};
+use pushgateway::scrape::{Assembler, Document, Effort, Format, Rendezvous, Sizes};
 use pushgateway::store::Store;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const N_GROUPS: u64 = 10_000;
 struct Scraper {
     store: Store,
     assembler: Assembler,
-    assembly: Assembly,
+    rendezvous: Rendezvous,
 }
 
 impl Scraper {
@@ -29,22 +29,22 @@ impl Scraper {
         Self {
             store: store_of(N_GROUPS),
             assembler: Assembler::new([], sizes),
-            assembly: Assembly::new(),
+            rendezvous: Rendezvous::new(),
         }
     }
 
     /// All bytes of an exposition that shows everything; how many there are.
     fn scrape(&mut self, gzip: bool) -> usize {
         if self
-            .assembly
+            .rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
             .is_err()
         {
             self.assembler
-                .run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
+                .run_round(&self.store, &self.rendezvous, 1, Effort::Fast, || ());
         }
         let exposition = self
-            .assembly
+            .rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
             .expect("nothing was pushed meanwhile");
         let mut document =

@@ -144,23 +144,23 @@ fn a_scrape_shows_what_was_answered_before_it() {
             let is_owed = is_answered.load(Acquire) == 1;
             let (exposition, outcome) =
                 match gateway
-                    .assembly
+                    .rendezvous
                     .try_current(&gateway.store, Format::PLAIN, false, 1)
                 {
                     Ok(exposition) => (exposition, "at once"),
                     // Nothing but the count says that the round has run: joining its thread would
                     // order more.
-                    Err(round) if gateway.assembly.has_come_to(round) => {
-                        (gateway.assembly.current(false), "after a round")
+                    Err(round) if gateway.rendezvous.has_come_to(round) => {
+                        (gateway.rendezvous.current(false), "after a round")
                     }
                     Err(round) => {
                         let mut assembler = runner.join().unwrap();
-                        while !gateway.assembly.has_come_to(round) {
+                        while !gateway.rendezvous.has_come_to(round) {
                             gateway.round(&mut assembler);
                         }
                         pusher.join().unwrap();
                         let is_shown = has_line(
-                            gateway.assembly.current(false),
+                            gateway.rendezvous.current(false),
                             "a{instance=\"\",job=\"1\"} 2",
                         );
                         assert!(is_shown || !is_owed, "an answered push is missing");
@@ -219,9 +219,9 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
             let exposition = match gateway.try_current(gzip) {
                 Ok(exposition) => exposition,
                 // Nothing but the count says that the round shows it.
-                Err(count) if gateway.assembly.has_come_to(count) => {
+                Err(count) if gateway.rendezvous.has_come_to(count) => {
                     is_late.set(true);
-                    gateway.assembly.current(gzip)
+                    gateway.rendezvous.current(gzip)
                 }
                 Err(_) => return None,
             };
@@ -250,7 +250,7 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
 
 /// A scrape asks for a format that is not kept, and is told which round to wait for: that round has
 /// to see what was asked. Fails without the fence in `Rounds::begin`, and without its twin in
-/// `Assembly::try_current`.
+/// `Rendezvous::try_current`.
 #[test]
 fn the_round_that_is_waited_for_knows_what_was_asked() {
     explore(4, &["at once", "this round", "the next"], || {
@@ -262,20 +262,22 @@ fn the_round_that_is_waited_for_knows_what_was_asked() {
             assembler
         });
         let dots = Format::Text(Escaping::Dots);
-        let asked = gateway.assembly.try_current(&gateway.store, dots, false, 1);
+        let asked = gateway
+            .rendezvous
+            .try_current(&gateway.store, dots, false, 1);
         let mut assembler = runner.join().unwrap();
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
-            Err(round) if gateway.assembly.has_come_to(round) => {
-                (gateway.assembly.current(false), "this round")
+            Err(round) if gateway.rendezvous.has_come_to(round) => {
+                (gateway.rendezvous.current(false), "this round")
             }
             Err(round) => {
                 gateway.round(&mut assembler);
                 assert!(
-                    gateway.assembly.has_come_to(round),
+                    gateway.rendezvous.has_come_to(round),
                     "waits for more than one round after the one that ran"
                 );
-                (gateway.assembly.current(false), "the next")
+                (gateway.rendezvous.current(false), "the next")
             }
         };
         assert!(

@@ -6,7 +6,7 @@ use super::request_body::Limits;
 use super::router::Routes;
 use crate::exposition;
 use crate::model::NameScheme;
-use crate::scrape::{Assembler, Assembly, Effort, Exposition, Format, Sizes};
+use crate::scrape::{Assembler, Effort, Exposition, Format, Rendezvous, Sizes};
 use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub struct Gateway {
     pub(crate) store: Arc<Store>,
     pub(crate) telemetry: Telemetry,
     pub(super) parse_pool: ParsePool,
-    assembly: Assembly,
+    assembly: Rendezvous,
     /// Somebody waits for a round.
     is_round_wanted: AtomicBool,
     round_shown: Notify,
@@ -105,7 +105,7 @@ impl Gateway {
             store: Arc::new(Store::new(config)),
             telemetry: Telemetry::new(),
             parse_pool: ParsePool::new()?,
-            assembly: Assembly::new(),
+            assembly: Rendezvous::new(),
             is_round_wanted: AtomicBool::new(false),
             round_shown: Notify::new(),
             cadence: Cadence::default(),

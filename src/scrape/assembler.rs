@@ -9,7 +9,6 @@
 //! can see: plain text is published when the pages of all views are done, and the exposition when
 //! all that is sent compressed is.
 
-use super::assembly::{Assembly, WantedViews};
 use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
 use super::changes::{Item, LineChanges};
@@ -18,6 +17,7 @@ use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
 use super::page_writer::free_builder;
+use super::rendezvous::{Rendezvous, WantedViews};
 use super::segment::{Stretch, free_packed};
 use super::sizes::Sizes;
 use super::view::View;
@@ -91,13 +91,13 @@ impl Assembler {
     pub fn run_round(
         &mut self,
         store: &Store,
-        assembly: &Assembly,
+        rendezvous: &Rendezvous,
         now_ms: u64,
         effort: Effort,
         on_shown: impl Fn(),
     ) -> RoundReport {
-        let round = assembly.rounds.begin();
-        let wanted = assembly.wanted(now_ms);
+        let round = rendezvous.rounds.begin();
+        let wanted = rendezvous.wanted(now_ms);
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
         let report = self.update_pages(taken, &wanted, |passed| {
@@ -111,15 +111,15 @@ impl Assembler {
         let is_plain_wanted = self.views.iter().any(|view| wanted.has_plain(view.format));
         if is_plain_wanted && self.views.iter().any(is_long) {
             let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
-            assembly.publish_plain(self.exposition_of(plain));
-            assembly.rounds.show_plain(round);
+            rendezvous.publish_plain(self.exposition_of(plain));
+            rendezvous.rounds.show_plain(round);
             on_shown();
         }
         self.update_segments(effort);
         // To free a fleet's pages takes milliseconds, for which nobody shall wait.
-        let replaced = [assembly.current(true), assembly.current(false)];
-        assembly.publish(self.exposition());
-        assembly.rounds.end(round);
+        let replaced = [rendezvous.current(true), rendezvous.current(false)];
+        rendezvous.publish(self.exposition());
+        rendezvous.rounds.end(round);
         on_shown();
         drop(replaced);
         report
@@ -132,11 +132,11 @@ impl Assembler {
 
     /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the
     /// exposition, which says the same as before. Returns how many it were.
-    pub fn polish(&mut self, assembly: &Assembly) -> usize {
+    pub fn polish(&mut self, rendezvous: &Rendezvous) -> usize {
         let before = self.n_fast_pages();
         if let Some(view) = self.views.iter_mut().find(|view| view.n_fast() > 0) {
             view.polish(POLISHED_PAGES, &self.builders);
-            assembly.publish(self.exposition());
+            rendezvous.publish(self.exposition());
         }
         before - self.n_fast_pages()
     }

@@ -34,7 +34,7 @@ impl Rounds {
         let round = self.0.add(1) + 1;
         debug_assert!(round % ROUND == 1, "rounds do not overlap");
         // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked
-        // for. Its twin stands in `Assembly::try_current`, between asking and looking at the count:
+        // for. Its twin stands in `Rendezvous::try_current`, between asking and looking at the count:
         // a scrape is not told to wait for a round that misses it.
         fence(SeqCst);
         round

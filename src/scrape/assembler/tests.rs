@@ -24,11 +24,11 @@ fn document(assembler: &Assembler, format: Format, gzip: bool) -> Vec<u8> {
 }
 
 fn wanted(formats: &[(Format, bool)]) -> WantedViews {
-    let assembly = Assembly::new();
+    let rendezvous = Rendezvous::new();
     for (format, gzip) in formats {
-        assembly.ask(*format, *gzip, 1);
+        rendezvous.ask(*format, *gzip, 1);
     }
-    assembly.wanted(1)
+    rendezvous.wanted(1)
 }
 
 /// Random histories: after every round the document equals what rendering everything gives,
@@ -105,7 +105,7 @@ fn every_round_equals_rendering_everything() {
             assembler.update_segments(effort);
             let is_polished = random.bool();
             while is_polished && assembler.n_fast_pages() > 0 {
-                assembler.polish(&Assembly::new());
+                assembler.polish(&Rendezvous::new());
             }
             assert_eq!(
                 text(document(&assembler, Format::PLAIN, false)),

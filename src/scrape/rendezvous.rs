@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 const KEPT_MS: u64 = 10 * 60 * 1000;
 
 /// What scrapes share with the assembler.
-pub struct Assembly {
+pub struct Rendezvous {
     pub(super) rounds: Rounds,
     current: Published<Exposition>,
     plain: Published<Exposition>,
@@ -54,7 +54,7 @@ impl WantedViews {
     }
 }
 
-impl Assembly {
+impl Rendezvous {
     /// With an empty exposition, which nobody may send before a round was run.
     pub fn new() -> Self {
         let empty = Arc::new(Exposition::default());
@@ -71,8 +71,8 @@ impl Assembly {
     ///
     /// # Errors
     ///
-    /// Else the count to wait for: wake the assembler, and when [`Assembly::has_come_to`] says that
-    /// it is there, [`Assembly::current`] is it.
+    /// Else the count to wait for: wake the assembler, and when [`Rendezvous::has_come_to`] says that
+    /// it is there, [`Rendezvous::current`] is it.
     pub fn try_current(
         &self,
         store: &Store,
@@ -106,7 +106,7 @@ impl Assembly {
         self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
     }
 
-    /// Whether rounds have come to the count that [`Assembly::try_current`] named: what was asked
+    /// Whether rounds have come to the count that [`Rendezvous::try_current`] named: what was asked
     /// for is shown.
     pub fn has_come_to(&self, count: u64) -> bool {
         self.rounds.has_come_to(count)
@@ -145,7 +145,7 @@ impl Assembly {
     }
 }
 
-impl Default for Assembly {
+impl Default for Rendezvous {
     fn default() -> Self {
         Self::new()
     }
