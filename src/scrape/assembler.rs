@@ -11,7 +11,7 @@
 
 use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
-use super::changes::{Item, LineChanges};
+use super::changes::{LineChange, LineChanges};
 use super::exposed_groups::ExposedGroups;
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
@@ -52,7 +52,7 @@ pub struct Assembler {
     groups: ExposedGroups,
     views: Vec<View>,
     /// By family id; kept for their memory.
-    items: Vec<Vec<Item>>,
+    items: Vec<Vec<LineChange>>,
 }
 
 impl Assembler {

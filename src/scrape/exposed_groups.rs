@@ -2,7 +2,7 @@
 
 use super::builders::Builders;
 use super::catalog::Catalog;
-use super::changes::{Group, Item, LineChanges};
+use super::changes::{ExposedGroup, LineChange, LineChanges};
 use crate::store::{Snapshot, Taken};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Difference {
 /// What the views show.
 #[derive(Default)]
 pub(super) struct ExposedGroups {
-    pub by_slot: Vec<Option<Group>>,
+    pub by_slot: Vec<Option<ExposedGroup>>,
     pub n_groups: u64,
     pub n_samples: u64,
 }
@@ -129,7 +129,7 @@ impl ExposedGroups {
                         // Where a whole fleet was pushed, all its groups are about to follow.
                         items.reserve(n_left.min(plan.n_groups()));
                     }
-                    items.push(Item {
+                    items.push(LineChange {
                         change,
                         source: position,
                     });
@@ -150,9 +150,9 @@ impl ExposedGroups {
                 if new_plan.is_none_or(|new_plan| !new_plan.has(*family)) {
                     lines.add(
                         *family,
-                        Item {
+                        LineChange {
                             change,
-                            source: Item::REMOVED,
+                            source: LineChange::REMOVED,
                         },
                     );
                 }
@@ -164,7 +164,7 @@ impl ExposedGroups {
             for (position, (family, _)) in (0..).zip(&new_plan.sources) {
                 lines.add(
                     *family,
-                    Item {
+                    LineChange {
                         change,
                         source: position,
                     },
@@ -177,7 +177,7 @@ impl ExposedGroups {
             catalog.release_plan(old.plan);
             old.snapshot
         });
-        self.by_slot[index] = new.map(|plan| Group {
+        self.by_slot[index] = new.map(|plan| ExposedGroup {
             snapshot: taken.snapshot,
             plan,
         });
@@ -193,7 +193,7 @@ impl ExposedGroups {
             let Some(group) = group else { continue };
             let change = u32::try_from(lines.changes.len()).expect("slots are numbered by 32 bits");
             for (source, (family, _)) in (0..).zip(&catalog.plan(group.plan).sources) {
-                lines.add(*family, Item { change, source });
+                lines.add(*family, LineChange { change, source });
             }
             lines.changes.push(slot);
         }

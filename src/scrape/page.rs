@@ -5,8 +5,8 @@
 //! families, and each place is a page. A page is never written again; a change makes a new one out
 //! of the old one's untouched runs and what was rendered anew.
 //!
-//! Invariants: the parts of a page are in the order of family names, each family once; the entries
-//! of a part are in ascending order of slots; ends ascend and the last one is the page's length.
+//! Invariants: the sections of a page are in the order of family names, each family once; the entries
+//! of a section are in ascending order of slots; ends ascend and the last one is the page's length.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ pub(super) type FamilyId = u32;
 
 /// Where the lines of one group end in a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct PageEntry {
     pub slot: u32,
     pub end: u32,
 }
 
 /// One family's share of a page: a header, which may be empty, then its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct SectionEnds {
     pub family: FamilyId,
     pub header_end: u32,
-    /// How many entries of the page come before the end of this part.
+    /// How many entries of the page come before the end of this section.
     pub entries_end: u32,
 }
 
@@ -33,8 +33,8 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) struct Page {
     text: Arc<[u8]>,
-    parts: Box<[Part]>,
-    entries: Box<[Entry]>,
+    sections: Box<[SectionEnds]>,
+    entries: Box<[PageEntry]>,
     /// Of the last entry, 0 if there is none.
     last_slot: u32,
     /// No segment has its text yet.
@@ -42,11 +42,11 @@ pub(super) struct Page {
 }
 
 impl Page {
-    fn new(text: &[u8], parts: Box<[Part]>, entries: Box<[Entry]>) -> Self {
+    fn new(text: &[u8], sections: Box<[SectionEnds]>, entries: Box<[PageEntry]>) -> Self {
         let last_slot = entries.last().map_or(0, |entry| entry.slot);
         Self {
             text: text.into(),
-            parts,
+            sections,
             entries,
             last_slot,
             is_new: true,
@@ -74,7 +74,7 @@ impl Page {
     }
 
     pub fn first_family(&self) -> Option<FamilyId> {
-        self.parts.first().map(|part| part.family)
+        self.sections.first().map(|section| section.family)
     }
 
     /// The group of its last entry; it has one.
@@ -86,69 +86,69 @@ impl Page {
         self.last_slot
     }
 
-    pub fn parts(&self) -> impl Iterator<Item = PartRef<'_>> {
-        (0..self.parts.len()).map(|index| {
-            let (start, entries_start) = match index.checked_sub(1).map(|before| self.parts[before])
-            {
-                None => (0, 0),
-                Some(before) => (self.end_of(before), before.entries_end as usize),
-            };
-            let part = self.parts[index];
-            PartRef {
-                family: part.family,
-                body_start: part.header_end,
+    pub fn sections(&self) -> impl Iterator<Item = Section<'_>> {
+        (0..self.sections.len()).map(|index| {
+            let (start, entries_start) =
+                match index.checked_sub(1).map(|before| self.sections[before]) {
+                    None => (0, 0),
+                    Some(before) => (self.end_of(before), before.entries_end as usize),
+                };
+            let section = self.sections[index];
+            Section {
+                family: section.family,
+                body_start: section.header_end,
                 header_start: start,
-                entries: &self.entries[entries_start..part.entries_end as usize],
+                entries: &self.entries[entries_start..section.entries_end as usize],
                 bytes: &self.text,
             }
         })
     }
 
-    fn end_of(&self, part: Part) -> u32 {
-        let last = (part.entries_end as usize)
+    fn end_of(&self, section: SectionEnds) -> u32 {
+        let last = (section.entries_end as usize)
             .checked_sub(1)
             .map(|last| self.entries[last].end);
-        last.unwrap_or(0).max(part.header_end)
+        last.unwrap_or(0).max(section.header_end)
     }
 
     /// This page and the next one of the same large family as one.
     pub fn joined_with(&self, next: &Self) -> Self {
-        debug_assert!(self.parts.len() == 1 && next.parts.len() == 1);
+        debug_assert!(self.sections.len() == 1 && next.sections.len() == 1);
         let shift = u32_len(self.len());
         let mut bytes = Vec::with_capacity(self.len() + next.len());
         bytes.extend_from_slice(&self.text);
         bytes.extend_from_slice(&next.text);
-        let entries: Box<[Entry]> = self
+        let entries: Box<[PageEntry]> = self
             .entries
             .iter()
             .copied()
-            .chain(next.entries.iter().map(|entry| Entry {
+            .chain(next.entries.iter().map(|entry| PageEntry {
                 slot: entry.slot,
                 end: entry.end + shift,
             }))
             .collect();
-        let part = Part {
+        let section = SectionEnds {
             entries_end: u32_len(entries.len()),
-            ..self.parts[0]
+            ..self.sections[0]
         };
-        Self::new(&bytes, [part].into(), entries)
+        Self::new(&bytes, [section].into(), entries)
     }
 }
 
 /// A part of a page with its bytes.
 #[derive(Clone, Copy)]
-pub(super) struct PartRef<'a> {
+pub(super) struct Section<'a> {
     pub family: FamilyId,
     header_start: u32,
     body_start: u32,
-    pub entries: &'a [Entry],
+    pub entries: &'a [PageEntry],
     bytes: &'a [u8],
 }
 
-impl<'a> PartRef<'a> {
+impl<'a> Section<'a> {
     /// An empty part of a family that the page does not have yet.
-    pub fn none(family: FamilyId) -> PartRef<'static> {
-        PartRef {
+    pub fn none(family: FamilyId) -> Section<'static> {
+        Section {
             family,
             header_start: 0,
             body_start: 0,
@@ -185,12 +185,12 @@ impl<'a> PartRef<'a> {
     }
 }
 
-/// Builds the bytes, entries and parts of pages.
+/// Builds the bytes, entries and sections of pages.
 #[derive(Default)]
 pub(super) struct PageBuilder {
     pub bytes: Vec<u8>,
-    parts: Vec<Part>,
-    entries: Vec<Entry>,
+    sections: Vec<SectionEnds>,
+    entries: Vec<PageEntry>,
 }
 
 impl PageBuilder {
@@ -203,59 +203,59 @@ impl PageBuilder {
         let before = self.bytes.len();
         render(&mut self.bytes);
         if self.bytes.len() > before {
-            self.entries.push(Entry {
+            self.entries.push(PageEntry {
                 slot,
                 end: u32_len(self.bytes.len()),
             });
         }
     }
 
-    /// Copies the entries `from..to` of an old part.
-    pub fn copy_run(&mut self, old: &PartRef<'_>, from: usize, to: usize) {
+    /// Copies the entries `from..to` of an old section.
+    pub fn copy_run(&mut self, old: &Section<'_>, from: usize, to: usize) {
         let (start, here) = (old.start_of(from), u32_len(self.bytes.len()));
         self.bytes.extend_from_slice(old.run(from, to));
         self.entries
-            .extend(old.entries[from..to].iter().map(|e| Entry {
+            .extend(old.entries[from..to].iter().map(|e| PageEntry {
                 slot: e.slot,
                 end: e.end - start + here,
             }));
     }
 
-    /// Copies a whole part, header included.
-    pub fn copy_part(&mut self, old: &PartRef<'_>) {
+    /// Copies a whole section, header included.
+    pub fn copy_section(&mut self, old: &Section<'_>) {
         let (start, here) = (old.header_start(), u32_len(self.bytes.len()));
         self.bytes.extend_from_slice(old.whole());
-        self.entries.extend(old.entries.iter().map(|e| Entry {
+        self.entries.extend(old.entries.iter().map(|e| PageEntry {
             slot: e.slot,
             end: e.end - start + here,
         }));
-        self.end_part(old.family, here + old.header_len());
+        self.end_section(old.family, here + old.header_len());
     }
 
-    /// Ends a part whose header ends at `header_end`, unless it has no entry.
-    pub fn end_part(&mut self, family: FamilyId, header_end: u32) {
-        self.parts.push(Part {
+    /// Ends a section whose header ends at `header_end`, unless it has no entry.
+    pub fn end_section(&mut self, family: FamilyId, header_end: u32) {
+        self.sections.push(SectionEnds {
             family,
             header_end,
             entries_end: u32_len(self.entries.len()),
         });
     }
 
-    /// Appends a part that was built apart, `header` before it.
-    pub fn append_part(&mut self, family: FamilyId, header: &[u8], body: &PageBuilder) {
+    /// Appends a section that was built apart, `header` before it.
+    pub fn append_section(&mut self, family: FamilyId, header: &[u8], body: &PageBuilder) {
         self.bytes.extend_from_slice(header);
         let shift = u32_len(self.bytes.len());
         self.bytes.extend_from_slice(&body.bytes);
-        self.entries.extend(body.entries.iter().map(|e| Entry {
+        self.entries.extend(body.entries.iter().map(|e| PageEntry {
             slot: e.slot,
             end: e.end + shift,
         }));
-        self.end_part(family, shift);
+        self.end_section(family, shift);
     }
 
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.parts.clear();
+        self.sections.clear();
         self.entries.clear();
     }
 
@@ -273,7 +273,7 @@ impl PageBuilder {
     pub fn take_page(&mut self) -> Page {
         let page = Page::new(
             &self.bytes,
-            self.parts.as_slice().into(),
+            self.sections.as_slice().into(),
             self.entries.as_slice().into(),
         );
         self.clear();
@@ -293,19 +293,23 @@ impl PageBuilder {
                 continue;
             }
             let shift = u32_len(start);
-            let entries: Box<[Entry]> = self.entries[first..=index]
+            let entries: Box<[PageEntry]> = self.entries[first..=index]
                 .iter()
-                .map(|e| Entry {
+                .map(|e| PageEntry {
                     slot: e.slot,
                     end: e.end - shift,
                 })
                 .collect();
-            let part = Part {
+            let section = SectionEnds {
                 family,
                 header_end: 0,
                 entries_end: u32_len(entries.len()),
             };
-            pages.push(Page::new(&self.bytes[start..end], [part].into(), entries));
+            pages.push(Page::new(
+                &self.bytes[start..end],
+                [section].into(),
+                entries,
+            ));
             (first, start) = (index + 1, end);
         }
         self.clear();
@@ -334,11 +338,11 @@ mod tests {
 
     fn slots_and_lines(page: &Page) -> Vec<(u32, String)> {
         let mut all = Vec::new();
-        for part in page.parts() {
-            for (i, entry) in part.entries.iter().enumerate() {
+        for section in page.sections() {
+            for (i, entry) in section.entries.iter().enumerate() {
                 all.push((
                     entry.slot,
-                    String::from_utf8(part.run(i, i + 1).to_vec()).unwrap(),
+                    String::from_utf8(section.run(i, i + 1).to_vec()).unwrap(),
                 ));
             }
         }
@@ -348,8 +352,8 @@ mod tests {
     #[test]
     fn a_page_knows_where_each_group_ends() {
         let mut builder = PageBuilder::default();
-        builder.append_part(7, b"# a\n", &built(&[(1, "a 1\n"), (4, "a 22\n")]));
-        builder.append_part(9, b"# bb\n", &built(&[(1, "b 1\n"), (2, "")]));
+        builder.append_section(7, b"# a\n", &built(&[(1, "a 1\n"), (4, "a 22\n")]));
+        builder.append_section(9, b"# bb\n", &built(&[(1, "b 1\n"), (2, "")]));
         let page = builder.take_page();
         assert_eq!(&page.text()[..], b"# a\na 1\na 22\n# bb\nb 1\n");
         assert_eq!(
@@ -360,14 +364,14 @@ mod tests {
                 (1, "b 1\n".to_owned())
             ]
         );
-        let second = page.parts().nth(1).unwrap();
+        let second = page.sections().nth(1).unwrap();
         assert_eq!(
             (second.family, second.whole()),
             (9, b"# bb\nb 1\n".as_slice())
         );
 
         let mut copy = PageBuilder::default();
-        copy.copy_part(&second);
+        copy.copy_section(&second);
         let copied = copy.take_page();
         assert_eq!(slots_and_lines(&copied), [(1, "b 1\n".to_owned())]);
         assert_eq!(&copied.text()[..], second.whole());

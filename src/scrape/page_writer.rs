@@ -2,9 +2,9 @@
 
 use super::block::Block;
 use super::catalog::{Plan, Source};
-use super::changes::{Input, Item};
+use super::changes::{LineChange, RoundChanges};
 use super::format::{Format, KeyForm, Template};
-use super::page::{FamilyId, Page, PageBuilder, PartRef};
+use super::page::{FamilyId, Page, PageBuilder, Section};
 use super::sizes::Sizes;
 use crate::store::Snapshot;
 use std::cell::RefCell;
@@ -40,7 +40,7 @@ pub(super) fn free_builder() {
 const BUILDER_BYTES: usize = 1 << 20;
 
 pub(super) struct Context<'a> {
-    pub input: &'a Input<'a>,
+    pub input: &'a RoundChanges<'a>,
     pub sizes: Sizes,
     pub format: Format,
     pub templates: &'a [Option<Box<[Template]>>],
@@ -49,11 +49,11 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub fn items(&self, family: FamilyId) -> &'a [Item] {
+    pub fn items(&self, family: FamilyId) -> &'a [LineChange] {
         &self.input.items[family as usize]
     }
 
-    pub fn slot(&self, item: Item) -> u32 {
+    pub fn slot(&self, item: LineChange) -> u32 {
         self.input.changes[item.change as usize]
     }
 
@@ -71,12 +71,17 @@ impl<'a> Context<'a> {
     /// Families that have no block yet: large ones get one of their own at once, so that many
     /// threads can build it.
     /// Builds the pages of a large family that come out of an old one and items.
-    pub fn build_run(&self, family: FamilyId, old: Option<&Page>, items: &[Item]) -> Vec<Page> {
+    pub fn build_run(
+        &self,
+        family: FamilyId,
+        old: Option<&Page>,
+        items: &[LineChange],
+    ) -> Vec<Page> {
         BUILDER.with_borrow_mut(|builder| {
             let mut pages = Vec::new();
-            let none = PartRef::none(family);
-            let part = old.and_then(|page| page.parts().next()).unwrap_or(none);
-            self.merge(&part, items, builder, &mut pages);
+            let none = Section::none(family);
+            let section = old.and_then(|page| page.sections().next()).unwrap_or(none);
+            self.merge(&section, items, builder, &mut pages);
             pages.append(&mut self.cut(family, builder));
             builder.shrink_to(BUILDER_BYTES);
             pages
@@ -105,8 +110,8 @@ impl<'a> Context<'a> {
     /// holds becomes pages.
     fn merge(
         &self,
-        old: &PartRef<'_>,
-        items: &[Item],
+        old: &Section<'_>,
+        items: &[LineChange],
         builder: &mut PageBuilder,
         pages: &mut Vec<Page>,
     ) {
@@ -124,7 +129,7 @@ impl<'a> Context<'a> {
                 at += 1;
             }
             copied = at;
-            if item.source != Item::REMOVED {
+            if item.source != LineChange::REMOVED {
                 builder.entry(slot, |out| self.render(item, out));
             }
             if self.is_full(builder) {
@@ -136,7 +141,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn render(&self, item: Item, out: &mut Vec<u8>) {
+    fn render(&self, item: LineChange, out: &mut Vec<u8>) {
         let group = self
             .input
             .group(self.slot(item))
@@ -154,25 +159,25 @@ impl<'a> Context<'a> {
     pub fn build_shared(&self, old: Option<&Page>, touched: &[FamilyId]) -> Vec<Block> {
         let mut building = Building::default();
         let mut touched = touched.iter().copied().peekable();
-        for part in old.into_iter().flat_map(Page::parts) {
-            for family in self.families_before(&mut touched, Some(part.family)) {
-                self.build_part(&PartRef::none(family), &mut building);
+        for section in old.into_iter().flat_map(Page::sections) {
+            for family in self.families_before(&mut touched, Some(section.family)) {
+                self.build_section(&Section::none(family), &mut building);
             }
-            if touched.next_if_eq(&part.family).is_some() {
-                self.build_part(&part, &mut building);
+            if touched.next_if_eq(&section.family).is_some() {
+                self.build_section(&section, &mut building);
             } else {
-                building.shared.copy_part(&part);
+                building.shared.copy_section(&section);
             }
         }
         for family in touched {
-            self.build_part(&PartRef::none(family), &mut building);
+            self.build_section(&Section::none(family), &mut building);
         }
         self.end_shared(&mut building);
         building.blocks
     }
 
     /// Builds a family of a shared page; as a block of its own if it is far too large for one.
-    fn build_part(&self, old: &PartRef<'_>, building: &mut Building) {
+    fn build_section(&self, old: &Section<'_>, building: &mut Building) {
         let family = old.family;
         let mut pages = Vec::new();
         self.merge(old, self.items(family), &mut building.body, &mut pages);
@@ -189,7 +194,7 @@ impl<'a> Context<'a> {
             self.write_header(family, building.body.len(), &mut building.header);
             building
                 .shared
-                .append_part(family, &building.header, &building.body);
+                .append_section(family, &building.header, &building.body);
         }
         building.body.clear();
         if self.is_full(&building.shared) {
@@ -220,21 +225,21 @@ impl<'a> Context<'a> {
                 blocks.push(Block::Shared(shared.take_page()));
             }
         };
-        for part in page.parts() {
-            let len = part.whole().len();
+        for section in page.sections() {
+            let len = section.whole().len();
             if shared.len() + len > target {
                 flush(&mut shared, &mut blocks);
             }
-            if len <= target || part.entries.len() == 1 {
-                shared.copy_part(&part);
+            if len <= target || section.entries.len() == 1 {
+                shared.copy_section(&section);
                 continue;
             }
             let mut run = PageBuilder::default();
-            run.copy_run(&part, 0, part.entries.len());
-            let header = self.header_page(part.family, run.len());
-            let pages = run.take_pages_of(part.family, target);
+            run.copy_run(&section, 0, section.entries.len());
+            let header = self.header_page(section.family, run.len());
+            let pages = run.take_pages_of(section.family, target);
             blocks.push(Block::Large {
-                family: part.family,
+                family: section.family,
                 header,
                 pages,
             });

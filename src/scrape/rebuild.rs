@@ -1,7 +1,7 @@
 //! Which blocks of a stretch stay, which are built anew, and how they are put together.
 
 use super::block::Block;
-use super::changes::Item;
+use super::changes::LineChange;
 use super::page::{FamilyId, Page, PageBuilder};
 use super::page_writer::Context;
 
@@ -16,7 +16,7 @@ pub(super) enum Job<'a> {
     Run {
         family: FamilyId,
         old: Option<Page>,
-        items: &'a [Item],
+        items: &'a [LineChange],
     },
 }
 
@@ -129,21 +129,21 @@ impl<'a> Context<'a> {
         next: &mut Vec<Next>,
     ) {
         let mut touched = touched.into_iter().peekable();
-        for part in page.parts() {
-            let before = self.families_before(&mut touched, Some(part.family));
+        for section in page.sections() {
+            let before = self.families_before(&mut touched, Some(section.family));
             self.plan_new(before, jobs, next);
-            let mine: Vec<FamilyId> = touched.next_if_eq(&part.family).into_iter().collect();
+            let mine: Vec<FamilyId> = touched.next_if_eq(&section.family).into_iter().collect();
             let mut builder = PageBuilder::default();
             if mine
                 .iter()
                 .any(|&family| self.items(family).len() > RUN_GROUPS)
             {
-                builder.copy_run(&part, 0, part.entries.len());
-                let pages = self.cut(part.family, &mut builder);
-                next.push(self.plan_large(part.family, Page::header(&[]), pages, jobs));
+                builder.copy_run(&section, 0, section.entries.len());
+                let pages = self.cut(section.family, &mut builder);
+                next.push(self.plan_large(section.family, Page::header(&[]), pages, jobs));
                 continue;
             }
-            builder.copy_part(&part);
+            builder.copy_section(&section);
             let old = builder.take_page();
             if mine.is_empty() {
                 next.push(Next::Keep(Block::Shared(old)));
@@ -200,7 +200,7 @@ impl<'a> Context<'a> {
     fn plan_runs(
         &self,
         family: FamilyId,
-        items: &'a [Item],
+        items: &'a [LineChange],
         jobs: &mut Vec<Job<'a>>,
     ) -> Vec<NextPages> {
         let run = |items| {
@@ -258,8 +258,8 @@ impl<'a> Context<'a> {
 
     /// How many of `items` are of slots up to this one: looked for near the first ones, a page has
     /// few.
-    fn n_up_to(&self, items: &[Item], slot: u32) -> usize {
-        let is_before = |&item: &Item| self.slot(item) <= slot;
+    fn n_up_to(&self, items: &[LineChange], slot: u32) -> usize {
+        let is_before = |&item: &LineChange| self.slot(item) <= slot;
         let mut end = 1;
         while end < items.len() && is_before(&items[end]) {
             end *= 2;
@@ -341,9 +341,9 @@ impl<'a> Context<'a> {
             && self.should_join(last.len(), page.len())
         {
             let mut both = PageBuilder::default();
-            last.parts()
-                .chain(page.parts())
-                .for_each(|part| both.copy_part(&part));
+            last.sections()
+                .chain(page.sections())
+                .for_each(|section| both.copy_section(&section));
             *last = both.take_page();
         } else {
             blocks.push(block);
@@ -396,12 +396,12 @@ impl<'a> Context<'a> {
         if pages.len() == 1 && len < self.sizes.target / 2 {
             let mut builder = PageBuilder::default();
             let mut body = PageBuilder::default();
-            let part = pages[0]
-                .parts()
+            let section = pages[0]
+                .sections()
                 .next()
-                .expect("a page of a large family has one part");
-            body.copy_run(&part, 0, part.entries.len());
-            builder.append_part(family, fresh.text(), &body);
+                .expect("a page of a large family has one section");
+            body.copy_run(&section, 0, section.entries.len());
+            builder.append_section(family, fresh.text(), &body);
             return Some(Block::Shared(builder.take_page()));
         }
         // An unchanged header stays in its segment.

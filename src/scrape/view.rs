@@ -12,7 +12,7 @@
 use super::block::Block;
 use super::builders::Builders;
 use super::catalog::{Catalog, PlanId};
-use super::changes::Input;
+use super::changes::RoundChanges;
 use super::format::{Format, Template};
 use super::gzip::Effort;
 use super::page_writer::Context;
@@ -137,7 +137,7 @@ impl View {
 
     /// Brings the pages up to date; returns how many were built. Scrapes see them after
     /// [`View::publish`].
-    pub fn apply(&mut self, input: &Input<'_>, sizes: Sizes, builders: &Builders) -> usize {
+    pub fn apply(&mut self, input: &RoundChanges<'_>, sizes: Sizes, builders: &Builders) -> usize {
         self.make_templates(input);
         let key = |slot: &u32| {
             input
@@ -190,7 +190,7 @@ impl View {
         n_built
     }
 
-    fn make_templates(&mut self, input: &Input<'_>) {
+    fn make_templates(&mut self, input: &RoundChanges<'_>) {
         self.templates
             .resize_with(input.catalog.n_plan_ids(), || None);
         for plan_id in input
@@ -271,9 +271,9 @@ impl StretchState {
         };
         match block {
             Block::Shared(page) => page
-                .parts()
+                .sections()
                 .next()
-                .map_or(0, |part| part.whole().len() as u64),
+                .map_or(0, |section| section.whole().len() as u64),
             Block::Large { pages, .. } => pages.iter().map(|page| page.len() as u64).sum(),
         }
     }
