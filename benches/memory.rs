@@ -4,7 +4,7 @@
 mod common;
 
 use common::{families, fleet_body, key, put, store_of};
-use pushgateway::scrape::{Assembler, Effort, Format, Rendezvous, Sizes};
+use pushgateway::scrape::{Assembler, Effort, Format, PageSizes, Rendezvous};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -58,13 +58,13 @@ fn main() {
         Rendezvous::new(),
         Assembler::new(
             [],
-            Sizes {
-                target: 6 << 10,
-                n_threads: 2,
+            PageSizes {
+                page_bytes: 6 << 10,
             },
+            2,
         ),
     );
-    rendezvous.ask(Format::PLAIN, false, 1);
+    rendezvous.request_format(Format::PLAIN, false, 1);
     assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped plain");
     println!(
@@ -72,7 +72,7 @@ fn main() {
         "of that exposition",
         rendezvous.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
     );
-    rendezvous.ask(Format::PLAIN, true, 1);
+    rendezvous.request_format(Format::PLAIN, true, 1);
     assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped gzip");
     for n in 0..N_GROUPS {

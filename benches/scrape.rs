@@ -8,7 +8,7 @@ use common::{families, fleet_body, key, put, store_of};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pushgateway::exposition::text::{FamilyTemplate, KeyText, write_header};
 use pushgateway::model::{Escaping, Families};
-use pushgateway::scrape::{Assembler, Document, Effort, Format, Rendezvous, Sizes};
+use pushgateway::scrape::{Assembler, Document, Effort, Format, PageSizes, Rendezvous};
 use pushgateway::store::Store;
 use std::collections::BTreeMap;
 
@@ -22,13 +22,12 @@ struct Scraper {
 
 impl Scraper {
     fn new() -> Self {
-        let sizes = Sizes {
-            target: 6 << 10,
-            n_threads: 2,
+        let sizes = PageSizes {
+            page_bytes: 6 << 10,
         };
         Self {
             store: store_of(N_GROUPS),
-            assembler: Assembler::new([], sizes),
+            assembler: Assembler::new([], sizes, 2),
             rendezvous: Rendezvous::new(),
         }
     }

@@ -19,7 +19,7 @@ pub mod store;
 pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
-use crate::scrape::{Assembler, Document, Effort, Exposition, Format, Rendezvous, Sizes};
+use crate::scrape::{Assembler, Document, Effort, Exposition, Format, PageSizes, Rendezvous};
 use crate::store::{Config, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
@@ -206,10 +206,10 @@ impl Gateway {
             Arc::new(gateway),
             Assembler::new(
                 [],
-                Sizes {
-                    target: 1 << 10,
-                    n_threads: 1,
+                PageSizes {
+                    page_bytes: 1 << 10,
                 },
+                1,
             ),
         )
     }

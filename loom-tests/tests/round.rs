@@ -150,12 +150,12 @@ fn a_scrape_shows_what_was_answered_before_it() {
                     Ok(exposition) => (exposition, "at once"),
                     // Nothing but the count says that the round has run: joining its thread would
                     // order more.
-                    Err(round) if gateway.rendezvous.has_come_to(round) => {
+                    Err(round) if gateway.rendezvous.has_reached(round) => {
                         (gateway.rendezvous.current(false), "after a round")
                     }
                     Err(round) => {
                         let mut assembler = runner.join().unwrap();
-                        while !gateway.rendezvous.has_come_to(round) {
+                        while !gateway.rendezvous.has_reached(round) {
                             gateway.round(&mut assembler);
                         }
                         pusher.join().unwrap();
@@ -219,7 +219,7 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
             let exposition = match gateway.try_current(gzip) {
                 Ok(exposition) => exposition,
                 // Nothing but the count says that the round shows it.
-                Err(count) if gateway.rendezvous.has_come_to(count) => {
+                Err(count) if gateway.rendezvous.has_reached(count) => {
                     is_late.set(true);
                     gateway.rendezvous.current(gzip)
                 }
@@ -268,13 +268,13 @@ fn the_round_that_is_waited_for_knows_what_was_asked() {
         let mut assembler = runner.join().unwrap();
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
-            Err(round) if gateway.rendezvous.has_come_to(round) => {
+            Err(round) if gateway.rendezvous.has_reached(round) => {
                 (gateway.rendezvous.current(false), "this round")
             }
             Err(round) => {
                 gateway.round(&mut assembler);
                 assert!(
-                    gateway.rendezvous.has_come_to(round),
+                    gateway.rendezvous.has_reached(round),
                     "waits for more than one round after the one that ran"
                 );
                 (gateway.rendezvous.current(false), "the next")

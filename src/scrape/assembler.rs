@@ -16,10 +16,10 @@ use super::exposed_groups::ExposedGroups;
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
-use super::page_writer::free_builder;
+use super::page_writer::free_page_builder;
 use super::rendezvous::{Rendezvous, WantedViews};
-use super::segment::{Stretch, free_packed};
-use super::sizes::Sizes;
+use super::segment::{Stretch, free_pack_buffer};
+use super::sizes::PageSizes;
 use super::view::View;
 use crate::store::{Consumer, Snapshot, Store, Taken};
 use std::sync::Arc;
@@ -37,47 +37,51 @@ pub struct RoundReport {
 
 /// A round that built so many pages shows them before it compresses them, which takes milliseconds.
 /// In models, each one that built any.
-const SHOWN_EARLY_PAGES: usize = if cfg!(gateway_loom) { 1 } else { 32 };
+const EARLY_PUBLISH_PAGES_MIN: usize = if cfg!(gateway_loom) { 1 } else { 32 };
 /// To compress a page takes as long as to count references of so many, about.
-const PAGES_PER_COMPRESSED: usize = 64;
+const PAGE_REFS_PER_COMPRESSION: usize = 64;
 /// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
-const POLISHED_PAGES: usize = 384;
+const RECOMPRESS_BATCH_PAGES: usize = 384;
 
 /// Makes expositions. There is one; it belongs to the thread that runs the rounds.
 pub struct Assembler {
-    sizes: Sizes,
+    sizes: PageSizes,
     builders: Builders,
     n_own: usize,
     catalog: Catalog,
     groups: ExposedGroups,
     views: Vec<View>,
     /// By family id; kept for their memory.
-    items: Vec<Vec<LineChange>>,
+    lines_by_family: Vec<Vec<LineChange>>,
 }
 
 impl Assembler {
     /// One that has seen nothing. `own_families` are the names of the gateway's own families in
     /// ascending order.
-    pub fn new<'a>(own_families: impl IntoIterator<Item = &'a str>, sizes: Sizes) -> Self {
+    pub fn new<'a>(
+        own_families: impl IntoIterator<Item = &'a str>,
+        sizes: PageSizes,
+        n_threads: usize,
+    ) -> Self {
         let own: Vec<&str> = own_families.into_iter().collect();
         Self {
             sizes,
-            builders: Builders::new(sizes.n_threads),
+            builders: Builders::new(n_threads),
             n_own: own.len(),
             views: vec![View::new(Format::PLAIN, own.len())],
             catalog: Catalog::new(own),
             groups: ExposedGroups::default(),
-            items: Vec::new(),
+            lines_by_family: Vec::new(),
         }
     }
 
     /// Frees what this thread and those that build pages keep to work with, and has each of them
     /// call `release_memory`: an allocator that has blocks of one size side by side cannot give back
     /// the others' memory as long as one is in use.
-    pub fn tidy(&self, release_memory: fn()) {
-        self.builders.on_each(|| {
-            free_builder();
-            free_packed();
+    pub fn free_buffers(&self, release_memory: fn()) {
+        self.builders.run_on_each_thread(|| {
+            free_page_builder();
+            free_pack_buffer();
             free_compressor();
             release_memory();
         });
@@ -86,7 +90,7 @@ impl Assembler {
     /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to
     /// date, and publishes the exposition. `now_ms` tells which formats are still wanted, `effort`
     /// how the round compresses. Where that takes a while, and plain text is wanted as well, it is
-    /// published before. `on_shown` is called each time something was published, before what it
+    /// published before. `on_published` is called each time something was published, before what it
     /// replaced is freed.
     pub fn run_round(
         &mut self,
@@ -94,7 +98,7 @@ impl Assembler {
         rendezvous: &Rendezvous,
         now_ms: u64,
         effort: Effort,
-        on_shown: impl Fn(),
+        on_published: impl Fn(),
     ) -> RoundReport {
         let round = rendezvous.rounds.begin();
         let wanted = rendezvous.wanted(now_ms);
@@ -105,37 +109,38 @@ impl Assembler {
         });
         // To show it early is to count a reference of every page, changed or not.
         let is_much = |view: &View| {
-            report.n_pages >= SHOWN_EARLY_PAGES.max(view.n_pages() / PAGES_PER_COMPRESSED)
+            report.n_pages
+                >= EARLY_PUBLISH_PAGES_MIN.max(view.n_pages() / PAGE_REFS_PER_COMPRESSION)
         };
-        let is_long = |view: &View| view.gzip && (view.is_stale() || is_much(view));
+        let is_long = |view: &View| view.gzip && (view.lacks_gzip() || is_much(view));
         let is_plain_wanted = self.views.iter().any(|view| wanted.has_plain(view.format));
         if is_plain_wanted && self.views.iter().any(is_long) {
             let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
             rendezvous.publish_plain(self.exposition_of(plain));
             rendezvous.rounds.show_plain(round);
-            on_shown();
+            on_published();
         }
         self.update_segments(effort);
         // To free a fleet's pages takes milliseconds, for which nobody shall wait.
         let replaced = [rendezvous.current(true), rendezvous.current(false)];
         rendezvous.publish(self.exposition());
         rendezvous.rounds.end(round);
-        on_shown();
+        on_published();
         drop(replaced);
         report
     }
 
     /// How many pages were compressed while somebody waited, and could be compressed better.
     pub fn n_fast_pages(&self) -> usize {
-        self.views.iter().map(View::n_fast).sum()
+        self.views.iter().map(View::n_fast_pages).sum()
     }
 
     /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the
     /// exposition, which says the same as before. Returns how many it were.
-    pub fn polish(&mut self, rendezvous: &Rendezvous) -> usize {
+    pub fn recompress(&mut self, rendezvous: &Rendezvous) -> usize {
         let before = self.n_fast_pages();
-        if let Some(view) = self.views.iter_mut().find(|view| view.n_fast() > 0) {
-            view.polish(POLISHED_PAGES, &self.builders);
+        if let Some(view) = self.views.iter_mut().find(|view| view.n_fast_pages() > 0) {
+            view.recompress(RECOMPRESS_BATCH_PAGES, &self.builders);
             rendezvous.publish(self.exposition());
         }
         before - self.n_fast_pages()
@@ -156,9 +161,9 @@ impl Assembler {
         taken.sort_by_key(|taken| taken.slot);
         let mut deleted = Vec::new();
         let mut lines = LineChanges {
-            changes: Vec::with_capacity(taken.len()),
-            items: std::mem::take(&mut self.items),
-            touched: Vec::new(),
+            slots: Vec::with_capacity(taken.len()),
+            by_family: std::mem::take(&mut self.lines_by_family),
+            families: Vec::new(),
         };
         taken.dedup_by(|next, newest| {
             let is_same = next.slot == newest.slot;
@@ -185,9 +190,9 @@ impl Assembler {
             ));
             n_left -= 1;
         }
-        report.help_conflicts = self.catalog.settle_headers();
+        report.help_conflicts = self.catalog.update_headers();
         lines.sort(&self.catalog);
-        let input = lines.input(&self.catalog, &self.groups.by_slot);
+        let changes = lines.with_groups(&self.catalog, &self.groups.by_slot);
         // The plain format is kept until somebody asks for another one; after that each view costs
         // what its bytes do.
         let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
@@ -197,21 +202,12 @@ impl Assembler {
                 (true, false) => view.drop_gzip(),
                 (_, gzip) => view.gzip = gzip,
             }
-            report.n_pages += view.apply(&input, self.sizes, &self.builders);
+            report.n_pages += view.update_pages(&changes, self.sizes, &self.builders);
         }
         // Not before: what the pages are built from would wait behind it.
-        self.builders.drop_aside(passed);
-        for &family in &lines.touched {
-            let items = &mut lines.items[family as usize];
-            // The items of a whole fleet are megabytes that the next round does not need.
-            if items.capacity() > 1024 {
-                *items = Vec::new()
-            } else {
-                items.clear()
-            }
-        }
-        self.items = lines.items;
-        let gone = self.catalog.end_round();
+        self.builders.drop_on_pool(passed);
+        self.lines_by_family = lines.into_empty();
+        let gone = self.catalog.remove_unused();
         self.views
             .iter_mut()
             .for_each(|view| view.forget_plans(&gone));
@@ -233,12 +229,12 @@ impl Assembler {
             return 0;
         }
         let lines = self.groups.all_lines(&self.catalog);
-        let input = lines.input(&self.catalog, &self.groups.by_slot);
+        let changes = lines.with_groups(&self.catalog, &self.groups.by_slot);
         let mut n_pages = 0;
         for format in missing {
             let mut view = View::new(format, self.n_own);
             view.gzip = wanted.has_gzip(format);
-            n_pages += view.apply(&input, self.sizes, &self.builders);
+            n_pages += view.update_pages(&changes, self.sizes, &self.builders);
             self.views.push(view);
         }
         n_pages
@@ -247,7 +243,7 @@ impl Assembler {
     /// Makes of the pages what scrapes send.
     fn update_segments(&mut self, effort: Effort) {
         for view in &mut self.views {
-            view.publish(&self.catalog, effort, self.sizes, &self.builders);
+            view.update_segments(&self.catalog, effort, self.sizes, &self.builders);
         }
     }
 

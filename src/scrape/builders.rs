@@ -3,19 +3,19 @@
 use rayon::prelude::*;
 
 /// Below this many bytes, about, a second thread costs more than it saves.
-const PARALLEL_BYTES: usize = 512 << 10;
+const PARALLEL_BYTES_MIN: usize = 512 << 10;
 
 /// After so many bytes of work, about, others have their turn.
-pub(super) const TURN_BYTES: usize = 128 << 10;
+pub(super) const YIELD_INTERVAL_BYTES: usize = 128 << 10;
 
 /// Lets other threads run, where there are more than cores: a push that has just arrived would wait
 /// for milliseconds, the scheduler's slice, until a thread that builds pages had its turn.
-pub(super) fn give_way() {
+pub(super) fn yield_cpu() {
     std::thread::yield_now();
 }
 
 /// So many at a time are dropped by other threads.
-const DROPPED_MANY: usize = 4096;
+const DROP_BATCH_ITEMS: usize = 4096;
 
 /// The threads that build pages when much has changed. They live as long as the assembler, so that
 /// what they allocate with, and compress with, is made once.
@@ -37,7 +37,7 @@ impl Builders {
     }
 
     /// Has each of the threads, and the calling one, call `f`.
-    pub fn on_each(&self, f: impl Fn() + Sync) {
+    pub fn run_on_each_thread(&self, f: impl Fn() + Sync) {
         if let Some(pool) = &self.0 {
             pool.broadcast(|_| f());
         }
@@ -45,29 +45,29 @@ impl Builders {
     }
 
     /// Drops all of these; on the threads if there are many, while the caller goes on.
-    pub fn drop_aside<T: Send + 'static>(&self, mut items: Vec<T>) {
+    pub fn drop_on_pool<T: Send + 'static>(&self, mut items: Vec<T>) {
         let Some(pool) = &self.0 else { return };
-        while items.len() >= DROPPED_MANY {
-            let some = items.split_off(items.len() - DROPPED_MANY);
+        while items.len() >= DROP_BATCH_ITEMS {
+            let some = items.split_off(items.len() - DROP_BATCH_ITEMS);
             pool.spawn(move || drop(some));
         }
     }
 
-    /// `f` of every item, in order, on all threads if `weight` (bytes of work) is worth it. Each
+    /// `f` of every item, in order, on all threads if `work_bytes` is worth it. Each
     /// thread takes neighbours in the order of `place`: items that look at the same groups find
     /// them in the cache.
     pub fn map<T: Sync, R: Send>(
         &self,
         items: &[T],
-        weight: usize,
+        work_bytes: usize,
         place: impl Fn(&T) -> u32,
         f: impl Fn(&T) -> R + Sync,
     ) -> Vec<R> {
-        let pool = self.0.as_ref().filter(|_| weight >= PARALLEL_BYTES);
-        let turn = (TURN_BYTES * items.len() / weight.max(1)).max(1);
+        let pool = self.0.as_ref().filter(|_| work_bytes >= PARALLEL_BYTES_MIN);
+        let yield_interval = (YIELD_INTERVAL_BYTES * items.len() / work_bytes.max(1)).max(1);
         let f = |(nth, item): (usize, &T)| {
-            if nth.is_multiple_of(turn) {
-                give_way();
+            if nth.is_multiple_of(yield_interval) {
+                yield_cpu();
             }
             f(item)
         };

@@ -24,7 +24,7 @@ const PUSH_FAILURE_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway failed.";
 
 /// The assembler's number of a layout.
-pub(super) type PlanId = u32;
+pub(super) type RenderPlanId = u32;
 
 /// A family that is exposed, or was at the start of the round.
 pub(super) struct FamilyInfo {
@@ -54,7 +54,7 @@ pub struct HelpConflict {
 
 /// Where the numbers of one family of a snapshot come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ValueSource {
     FailureTime,
     PushTime,
     Pushed {
@@ -64,7 +64,7 @@ pub(super) enum Source {
     },
 }
 
-impl Source {
+impl ValueSource {
     /// Whether both snapshots, which share a layout, show the same here.
     pub fn is_same(&self, a: &Snapshot, b: &Snapshot) -> bool {
         match self {
@@ -79,18 +79,18 @@ impl Source {
 }
 
 /// What the assembler needs of a layout, looked up once for all groups that share it.
-pub(super) struct Plan {
+pub(super) struct RenderPlan {
     pub layout: Arc<Layout>,
     /// The families of this layout and the two push times, by ascending id.
-    pub sources: Box<[(FamilyId, Source)]>,
+    pub sources: Box<[(FamilyId, ValueSource)]>,
     /// Lines that a group with this layout exposes.
     pub n_samples: u64,
     n_groups: u64,
     /// The oldest version that came with it in this round.
-    oldest: u64,
+    oldest_version: u64,
 }
 
-impl Plan {
+impl RenderPlan {
     /// How many groups have the layout.
     pub fn n_groups(&self) -> usize {
         usize::try_from(self.n_groups).unwrap_or(usize::MAX)
@@ -109,11 +109,11 @@ pub(super) struct Catalog {
     families: Vec<Option<FamilyInfo>>,
     free_families: Vec<FamilyId>,
     by_name: AHashMap<Arc<str>, FamilyId>,
-    plans: Vec<Option<Plan>>,
-    free_plans: Vec<PlanId>,
-    by_layout: AHashMap<u64, PlanId>,
+    plans: Vec<Option<RenderPlan>>,
+    free_plans: Vec<RenderPlanId>,
+    by_layout: AHashMap<u64, RenderPlanId>,
     /// Plans that groups began or ceased to use in this round.
-    used: Vec<PlanId>,
+    touched_plans: Vec<RenderPlanId>,
     /// The two push times as families, for their templates.
     push_times: Families,
 }
@@ -140,7 +140,7 @@ impl Catalog {
             plans: Vec::new(),
             free_plans: Vec::new(),
             by_layout: AHashMap::new(),
-            used: Vec::new(),
+            touched_plans: Vec::new(),
             push_times: push_times.finish().expect("two short names"),
         }
     }
@@ -151,7 +151,7 @@ impl Catalog {
             .expect("a family lives as long as its pages")
     }
 
-    pub fn plan(&self, id: PlanId) -> &Plan {
+    pub fn plan(&self, id: RenderPlanId) -> &RenderPlan {
         self.plans[id as usize]
             .as_ref()
             .expect("a plan lives as long as its groups")
@@ -177,50 +177,54 @@ impl Catalog {
     }
 
     /// The family of the layout that `source` is about.
-    pub fn source_family<'a>(&'a self, plan: &'a Plan, source: &Source) -> Family<'a> {
+    pub fn family_of_source<'a>(
+        &'a self,
+        plan: &'a RenderPlan,
+        source: &ValueSource,
+    ) -> Family<'a> {
         match source {
-            Source::FailureTime => self.push_times.skeleton.family(0),
-            Source::PushTime => self.push_times.skeleton.family(1),
-            Source::Pushed { index, .. } => plan.layout.skeleton().family(*index),
+            ValueSource::FailureTime => self.push_times.skeleton.family(0),
+            ValueSource::PushTime => self.push_times.skeleton.family(1),
+            ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
         }
     }
 
     /// A group with this snapshot is exposed from now on.
-    pub fn use_plan(&mut self, snapshot: &Snapshot) -> PlanId {
+    pub fn acquire_plan(&mut self, snapshot: &Snapshot) -> RenderPlanId {
         let layout = &snapshot.fixed.layout;
         let id = match self.by_layout.get(&layout.id()) {
             Some(&id) => id,
             None => self.add_plan(layout),
         };
         let plan = self.plans[id as usize].as_mut().expect("just looked up");
-        if plan.oldest == u64::MAX {
-            self.used.push(id);
+        if plan.oldest_version == u64::MAX {
+            self.touched_plans.push(id);
         }
         plan.n_groups += 1;
-        plan.oldest = plan.oldest.min(snapshot.version);
+        plan.oldest_version = plan.oldest_version.min(snapshot.version);
         id
     }
 
     /// A group with this plan is exposed no longer, or with another one.
-    pub fn release_plan(&mut self, id: PlanId) {
+    pub fn release_plan(&mut self, id: RenderPlanId) {
         let plan = self.plans[id as usize]
             .as_mut()
             .expect("a plan lives as long as its groups");
         plan.n_groups -= 1;
         if plan.n_groups == 0 {
-            self.used.push(id);
+            self.touched_plans.push(id);
         }
     }
 
-    fn add_plan(&mut self, layout: &Arc<Layout>) -> PlanId {
+    fn add_plan(&mut self, layout: &Arc<Layout>) -> RenderPlanId {
         let mut sources = vec![
             (
                 self.add_family(PUSH_FAILURE_TIME, MetricType::Gauge),
-                Source::FailureTime,
+                ValueSource::FailureTime,
             ),
             (
                 self.add_family(PUSH_TIME, MetricType::Gauge),
-                Source::PushTime,
+                ValueSource::PushTime,
             ),
         ];
         for family in layout
@@ -231,7 +235,7 @@ impl Catalog {
             let id = self.add_family(family.name(), family.metric_type());
             sources.push((
                 id,
-                Source::Pushed {
+                ValueSource::Pushed {
                     index: family.index(),
                     values,
                     metrics,
@@ -239,7 +243,7 @@ impl Catalog {
             ));
         }
         sources.sort_by_key(|&(id, _)| id);
-        let plan = Plan {
+        let plan = RenderPlan {
             layout: Arc::clone(layout),
             n_samples: 2 + layout
                 .skeleton()
@@ -248,7 +252,7 @@ impl Catalog {
                 .sum::<u64>(),
             sources: sources.into(),
             n_groups: 0,
-            oldest: u64::MAX,
+            oldest_version: u64::MAX,
         };
         let id = insert(&mut self.plans, &mut self.free_plans, plan);
         self.by_layout.insert(layout.id(), id);
@@ -278,23 +282,23 @@ impl Catalog {
     }
 
     /// Settles types and helps of the families whose layouts came into use in this round.
-    pub fn settle_headers(&mut self) -> Vec<HelpConflict> {
+    pub fn update_headers(&mut self) -> Vec<HelpConflict> {
         let mut conflicts = Vec::new();
-        let mut used: Vec<PlanId> = self
-            .used
+        let mut in_use: Vec<RenderPlanId> = self
+            .touched_plans
             .iter()
             .copied()
             .filter(|&id| self.plan(id).n_groups > 0)
             .collect();
-        used.sort_by_key(|&id| self.plan(id).oldest);
-        for plan_id in used {
+        in_use.sort_by_key(|&id| self.plan(id).oldest_version);
+        for plan_id in in_use {
             let plan = self.plans[plan_id as usize].as_mut().expect("in use");
-            plan.oldest = u64::MAX;
+            plan.oldest_version = u64::MAX;
             for (id, source) in &plan.sources {
                 let family = match source {
-                    Source::FailureTime => self.push_times.skeleton.family(0),
-                    Source::PushTime => self.push_times.skeleton.family(1),
-                    Source::Pushed { index, .. } => plan.layout.skeleton().family(*index),
+                    ValueSource::FailureTime => self.push_times.skeleton.family(0),
+                    ValueSource::PushTime => self.push_times.skeleton.family(1),
+                    ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
                 };
                 let info = self.families[*id as usize]
                     .as_mut()
@@ -329,13 +333,13 @@ impl Catalog {
     }
 
     /// Forgets what no group uses any more; returns the plans that are gone.
-    pub fn end_round(&mut self) -> Vec<PlanId> {
+    pub fn remove_unused(&mut self) -> Vec<RenderPlanId> {
         let mut gone = Vec::new();
-        for id in std::mem::take(&mut self.used) {
+        for id in std::mem::take(&mut self.touched_plans) {
             let Some(plan) = &mut self.plans[id as usize] else {
                 continue;
             };
-            plan.oldest = u64::MAX;
+            plan.oldest_version = u64::MAX;
             if plan.n_groups > 0 {
                 continue;
             }

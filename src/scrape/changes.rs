@@ -1,21 +1,22 @@
 //! What a round brings to the views.
 
-use super::catalog::{Catalog, PlanId};
+use super::catalog::{Catalog, RenderPlanId};
 use super::page::FamilyId;
 use crate::store::Snapshot;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A group as it is exposed.
 pub(super) struct ExposedGroup {
     pub snapshot: Arc<Snapshot>,
-    pub plan: PlanId,
+    pub plan: RenderPlanId,
 }
 
 /// What a change means for one family: the place in the plan's sources to render from, or that the
 /// lines go.
 #[derive(Clone, Copy)]
 pub(super) struct LineChange {
-    pub change: u32,
+    pub slot_index: u32,
     pub source: u32,
 }
 
@@ -29,16 +30,35 @@ pub(super) struct RoundChanges<'a> {
     /// By slot: what is exposed from now on.
     pub groups: &'a [Option<ExposedGroup>],
     /// The slots that changed.
-    pub changes: &'a [u32],
+    pub slots: &'a [u32],
     /// By family id.
-    pub items: &'a [Vec<LineChange>],
-    /// Families that have items, by name.
-    pub touched: &'a [FamilyId],
+    pub by_family: &'a [Vec<LineChange>],
+    /// Families that have changes, by name.
+    pub families: &'a [FamilyId],
 }
 
-impl RoundChanges<'_> {
+impl<'a> RoundChanges<'a> {
     pub fn group(&self, slot: u32) -> Option<&ExposedGroup> {
         self.groups.get(slot as usize).and_then(Option::as_ref)
+    }
+
+    pub fn lines_of(&self, family: FamilyId) -> &'a [LineChange] {
+        &self.by_family[family as usize]
+    }
+
+    pub fn slot_of(&self, line: LineChange) -> u32 {
+        self.slots[line.slot_index as usize]
+    }
+
+    pub fn families_before(
+        &self,
+        families: &mut std::iter::Peekable<impl Iterator<Item = FamilyId>>,
+        limit: Option<FamilyId>,
+    ) -> Vec<FamilyId> {
+        let is_before = |id: &FamilyId| {
+            limit.is_none_or(|limit| self.catalog.compare(*id, limit) == Ordering::Less)
+        };
+        std::iter::from_fn(|| families.next_if(is_before)).collect()
     }
 }
 
@@ -46,29 +66,43 @@ impl RoundChanges<'_> {
 #[derive(Default)]
 pub(super) struct LineChanges {
     /// The slots that changed.
-    pub changes: Vec<u32>,
+    pub slots: Vec<u32>,
     /// By family id.
-    pub items: Vec<Vec<LineChange>>,
-    /// Families that have items.
-    pub touched: Vec<FamilyId>,
+    pub by_family: Vec<Vec<LineChange>>,
+    /// Families that have changes.
+    pub families: Vec<FamilyId>,
 }
 
 impl LineChanges {
-    pub fn add(&mut self, family: FamilyId, item: LineChange) {
-        let items = &mut self.items[family as usize];
-        if items.is_empty() {
-            self.touched.push(family);
+    pub fn add(&mut self, family: FamilyId, line: LineChange) {
+        let lines = &mut self.by_family[family as usize];
+        if lines.is_empty() {
+            self.families.push(family);
         }
-        items.push(item);
+        lines.push(line);
+    }
+
+    /// Empties the list of every family, to be filled by the next round.
+    pub fn into_empty(mut self) -> Vec<Vec<LineChange>> {
+        for &family in &self.families {
+            let lines = &mut self.by_family[family as usize];
+            // The changes of a whole fleet are megabytes that the next round does not need.
+            if lines.capacity() > 1024 {
+                *lines = Vec::new()
+            } else {
+                lines.clear()
+            }
+        }
+        self.by_family
     }
 
     /// Puts the families in the order of their names.
     pub fn sort(&mut self, catalog: &Catalog) {
-        self.touched
+        self.families
             .sort_unstable_by(|&a, &b| catalog.compare(a, b));
     }
 
-    pub fn input<'a>(
+    pub fn with_groups<'a>(
         &'a self,
         catalog: &'a Catalog,
         groups: &'a [Option<ExposedGroup>],
@@ -76,9 +110,9 @@ impl LineChanges {
         RoundChanges {
             catalog,
             groups,
-            changes: &self.changes,
-            items: &self.items,
-            touched: &self.touched,
+            slots: &self.slots,
+            by_family: &self.by_family,
+            families: &self.families,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that a server can hand the kernel many at once.
 
 use super::exposition::{Exposition, ViewPages};
-use super::format::{Format, KeyForm, Template};
+use super::format::{Format, RenderedKey, Template};
 use super::gzip::{self, Crc};
 use super::segment::Segment;
 use crate::model::{Families, Family, LabelSet, MetricType};
@@ -21,57 +21,57 @@ pub struct Document {
     view: usize,
     gzip: bool,
     /// Own families and, in gzip, what frames them: small, made for this scrape.
-    small: Bytes,
-    pieces: Box<[Piece]>,
+    spliced: Bytes,
+    parts: Box<[DocumentPart]>,
     remaining: usize,
-    at: Place,
+    at: ReadPosition,
 }
 
 /// Where reading is.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    piece: usize,
+struct ReadPosition {
+    part: usize,
     /// Of the stretch.
     segment: usize,
     /// Of the segment, where it is not compressed.
     text: usize,
-    /// In a piece, a text or a compressed segment.
+    /// In a part, a text or a compressed segment.
     offset: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    /// A range of `small`.
-    Small(std::ops::Range<usize>),
+enum DocumentPart {
+    /// A range of `spliced`.
+    Spliced(std::ops::Range<usize>),
     /// All pages of a stretch.
     Stretch(usize),
 }
 
-/// Writes own families and keeps the pieces in order.
+/// Writes own families and keeps the parts in order.
 struct Splicer {
     gzip: bool,
-    small: Vec<u8>,
-    small_start: usize,
+    spliced: Vec<u8>,
+    spliced_start: usize,
     /// Own families that are not framed yet.
     pending: Vec<u8>,
-    pieces: Vec<Piece>,
+    parts: Vec<DocumentPart>,
     crc: Crc,
     len: u64,
 }
 
 impl Splicer {
     fn new(gzip: bool) -> Self {
-        let small = if gzip {
+        let spliced = if gzip {
             gzip::HEADER.to_vec()
         } else {
             Vec::new()
         };
         Self {
             gzip,
-            small,
-            small_start: 0,
+            spliced,
+            spliced_start: 0,
             pending: Vec::new(),
-            pieces: Vec::new(),
+            parts: Vec::new(),
             crc: Crc::default(),
             len: 0,
         }
@@ -82,8 +82,8 @@ impl Splicer {
         if stretch.segments.is_empty() {
             return;
         }
-        self.end_small();
-        self.pieces.push(Piece::Stretch(index));
+        self.end_spliced();
+        self.parts.push(DocumentPart::Stretch(index));
         if self.gzip {
             self.crc = self.crc.then(stretch.crc);
             self.len += stretch.deflated_len;
@@ -92,21 +92,22 @@ impl Splicer {
         }
     }
 
-    fn end_small(&mut self) {
+    fn end_spliced(&mut self) {
         if !self.pending.is_empty() {
             if self.gzip {
                 self.crc = self.crc.then(Crc::of(&self.pending));
-                gzip::store(&self.pending, &mut self.small);
+                gzip::store(&self.pending, &mut self.spliced);
             } else {
-                self.small.extend_from_slice(&self.pending);
+                self.spliced.extend_from_slice(&self.pending);
             }
             self.pending.clear();
         }
-        if self.small.len() > self.small_start {
-            self.pieces
-                .push(Piece::Small(self.small_start..self.small.len()));
-            self.len += (self.small.len() - self.small_start) as u64;
-            self.small_start = self.small.len();
+        if self.spliced.len() > self.spliced_start {
+            self.parts.push(DocumentPart::Spliced(
+                self.spliced_start..self.spliced.len(),
+            ));
+            self.len += (self.spliced.len() - self.spliced_start) as u64;
+            self.spliced_start = self.spliced.len();
         }
     }
 }
@@ -127,14 +128,14 @@ impl Document {
             .iter()
             .position(|view| std::ptr::eq(view, view_pages))?;
         let mut splicer = Splicer::new(gzip);
-        let key = format.key(&LabelSet::default());
+        let key = format.render_key(&LabelSet::default());
         splicer.stretch(0, view_pages);
         for (index, (name, metric_type)) in own_families.iter().enumerate() {
             let family = own
                 .skeleton
                 .families()
                 .find(|family| family.name() == *name);
-            let joined_len = view_pages.stretches[index + 1].joined_len;
+            let own_family_len = view_pages.stretches[index + 1].own_family_len;
             write_own(
                 format,
                 name,
@@ -142,26 +143,26 @@ impl Document {
                 family,
                 own,
                 &key,
-                joined_len,
+                own_family_len,
                 &mut splicer.pending,
             );
             splicer.stretch(index + 1, view_pages);
         }
-        splicer.end_small();
+        splicer.end_spliced();
         if gzip {
-            splicer.small.extend_from_slice(&splicer.crc.trailer());
-            splicer.end_small();
+            splicer.spliced.extend_from_slice(&splicer.crc.trailer());
+            splicer.end_spliced();
         }
         let remaining = usize::try_from(splicer.len).expect("what is in memory has a length");
-        let (small, pieces) = (splicer.small.into(), splicer.pieces.into());
+        let (spliced, parts) = (splicer.spliced.into(), splicer.parts.into());
         Some(Self {
             exposition,
             view,
             gzip,
-            small,
-            pieces,
+            spliced,
+            parts,
             remaining,
-            at: Place::default(),
+            at: ReadPosition::default(),
         })
     }
 
@@ -170,10 +171,10 @@ impl Document {
     }
 
     /// From a place to the end of its slice; none at the end of the document.
-    fn slice(&self, at: Place) -> Option<&[u8]> {
-        let whole = match self.pieces.get(at.piece)? {
-            Piece::Small(range) => &self.small[range.clone()],
-            Piece::Stretch(stretch) => {
+    fn slice(&self, at: ReadPosition) -> Option<&[u8]> {
+        let whole = match self.parts.get(at.part)? {
+            DocumentPart::Spliced(range) => &self.spliced[range.clone()],
+            DocumentPart::Stretch(stretch) => {
                 let segment = &self.segments(*stretch)[at.segment];
                 match &segment.deflated {
                     Some(deflated) if self.gzip => &*deflated.bytes,
@@ -185,27 +186,27 @@ impl Document {
     }
 
     /// Where the next slice begins.
-    fn after(&self, mut at: Place) -> Place {
+    fn after(&self, mut at: ReadPosition) -> ReadPosition {
         at.offset = 0;
-        if let Piece::Stretch(stretch) = &self.pieces[at.piece] {
+        if let DocumentPart::Stretch(stretch) = &self.parts[at.part] {
             let segments = self.segments(*stretch);
             if !self.gzip && at.text + 1 < segments[at.segment].texts.len() {
-                return Place {
+                return ReadPosition {
                     text: at.text + 1,
                     ..at
                 };
             }
             if at.segment + 1 < segments.len() {
-                return Place {
+                return ReadPosition {
                     segment: at.segment + 1,
                     text: 0,
                     ..at
                 };
             }
         }
-        Place {
-            piece: at.piece + 1,
-            ..Place::default()
+        ReadPosition {
+            part: at.part + 1,
+            ..ReadPosition::default()
         }
     }
 }
@@ -261,8 +262,8 @@ fn write_own(
     metric_type: MetricType,
     family: Option<Family<'_>>,
     own: &Families,
-    key: &KeyForm,
-    joined_len: u64,
+    key: &RenderedKey,
+    own_family_len: u64,
     out: &mut Vec<u8>,
 ) {
     let mut metrics = Vec::new();
@@ -276,11 +277,11 @@ fn write_own(
             &mut metrics,
         );
     }
-    let joined_len = usize::try_from(joined_len).expect("what is in memory has a length");
-    if metrics.is_empty() && joined_len == 0 {
+    let own_family_len = usize::try_from(own_family_len).expect("what is in memory has a length");
+    if metrics.is_empty() && own_family_len == 0 {
         return;
     }
     let help = family.and_then(|family| family.help());
-    format.write_header(name, help, metric_type, metrics.len() + joined_len, out);
+    format.write_header(name, help, metric_type, metrics.len() + own_family_len, out);
     out.extend_from_slice(&metrics);
 }

@@ -7,21 +7,21 @@ use crate::store::{Snapshot, Taken};
 use std::sync::Arc;
 
 /// What comparing two snapshots weighs, in bytes of work.
-const GROUP_WEIGHT: usize = 100;
+const COMPARE_WORK_BYTES: usize = 100;
 
 /// How a group differs from what is shown of it.
 #[derive(Clone, Copy)]
-pub(super) struct Difference {
+pub(super) struct SnapshotDifference {
     /// Both have the same layout, and so the same plan.
     has_same_layout: bool,
     /// Which of the plan's first sources show the same then, a bit each.
     same: u64,
 }
 
-impl Difference {
+impl SnapshotDifference {
     /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
     /// and nobody asks.
-    const N: usize = u64::BITS as usize;
+    const N_SOURCES: usize = u64::BITS as usize;
     const UNKNOWN: Self = Self {
         has_same_layout: false,
         same: 0,
@@ -29,7 +29,7 @@ impl Difference {
 
     /// Whether both snapshots show the same at a position of the plan, if that is known.
     fn is_same(self, position: u32) -> Option<bool> {
-        (position < Self::N as u32).then(|| self.same >> position & 1 == 1)
+        (position < Self::N_SOURCES as u32).then(|| self.same >> position & 1 == 1)
     }
 }
 
@@ -62,33 +62,37 @@ impl ExposedGroups {
         taken: &[Taken],
         catalog: &Catalog,
         builders: &Builders,
-    ) -> Vec<Difference> {
+    ) -> Vec<SnapshotDifference> {
         let difference = |taken: &Taken| {
             let old = self
                 .by_slot
                 .get(taken.slot as usize)
                 .and_then(Option::as_ref);
             let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
-                return Difference::UNKNOWN;
+                return SnapshotDifference::UNKNOWN;
             };
             let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
             // Mostly they share it, and it need not be looked into.
             if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
-                return Difference::UNKNOWN;
+                return SnapshotDifference::UNKNOWN;
             }
             let sources = &catalog.plan(old.plan).sources;
             let mut same = 0;
-            for (position, (_, source)) in sources.iter().enumerate().take(Difference::N) {
+            for (position, (_, source)) in sources
+                .iter()
+                .enumerate()
+                .take(SnapshotDifference::N_SOURCES)
+            {
                 same |= u64::from(source.is_same(&old.snapshot, &taken.snapshot)) << position;
             }
-            Difference {
+            SnapshotDifference {
                 has_same_layout: true,
                 same,
             }
         };
         builders.map(
             taken,
-            taken.len() * GROUP_WEIGHT,
+            taken.len() * COMPARE_WORK_BYTES,
             |taken| taken.slot,
             difference,
         )
@@ -99,7 +103,7 @@ impl ExposedGroups {
     pub fn note_change(
         &mut self,
         taken: Taken,
-        difference: Difference,
+        difference: SnapshotDifference,
         n_left: usize,
         catalog: &mut Catalog,
         lines: &mut LineChanges,
@@ -108,7 +112,7 @@ impl ExposedGroups {
         if self.by_slot.len() <= index {
             self.by_slot.resize_with(index + 1, || None);
         }
-        let change = u32::try_from(lines.changes.len()).expect("slots are numbered by 32 bits");
+        let slot_index = u32::try_from(lines.slots.len()).expect("slots are numbered by 32 bits");
         if let Some(group) = self.by_slot[index]
             .as_mut()
             .filter(|_| difference.has_same_layout)
@@ -116,21 +120,21 @@ impl ExposedGroups {
             if Arc::ptr_eq(&group.snapshot, &taken.snapshot) {
                 return None;
             }
-            lines.changes.push(taken.slot);
+            lines.slots.push(taken.slot);
             let plan = catalog.plan(group.plan);
             for (position, (family, source)) in (0..).zip(&plan.sources) {
                 if !difference
                     .is_same(position)
                     .unwrap_or_else(|| source.is_same(&group.snapshot, &taken.snapshot))
                 {
-                    let items = &mut lines.items[*family as usize];
-                    if items.is_empty() {
-                        lines.touched.push(*family);
+                    let changes_of_family = &mut lines.by_family[*family as usize];
+                    if changes_of_family.is_empty() {
+                        lines.families.push(*family);
                         // Where a whole fleet was pushed, all its groups are about to follow.
-                        items.reserve(n_left.min(plan.n_groups()));
+                        changes_of_family.reserve(n_left.min(plan.n_groups()));
                     }
-                    items.push(LineChange {
-                        change,
+                    changes_of_family.push(LineChange {
+                        slot_index,
                         source: position,
                     });
                 }
@@ -141,8 +145,10 @@ impl ExposedGroups {
         let new = taken
             .snapshot
             .is_live()
-            .then(|| catalog.use_plan(&taken.snapshot));
-        lines.items.resize_with(catalog.n_family_ids(), Vec::new);
+            .then(|| catalog.acquire_plan(&taken.snapshot));
+        lines
+            .by_family
+            .resize_with(catalog.n_family_ids(), Vec::new);
         let old_plan = old.as_ref().map(|old| catalog.plan(old.plan));
         let new_plan = new.map(|plan| catalog.plan(plan));
         if let Some(old_plan) = old_plan {
@@ -151,7 +157,7 @@ impl ExposedGroups {
                     lines.add(
                         *family,
                         LineChange {
-                            change,
+                            slot_index,
                             source: LineChange::REMOVED,
                         },
                     );
@@ -165,7 +171,7 @@ impl ExposedGroups {
                 lines.add(
                     *family,
                     LineChange {
-                        change,
+                        slot_index,
                         source: position,
                     },
                 );
@@ -181,21 +187,24 @@ impl ExposedGroups {
             snapshot: taken.snapshot,
             plan,
         });
-        lines.changes.push(taken.slot);
+        lines.slots.push(taken.slot);
         old
     }
 
     /// Every line of every group, as a view needs them that is built from nothing.
     pub fn all_lines(&self, catalog: &Catalog) -> LineChanges {
         let mut lines = LineChanges::default();
-        lines.items.resize_with(catalog.n_family_ids(), Vec::new);
+        lines
+            .by_family
+            .resize_with(catalog.n_family_ids(), Vec::new);
         for (slot, group) in (0..).zip(&self.by_slot) {
             let Some(group) = group else { continue };
-            let change = u32::try_from(lines.changes.len()).expect("slots are numbered by 32 bits");
+            let slot_index =
+                u32::try_from(lines.slots.len()).expect("slots are numbered by 32 bits");
             for (source, (family, _)) in (0..).zip(&catalog.plan(group.plan).sources) {
-                lines.add(*family, LineChange { change, source });
+                lines.add(*family, LineChange { slot_index, source });
             }
-            lines.changes.push(slot);
+            lines.slots.push(slot);
         }
         lines.sort(catalog);
         lines

@@ -80,11 +80,11 @@ impl Format {
         }
     }
 
-    pub(super) fn key(self, labels: &LabelSet) -> KeyForm {
+    pub(super) fn render_key(self, labels: &LabelSet) -> RenderedKey {
         match self {
-            Self::Text(_) => KeyForm::Text(text::KeyText::new(labels)),
+            Self::Text(_) => RenderedKey::Text(text::KeyText::new(labels)),
             Self::Protobuf(escaping) => {
-                KeyForm::Protobuf(protobuf::KeyFields::new(labels, escaping))
+                RenderedKey::Protobuf(protobuf::KeyFields::new(labels, escaping))
             }
         }
     }
@@ -106,7 +106,7 @@ pub(super) enum Template {
 }
 
 /// A grouping key as the templates of a format want it.
-pub(super) enum KeyForm {
+pub(super) enum RenderedKey {
     Text(text::KeyText),
     Protobuf(protobuf::KeyFields),
 }
@@ -116,15 +116,15 @@ impl Template {
     /// `first_metric`.
     pub fn render(
         &self,
-        key: &KeyForm,
+        key: &RenderedKey,
         values: &[u64],
         extras: &[MetricExtra],
         first_metric: usize,
         out: &mut Vec<u8>,
     ) {
         match (self, key) {
-            (Self::Text(template), KeyForm::Text(key)) => template.render(key, values, out),
-            (Self::Protobuf(template), KeyForm::Protobuf(key)) => {
+            (Self::Text(template), RenderedKey::Text(key)) => template.render(key, values, out),
+            (Self::Protobuf(template), RenderedKey::Protobuf(key)) => {
                 template.render(key, values, extras, first_metric, out)
             }
             _ => unreachable!("templates and keys of a view have its format"),
@@ -151,7 +151,7 @@ mod tests {
             let template = format.template(family, &names, true);
             let values = &families.values[family.value_range()];
             template.render(
-                &format.key(key.labels()),
+                &format.render_key(key.labels()),
                 values,
                 &[],
                 family.metric_range().start,

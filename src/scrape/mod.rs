@@ -33,4 +33,4 @@ pub use format::Format;
 pub use gzip::Effort;
 pub use rendezvous::Rendezvous;
 pub use round::Rounds;
-pub use sizes::Sizes;
+pub use sizes::PageSizes;

@@ -1,124 +1,137 @@
-//! Builds pages: what stays of old ones, and between it what is rendered anew.
+//! Builds pages: copies the runs of old pages that did not change, and renders the lines between
+//! them anew.
+//!
+//! Several threads use one [`PageWriter`] at once. Each keeps a buffer of its own for the pages of
+//! large families.
 
 use super::block::Block;
-use super::catalog::{Plan, Source};
+use super::catalog::{RenderPlan, ValueSource};
 use super::changes::{LineChange, RoundChanges};
-use super::format::{Format, KeyForm, Template};
+use super::format::{Format, RenderedKey, Template};
 use super::page::{FamilyId, Page, PageBuilder, Section};
-use super::sizes::Sizes;
+use super::sizes::PageSizes;
 use crate::store::Snapshot;
 use std::cell::RefCell;
-use std::cmp::Ordering;
 
-/// Pages that are built before they are cut: a megabyte or two, however long the lines of a
-/// thousand groups are.
-const RUN_PAGES: usize = 256;
-
-/// Shared pages on their way.
-#[derive(Default)]
-struct Building {
-    blocks: Vec<Block>,
-    /// The shared page that families are added to.
-    shared: PageBuilder,
-    /// The entries of the family that is being built.
-    body: PageBuilder,
-    /// Its header.
-    header: Vec<u8>,
-}
+/// Bytes of buffer that a thread keeps between pages of large families. One that a giant group made
+/// grow larger is given back.
+const KEPT_BUILDER_BYTES: usize = 1 << 20;
 
 thread_local! {
-    /// What pages of large families are built in.
-    static BUILDER: RefCell<PageBuilder> = RefCell::default();
+    /// The buffer in which this thread builds pages of large families.
+    static LARGE_PAGES_BUILDER: RefCell<PageBuilder> = RefCell::default();
 }
 
-/// Frees what the calling thread keeps to build pages with.
-pub(super) fn free_builder() {
-    BUILDER.take();
+/// Frees the calling thread's buffer for pages. The next page makes a new one.
+pub(super) fn free_page_builder() {
+    LARGE_PAGES_BUILDER.take();
 }
 
-/// Memory that a thread keeps to build pages in.
-const BUILDER_BYTES: usize = 1 << 20;
-
-pub(super) struct Context<'a> {
-    pub input: &'a RoundChanges<'a>,
-    pub sizes: Sizes,
+/// Builds the pages of one view in one round.
+pub(super) struct PageWriter<'a> {
+    pub changes: &'a RoundChanges<'a>,
+    pub sizes: PageSizes,
     pub format: Format,
+    /// By id of the render plan, then by source of the plan.
     pub templates: &'a [Option<Box<[Template]>>],
-    /// By change.
-    pub keys: Vec<Option<KeyForm>>,
+    /// The grouping keys of the slots that changed, in the order of [`RoundChanges::slots`]; none
+    /// for a slot without a group.
+    pub keys: Vec<Option<RenderedKey>>,
 }
 
-impl<'a> Context<'a> {
-    pub fn items(&self, family: FamilyId) -> &'a [LineChange] {
-        &self.input.items[family as usize]
-    }
+/// A shared page while it is built, and the blocks into which it was cut so far.
+#[derive(Default)]
+struct SharedPageInProgress {
+    blocks: Vec<Block>,
+    page: PageBuilder,
+    /// The metrics of the family that is being built.
+    family_body: PageBuilder,
+    /// The header of that family. Written after the metrics, because a protobuf header holds their
+    /// length.
+    family_header: Vec<u8>,
+}
 
-    pub fn slot(&self, item: LineChange) -> u32 {
-        self.input.changes[item.change as usize]
-    }
-
-    pub fn families_before(
-        &self,
-        touched: &mut std::iter::Peekable<impl Iterator<Item = FamilyId>>,
-        limit: Option<FamilyId>,
-    ) -> Vec<FamilyId> {
-        let is_before = |id: &FamilyId| {
-            limit.is_none_or(|limit| self.input.catalog.compare(*id, limit) == Ordering::Less)
-        };
-        std::iter::from_fn(|| touched.next_if(is_before)).collect()
-    }
-
-    /// Families that have no block yet: large ones get one of their own at once, so that many
-    /// threads can build it.
-    /// Builds the pages of a large family that come out of an old one and items.
-    pub fn build_run(
+impl PageWriter<'_> {
+    /// Builds the pages of a large family that come out of the `old` page, if there is one, and
+    /// `lines`.
+    pub fn build_large_pages(
         &self,
         family: FamilyId,
         old: Option<&Page>,
-        items: &[LineChange],
+        lines: &[LineChange],
     ) -> Vec<Page> {
-        BUILDER.with_borrow_mut(|builder| {
+        LARGE_PAGES_BUILDER.with_borrow_mut(|builder| {
             let mut pages = Vec::new();
-            let none = Section::none(family);
-            let section = old.and_then(|page| page.sections().next()).unwrap_or(none);
-            self.merge(&section, items, builder, &mut pages);
+            let section = old
+                .and_then(|page| page.sections().next())
+                .unwrap_or(Section::none(family));
+            self.merge(&section, lines, builder, &mut pages);
             pages.append(&mut self.cut(family, builder));
-            builder.shrink_to(BUILDER_BYTES);
+            builder.shrink_to(KEPT_BUILDER_BYTES);
             pages
         })
     }
 
-    /// Entries of a large family as pages: one unless it is above double the target.
+    /// Builds the blocks that come out of the `old` shared page, if there is one, and the changes
+    /// of `families`, which are in the order of their names.
+    pub fn build_shared_page(&self, old: Option<&Page>, families: &[FamilyId]) -> Vec<Block> {
+        let mut shared = SharedPageInProgress::default();
+        let mut families = families.iter().copied().peekable();
+        for section in old.into_iter().flat_map(Page::sections) {
+            for family in self
+                .changes
+                .families_before(&mut families, Some(section.family))
+            {
+                self.build_section(&Section::none(family), &mut shared);
+            }
+            if families.next_if_eq(&section.family).is_some() {
+                self.build_section(&section, &mut shared);
+            } else {
+                shared.page.copy_section(&section);
+            }
+        }
+        for family in families {
+            self.build_section(&Section::none(family), &mut shared);
+        }
+        self.end_shared_page(&mut shared);
+        shared.blocks
+    }
+
+    /// Cuts what `builder` holds of a large family into pages: one page unless it is oversized.
+    /// Empties the builder.
     pub fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Page> {
         if builder.is_empty() {
             return Vec::new();
         }
-        let target = if builder.len() > 2 * self.sizes.target {
-            self.sizes.target
+        let page_bytes = if self.sizes.is_oversized(builder.len()) {
+            self.sizes.page_bytes
         } else {
             usize::MAX
         };
-        builder.take_pages_of(family, target)
+        builder.take_pages_of(family, page_bytes)
     }
 
-    /// Whether a builder holds enough to be cut. Its offsets have 32 bits.
-    fn is_full(&self, builder: &PageBuilder) -> bool {
-        builder.len() > RUN_PAGES.saturating_mul(self.sizes.target)
+    /// A page with nothing but the header of a family whose metrics have `metrics_len` bytes.
+    pub fn header_page(&self, family: FamilyId, metrics_len: usize) -> Page {
+        let mut header = Vec::new();
+        self.write_header(family, metrics_len, &mut header);
+        Page::header(&header)
     }
 
-    /// Takes the untouched runs of `old` and renders the items between them. What a full builder
-    /// holds becomes pages.
+    /// Copies the entries of `old` that stay and renders `lines` between them, both in ascending
+    /// order of slots. Whenever `builder` is full, what it holds is moved to `pages`.
     fn merge(
         &self,
         old: &Section<'_>,
-        items: &[LineChange],
+        lines: &[LineChange],
         builder: &mut PageBuilder,
         pages: &mut Vec<Page>,
     ) {
         let entries = old.entries;
+        // Entries before `copied` are done; those from `copied` to `at` stay and are copied as one.
         let (mut copied, mut at) = (0, 0);
-        for &item in items {
-            let slot = self.slot(item);
+        for &line in lines {
+            let slot = self.changes.slot_of(line);
             while at < entries.len() && entries[at].slot < slot {
                 at += 1;
             }
@@ -129,8 +142,8 @@ impl<'a> Context<'a> {
                 at += 1;
             }
             copied = at;
-            if item.source != LineChange::REMOVED {
-                builder.entry(slot, |out| self.render(item, out));
+            if line.source != LineChange::REMOVED {
+                builder.entry(slot, |out| self.render(line, out));
             }
             if self.is_full(builder) {
                 pages.append(&mut self.cut(old.family, builder));
@@ -141,83 +154,72 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn render(&self, item: LineChange, out: &mut Vec<u8>) {
+    /// Whether a builder has to be cut into pages. Its offsets have 32 bits.
+    fn is_full(&self, builder: &PageBuilder) -> bool {
+        builder.len() > self.sizes.builder_bytes_max()
+    }
+
+    /// Writes the lines of one group in one family.
+    fn render(&self, line: LineChange, out: &mut Vec<u8>) {
         let group = self
-            .input
-            .group(self.slot(item))
-            .expect("an item that is not removed has a group");
-        let key = self.keys[item.change as usize]
+            .changes
+            .group(self.changes.slot_of(line))
+            .expect("lines that are not removed have a group");
+        let key = self.keys[line.slot_index as usize]
             .as_ref()
-            .expect("made for every snapshot");
-        let plan = self.input.catalog.plan(group.plan);
+            .expect("made for every slot that has a group");
+        let plan = self.changes.catalog.plan(group.plan);
         let template = &self.templates[group.plan as usize]
             .as_ref()
-            .expect("made before")[item.source as usize];
-        render_source(plan, item.source, template, &group.snapshot, key, out);
+            .expect("made for the plan of every changed group")[line.source as usize];
+        render_source(plan, line.source, template, &group.snapshot, key, out);
     }
 
-    pub fn build_shared(&self, old: Option<&Page>, touched: &[FamilyId]) -> Vec<Block> {
-        let mut building = Building::default();
-        let mut touched = touched.iter().copied().peekable();
-        for section in old.into_iter().flat_map(Page::sections) {
-            for family in self.families_before(&mut touched, Some(section.family)) {
-                self.build_section(&Section::none(family), &mut building);
-            }
-            if touched.next_if_eq(&section.family).is_some() {
-                self.build_section(&section, &mut building);
-            } else {
-                building.shared.copy_section(&section);
-            }
-        }
-        for family in touched {
-            self.build_section(&Section::none(family), &mut building);
-        }
-        self.end_shared(&mut building);
-        building.blocks
-    }
-
-    /// Builds a family of a shared page; as a block of its own if it is far too large for one.
-    fn build_section(&self, old: &Section<'_>, building: &mut Building) {
+    /// Builds a family of a shared page. A family that is far too large for the page becomes a block
+    /// of its own.
+    fn build_section(&self, old: &Section<'_>, shared: &mut SharedPageInProgress) {
         let family = old.family;
         let mut pages = Vec::new();
-        self.merge(old, self.items(family), &mut building.body, &mut pages);
+        let lines = self.changes.lines_of(family);
+        self.merge(old, lines, &mut shared.family_body, &mut pages);
         if !pages.is_empty() {
-            pages.append(&mut self.cut(family, &mut building.body));
-            self.end_shared(building);
+            pages.append(&mut self.cut(family, &mut shared.family_body));
+            self.end_shared_page(shared);
             let header = self.header_page(family, pages.iter().map(|page| page.len()).sum());
-            building.blocks.push(Block::Large {
+            shared.blocks.push(Block::Large {
                 family,
                 header,
                 pages,
             });
-        } else if !building.body.is_empty() {
-            self.write_header(family, building.body.len(), &mut building.header);
-            building
-                .shared
-                .append_section(family, &building.header, &building.body);
+        } else if !shared.family_body.is_empty() {
+            self.write_header(family, shared.family_body.len(), &mut shared.family_header);
+            shared
+                .page
+                .append_section(family, &shared.family_header, &shared.family_body);
         }
-        building.body.clear();
-        if self.is_full(&building.shared) {
-            self.end_shared(building);
+        shared.family_body.clear();
+        if self.is_full(&shared.page) {
+            self.end_shared_page(shared);
         }
     }
 
-    /// What was built of a shared page becomes one, or the blocks that it is split into.
-    fn end_shared(&self, building: &mut Building) {
-        if building.shared.is_empty() {
+    /// Makes a block of the shared page built so far, or several if the page is oversized.
+    fn end_shared_page(&self, shared: &mut SharedPageInProgress) {
+        if shared.page.is_empty() {
             return;
         }
-        let page = building.shared.take_page();
-        if page.len() <= 2 * self.sizes.target {
-            building.blocks.push(Block::Shared(page));
+        let page = shared.page.take_page();
+        if self.sizes.is_oversized(page.len()) {
+            shared.blocks.append(&mut self.split(&page));
         } else {
-            building.blocks.append(&mut self.split(&page));
+            shared.blocks.push(Block::Shared(page));
         }
     }
 
-    /// Parts of an overgrown page as blocks of their own.
+    /// Splits an oversized shared page into smaller ones; a family that alone exceeds the size of a
+    /// page becomes a large one.
     fn split(&self, page: &Page) -> Vec<Block> {
-        let target = self.sizes.target;
+        let page_bytes = self.sizes.page_bytes;
         let mut blocks = Vec::new();
         let mut shared = PageBuilder::default();
         let flush = |shared: &mut PageBuilder, blocks: &mut Vec<Block>| {
@@ -227,17 +229,18 @@ impl<'a> Context<'a> {
         };
         for section in page.sections() {
             let len = section.whole().len();
-            if shared.len() + len > target {
+            if shared.len() + len > page_bytes {
                 flush(&mut shared, &mut blocks);
             }
-            if len <= target || section.entries.len() == 1 {
+            // A single group cannot be split.
+            if len <= page_bytes || section.entries.len() == 1 {
                 shared.copy_section(&section);
                 continue;
             }
-            let mut run = PageBuilder::default();
-            run.copy_run(&section, 0, section.entries.len());
-            let header = self.header_page(section.family, run.len());
-            let pages = run.take_pages_of(section.family, target);
+            let mut body = PageBuilder::default();
+            body.copy_run(&section, 0, section.entries.len());
+            let header = self.header_page(section.family, body.len());
+            let pages = body.take_pages_of(section.family, page_bytes);
             blocks.push(Block::Large {
                 family: section.family,
                 header,
@@ -248,9 +251,11 @@ impl<'a> Context<'a> {
         blocks
     }
 
+    /// Replaces `out` by the header of a family; by nothing for the gateway's own families, whose
+    /// header is written with the gateway's own metrics (see [`super::document`]).
     fn write_header(&self, family: FamilyId, metrics_len: usize, out: &mut Vec<u8>) {
         out.clear();
-        let info = self.input.catalog.family(family);
+        let info = self.changes.catalog.family(family);
         if !info.is_own {
             self.format.write_header(
                 &info.name,
@@ -261,28 +266,25 @@ impl<'a> Context<'a> {
             );
         }
     }
-
-    pub fn header_page(&self, family: FamilyId, metrics_len: usize) -> Page {
-        let mut header = Vec::new();
-        self.write_header(family, metrics_len, &mut header);
-        Page::header(&header)
-    }
 }
 
+/// Writes the lines of `snapshot` that one source of its plan gives.
 fn render_source(
-    plan: &Plan,
+    plan: &RenderPlan,
     source: u32,
     template: &Template,
     snapshot: &Snapshot,
-    key: &KeyForm,
+    key: &RenderedKey,
     out: &mut Vec<u8>,
 ) {
-    // As the reference computes it: nanoseconds to seconds in one division.
+    // Nanoseconds to seconds in one division, as the reference does, so that the number is the same.
     let seconds = |time: i64| [(time as f64 / 1e9).to_bits()];
     match &plan.sources[source as usize].1 {
-        Source::FailureTime => template.render(key, &seconds(snapshot.failure_time), &[], 0, out),
-        Source::PushTime => template.render(key, &seconds(snapshot.push_time), &[], 0, out),
-        Source::Pushed {
+        ValueSource::FailureTime => {
+            template.render(key, &seconds(snapshot.failure_time), &[], 0, out)
+        }
+        ValueSource::PushTime => template.render(key, &seconds(snapshot.push_time), &[], 0, out),
+        ValueSource::Pushed {
             values, metrics, ..
         } => {
             let extras = &snapshot.extras;

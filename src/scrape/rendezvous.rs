@@ -6,7 +6,7 @@
 //! | `current` | the assembler, before `end`   | scrapes                          | the exposition                         |
 //! | `plain`   | the same, and before `show_plain` | scrapes that want plain text | the same, or one that is not compressed yet |
 //! | `rounds`  | the assembler                 | scrapes                          | whether these can be complete          |
-//! | `asked`   | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
+//! | `requested_ms`  | scrapes, before their fence   | the assembler, behind its fence  | when a format was last asked for       |
 
 use super::exposition::Exposition;
 use super::format::Format;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// A format is kept as long as somebody asks for it at least this often, in milliseconds.
-const KEPT_MS: u64 = 10 * 60 * 1000;
+const FORMAT_KEPT_MS: u64 = 10 * 60 * 1000;
 
 /// What scrapes share with the assembler.
 pub struct Rendezvous {
@@ -25,7 +25,7 @@ pub struct Rendezvous {
     current: Published<Exposition>,
     plain: Published<Exposition>,
     /// By format, plain and compressed: milliseconds of the caller's clock, 0 for never.
-    asked: [[AtomicU64; 2]; Format::COUNT],
+    requested_ms: [[AtomicU64; 2]; Format::COUNT],
 }
 
 /// The formats that somebody asks for.
@@ -62,7 +62,7 @@ impl Rendezvous {
             rounds: Rounds::new(),
             current: Published::new(Arc::clone(&empty)),
             plain: Published::new(empty),
-            asked: std::array::from_fn(|_| [AtomicU64::new(0), AtomicU64::new(0)]),
+            requested_ms: std::array::from_fn(|_| [AtomicU64::new(0), AtomicU64::new(0)]),
         }
     }
 
@@ -71,7 +71,7 @@ impl Rendezvous {
     ///
     /// # Errors
     ///
-    /// Else the count to wait for: wake the assembler, and when [`Rendezvous::has_come_to`] says that
+    /// Else the count to wait for: wake the assembler, and when [`Rendezvous::has_reached`] says that
     /// it is there, [`Rendezvous::current`] is it.
     pub fn try_current(
         &self,
@@ -80,13 +80,13 @@ impl Rendezvous {
         gzip: bool,
         now_ms: u64,
     ) -> Result<Arc<Exposition>, u64> {
-        self.ask(format, gzip, now_ms);
+        self.request_format(format, gzip, now_ms);
         // SeqCst fence: "it is asked for" is visible before the rounds are looked at;
         // `Rounds::begin` has the twin, behind which the assembler looks at what is asked for.
         fence(SeqCst);
         let complete = self
             .rounds
-            .try_complete(!gzip, || !store.has_marked(Consumer::Assembler));
+            .check_complete(!gzip, || !store.has_marked(Consumer::Assembler));
         match complete {
             Err(round) => Err(round),
             Ok(next_round) => {
@@ -101,15 +101,15 @@ impl Rendezvous {
     }
 
     /// Has a format kept for the time being, from the next round on.
-    pub fn ask(&self, format: Format, gzip: bool, now_ms: u64) {
+    pub fn request_format(&self, format: Format, gzip: bool, now_ms: u64) {
         // Relaxed: whoever needs the next round to see it has a fence behind it.
-        self.asked[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
+        self.requested_ms[format.index()][usize::from(gzip)].store(now_ms.max(1), Relaxed);
     }
 
     /// Whether rounds have come to the count that [`Rendezvous::try_current`] named: what was asked
     /// for is shown.
-    pub fn has_come_to(&self, count: u64) -> bool {
-        self.rounds.has_come_to(count)
+    pub fn has_reached(&self, count: u64) -> bool {
+        self.rounds.has_reached(count)
     }
 
     /// The exposition of the last round, for those that send it compressed; for others that of a
@@ -132,11 +132,11 @@ impl Rendezvous {
 
     pub(super) fn wanted(&self, now_ms: u64) -> WantedViews {
         let mut wanted = WantedViews::default();
-        for (index, [plain, gzip]) in self.asked.iter().enumerate() {
+        for (index, [plain, gzip]) in self.requested_ms.iter().enumerate() {
             // Relaxed: the caller is behind the fence of `Rounds::begin`.
-            let is_wanted = |asked: &AtomicU64| match asked.load(Relaxed) {
+            let is_wanted = |requested_ms: &AtomicU64| match requested_ms.load(Relaxed) {
                 0 => false,
-                asked => now_ms.saturating_sub(asked) < KEPT_MS,
+                requested_ms => now_ms.saturating_sub(requested_ms) < FORMAT_KEPT_MS,
             };
             wanted.plain[index] = is_wanted(plain);
             wanted.gzip[index] = is_wanted(gzip);

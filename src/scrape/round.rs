@@ -61,7 +61,7 @@ impl Rounds {
     /// # Errors
     ///
     /// Else the count to wait for.
-    pub fn try_complete(
+    pub fn check_complete(
         &self,
         is_plain: bool,
         is_queue_empty: impl FnOnce() -> bool,
@@ -90,7 +90,7 @@ impl Rounds {
     }
 
     /// Whether it has come to `count`.
-    pub fn has_come_to(&self, count: u64) -> bool {
+    pub fn has_reached(&self, count: u64) -> bool {
         self.0.load() >= count
     }
 }
@@ -111,12 +111,12 @@ mod tests {
         // Plain, then compressed: complete or not, and the count to wait for.
         let check = |expected: [Result<u64, u64>; 2]| {
             assert_eq!(
-                [true, false].map(|is_plain| rounds.try_complete(is_plain, || true)),
+                [true, false].map(|is_plain| rounds.check_complete(is_plain, || true)),
                 expected
             );
             let marked = expected.map(|result| Err(result.unwrap_or_else(|count| count)));
             assert_eq!(
-                [true, false].map(|is_plain| rounds.try_complete(is_plain, || false)),
+                [true, false].map(|is_plain| rounds.check_complete(is_plain, || false)),
                 marked
             );
         };
@@ -124,10 +124,10 @@ mod tests {
         let round = rounds.begin();
         check([Err(6), Err(8)]);
         rounds.show_plain(round);
-        assert!(rounds.has_come_to(2) && !rounds.has_come_to(4));
+        assert!(rounds.has_reached(2) && !rounds.has_reached(4));
         check([Ok(6), Err(8)]);
         rounds.end(round);
-        assert!(rounds.has_come_to(4));
+        assert!(rounds.has_reached(4));
         check([Ok(6), Ok(8)]);
         // One that shows nothing early.
         let round = rounds.begin();

@@ -6,16 +6,16 @@
 //! bytes. So the compressed forms of neighbouring pages lie in one buffer. A round that changes
 //! some of them makes a new buffer: it compresses those, and copies the others. A round that a
 //! scrape waits for compresses fast; what was compressed so is compressed again when there is time
-//! ([`Segment::polished`]).
+//! ([`Segment::recompressed`]).
 //!
 //! Invariants: a segment is never written again; the segments of a stretch have its pages in order;
 //! a segment is kept as long as nothing of it changed; and one that is made has at least half of
-//! [`Sizes::segment`], unless it is the last one.
+//! [`PageSizes::segment`], unless it is the last one.
 
-use super::builders::{Builders, TURN_BYTES, give_way};
+use super::builders::{Builders, YIELD_INTERVAL_BYTES, yield_cpu};
 use super::gzip::{self, Crc, Effort};
 use super::page::Page;
-use super::sizes::Sizes;
+use super::sizes::PageSizes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -23,17 +23,17 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Segment {
     pub texts: Box<[Arc<[u8]>]>,
-    pub deflated: Option<Deflated>,
+    pub deflated: Option<DeflatedSegment>,
     len: u64,
 }
 
 /// The compressed form of a segment.
 #[derive(Debug)]
-pub(super) struct Deflated {
+pub(super) struct DeflatedSegment {
     pub bytes: Box<[u8]>,
     pages: Box<[DeflatedPage]>,
     crc: Crc,
-    n_fast: usize,
+    n_fast_pages: usize,
 }
 
 /// The compressed form of a page.
@@ -57,48 +57,48 @@ pub(super) struct Stretch {
     /// CRC of all pages; only where they are compressed.
     pub crc: Crc,
     /// Bytes of pushed metrics that belong to the own family before this stretch.
-    pub joined_len: u64,
+    pub own_family_len: u64,
     /// Pages that were compressed while somebody waited.
-    pub n_fast: usize,
+    pub n_fast_pages: usize,
 }
 
 /// A segment as it will be.
-pub(super) enum Next {
+pub(super) enum PlannedSegment {
     Keep(Arc<Segment>),
-    Make(Vec<Piece>),
+    Make(Vec<PageToPack>),
 }
 
-impl Next {
-    fn pieces(&self) -> Option<&[Piece]> {
+impl PlannedSegment {
+    fn pages(&self) -> Option<&[PageToPack]> {
         match self {
             Self::Keep(_) => None,
-            Self::Make(pieces) => Some(pieces),
+            Self::Make(pages) => Some(pages),
         }
     }
 }
 
 /// A page of a segment that is to be made.
-pub(super) struct Piece {
+pub(super) struct PageToPack {
     text: Arc<[u8]>,
     /// The segment that has it already, and where.
     old: Option<(Arc<Segment>, usize)>,
 }
 
 thread_local! {
-    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static PACK_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Frees what the calling thread keeps to pack segments in.
-pub(super) fn free_packed() {
-    PACKED.take();
+pub(super) fn free_pack_buffer() {
+    PACK_BUFFER.take();
 }
 
 impl Segment {
     /// With a compressed form if it is told how to make one.
-    fn make(pieces: &[Piece], effort: Option<Effort>) -> Self {
-        let texts = pieces.iter().map(|piece| Arc::clone(&piece.text)).collect();
+    fn make(pages: &[PageToPack], effort: Option<Effort>) -> Self {
+        let texts = pages.iter().map(|page| Arc::clone(&page.text)).collect();
         Self {
-            deflated: effort.map(|effort| Deflated::make(pieces, effort)),
+            deflated: effort.map(|effort| DeflatedSegment::make(pages, effort)),
             ..Self::plain(texts)
         }
     }
@@ -112,26 +112,28 @@ impl Segment {
         }
     }
 
-    fn n_fast(&self) -> usize {
-        self.deflated.as_ref().map_or(0, |deflated| deflated.n_fast)
+    fn n_fast_pages(&self) -> usize {
+        self.deflated
+            .as_ref()
+            .map_or(0, |deflated| deflated.n_fast_pages)
     }
 
     /// This one with every page compressed as well as usual.
-    fn polished(self: &Arc<Self>) -> Self {
+    fn recompressed(self: &Arc<Self>) -> Self {
         let is_fast = |index: usize| {
             self.deflated
                 .as_ref()
                 .is_none_or(|deflated| deflated.pages[index].is_fast)
         };
-        let piece = |(index, text): (usize, &Arc<[u8]>)| Piece {
+        let page_to_pack = |(index, text): (usize, &Arc<[u8]>)| PageToPack {
             text: Arc::clone(text),
             old: (!is_fast(index)).then(|| (Arc::clone(self), index)),
         };
-        let pieces: Vec<Piece> = self.texts.iter().enumerate().map(piece).collect();
-        Self::make(&pieces, Some(Effort::Usual))
+        let pages: Vec<PageToPack> = self.texts.iter().enumerate().map(page_to_pack).collect();
+        Self::make(&pages, Some(Effort::Usual))
     }
 
-    fn without_deflated(&self) -> Self {
+    fn without_gzip(&self) -> Self {
         Self {
             texts: self.texts.clone(),
             deflated: None,
@@ -140,14 +142,14 @@ impl Segment {
     }
 }
 
-impl Deflated {
-    fn make(pieces: &[Piece], effort: Effort) -> Self {
-        PACKED.with_borrow_mut(|packed| {
+impl DeflatedSegment {
+    fn make(to_pack: &[PageToPack], effort: Effort) -> Self {
+        PACK_BUFFER.with_borrow_mut(|packed| {
             packed.clear();
-            let (mut pages, mut crc) = (Vec::with_capacity(pieces.len()), Crc::default());
-            let mut n_bytes_of_turn = 0;
-            for piece in pieces {
-                let old = piece
+            let (mut pages, mut crc) = (Vec::with_capacity(to_pack.len()), Crc::default());
+            let mut n_bytes_since_yield = 0;
+            for page in to_pack {
+                let old = page
                     .old
                     .as_ref()
                     .and_then(|(segment, index)| Some((segment.deflated.as_ref()?, *index)));
@@ -157,13 +159,13 @@ impl Deflated {
                         (old.pages[index].crc, old.pages[index].is_fast)
                     }
                     None => {
-                        n_bytes_of_turn += piece.text.len();
-                        if n_bytes_of_turn >= TURN_BYTES {
-                            n_bytes_of_turn = 0;
-                            give_way();
+                        n_bytes_since_yield += page.text.len();
+                        if n_bytes_since_yield >= YIELD_INTERVAL_BYTES {
+                            n_bytes_since_yield = 0;
+                            yield_cpu();
                         }
-                        gzip::deflate(&piece.text, effort, packed);
-                        (Crc::of(&piece.text), effort == Effort::Fast)
+                        gzip::deflate(&page.text, effort, packed);
+                        (Crc::of(&page.text), effort == Effort::Fast)
                     }
                 };
                 let end = u32::try_from(packed.len()).expect("a segment is below 4 GiB");
@@ -174,12 +176,12 @@ impl Deflated {
                 });
                 crc = crc.then(crc_of_page);
             }
-            let n_fast = pages.iter().filter(|page| page.is_fast).count();
+            let n_fast_pages = pages.iter().filter(|page| page.is_fast).count();
             let made = Self {
                 bytes: packed.as_slice().into(),
                 pages: pages.into(),
                 crc,
-                n_fast,
+                n_fast_pages,
             };
             // Pages of usual size take little; one of a giant group is not worth its memory.
             packed.shrink_to(1 << 20);
@@ -201,9 +203,9 @@ impl Stretch {
     pub fn plan<'a>(
         &self,
         pages: impl Iterator<Item = &'a mut Page>,
-        sizes: Sizes,
+        sizes: PageSizes,
         gzip: bool,
-    ) -> Vec<Next> {
+    ) -> Vec<PlannedSegment> {
         let pages: Vec<(&Arc<[u8]>, bool)> = pages
             .filter(|page| !page.is_empty())
             .map(|page| {
@@ -211,7 +213,7 @@ impl Stretch {
                 (page.text(), is_new)
             })
             .collect();
-        let (full, half) = (sizes.segment(), sizes.segment() / 2);
+        let (full, half) = (sizes.segment_bytes(), sizes.segment_bytes() / 2);
         let mut next = Vec::new();
         let (mut made, mut made_len) = (Vec::new(), 0);
         // Where the page after the last one that was found is: segment and page.
@@ -235,10 +237,10 @@ impl Stretch {
                 let is_end = made.is_empty() || made_len >= half;
                 if index == 0 && is_end && here.deflated.is_some() == gzip && is_whole() {
                     if !made.is_empty() {
-                        next.push(Next::Make(std::mem::take(&mut made)));
+                        next.push(PlannedSegment::Make(std::mem::take(&mut made)));
                         made_len = 0;
                     }
-                    next.push(Next::Keep(Arc::clone(here)));
+                    next.push(PlannedSegment::Keep(Arc::clone(here)));
                     rest = &rest[here.texts.len()..];
                     (segment, index) = (segment + 1, 0);
                     continue;
@@ -247,18 +249,18 @@ impl Stretch {
                 (segment, index) = self.after(segment, index);
             }
             made_len += text.len();
-            made.push(Piece {
+            made.push(PageToPack {
                 text: Arc::clone(text),
                 old,
             });
             if made_len >= full {
-                next.push(Next::Make(std::mem::take(&mut made)));
+                next.push(PlannedSegment::Make(std::mem::take(&mut made)));
                 made_len = 0;
             }
             rest = &rest[1..];
         }
         if !made.is_empty() {
-            next.push(Next::Make(made));
+            next.push(PlannedSegment::Make(made));
         }
         next
     }
@@ -274,54 +276,53 @@ impl Stretch {
     /// Makes what was planned for several stretches at once, on all threads; in the same order.
     /// Compresses it if it is told how.
     pub fn make_all(
-        planned: Vec<(Vec<Next>, u64)>,
+        planned: Vec<(Vec<PlannedSegment>, u64)>,
         effort: Option<Effort>,
         builders: &Builders,
     ) -> Vec<Self> {
-        let to_make: Vec<&[Piece]> = planned
+        let to_make: Vec<&[PageToPack]> = planned
             .iter()
             .flat_map(|(next, _)| next)
-            .filter_map(Next::pieces)
+            .filter_map(PlannedSegment::pages)
             .collect();
-        let is_compressed = |piece: &Piece| {
-            piece
-                .old
+        let is_compressed = |page: &PageToPack| {
+            page.old
                 .as_ref()
                 .is_some_and(|(segment, _)| segment.deflated.is_some())
         };
-        let weight = |piece: &Piece| {
-            if effort.is_some() && !is_compressed(piece) {
-                piece.text.len() * 3
+        let work_bytes = |page: &PageToPack| {
+            if effort.is_some() && !is_compressed(page) {
+                page.text.len() * 3
             } else {
                 100
             }
         };
-        let weight = to_make.iter().copied().flatten().map(weight).sum();
+        let work_bytes = to_make.iter().copied().flatten().map(work_bytes).sum();
         let mut segments = builders
             .map(
                 &to_make,
-                weight,
+                work_bytes,
                 |_| 0,
-                |pieces| Arc::new(Segment::make(pieces, effort)),
+                |pages| Arc::new(Segment::make(pages, effort)),
             )
             .into_iter();
         let mut stretches = Vec::with_capacity(planned.len());
-        for (next, joined_len) in planned {
+        for (next, own_family_len) in planned {
             let segment = |next| match next {
-                Next::Keep(segment) => segment,
-                Next::Make(_) => segments.next().expect("as many as were planned"),
+                PlannedSegment::Keep(segment) => segment,
+                PlannedSegment::Make(_) => segments.next().expect("as many as were planned"),
             };
             stretches.push(Self::of(
                 next.into_iter().map(segment).collect(),
-                joined_len,
+                own_family_len,
             ));
         }
         stretches
     }
 
-    fn of(segments: Box<[Arc<Segment>]>, joined_len: u64) -> Self {
+    fn of(segments: Box<[Arc<Segment>]>, own_family_len: u64) -> Self {
         let mut this = Self {
-            joined_len,
+            own_family_len,
             ..Self::default()
         };
         for segment in &segments {
@@ -329,29 +330,29 @@ impl Stretch {
             if let Some(deflated) = &segment.deflated {
                 this.deflated_len += deflated.bytes.len() as u64;
                 this.crc = this.crc.then(deflated.crc);
-                this.n_fast += deflated.n_fast;
+                this.n_fast_pages += deflated.n_fast_pages;
             }
         }
         Self { segments, ..this }
     }
 
     /// These texts of pages, none of them compressed.
-    pub fn plain(texts: Box<[Arc<[u8]>]>, joined_len: u64) -> Self {
+    pub fn plain(texts: Box<[Arc<[u8]>]>, own_family_len: u64) -> Self {
         let segments = if texts.is_empty() {
             Box::default()
         } else {
             [Arc::new(Segment::plain(texts))].into()
         };
-        Self::of(segments, joined_len)
+        Self::of(segments, own_family_len)
     }
 
     /// Compresses up to `n_pages` of the pages that were compressed fast as well as usual, and
     /// those that share their segments.
-    pub fn polished(&self, n_pages: usize, builders: &Builders) -> Self {
+    pub fn recompressed(&self, n_pages: usize, builders: &Builders) -> Self {
         let mut n_left = n_pages;
         let mut is_due = |segment: &Arc<Segment>| {
-            let is_due = segment.n_fast() > 0 && n_left > 0;
-            n_left = n_left.saturating_sub(segment.n_fast());
+            let is_due = segment.n_fast_pages() > 0 && n_left > 0;
+            n_left = n_left.saturating_sub(segment.n_fast_pages());
             is_due
         };
         let segments: Vec<(&Arc<Segment>, bool)> = self
@@ -359,31 +360,33 @@ impl Stretch {
             .iter()
             .map(|segment| (segment, is_due(segment)))
             .collect();
-        let weight = |(segment, is_due): &(&Arc<Segment>, bool)| {
+        let work_bytes = |(segment, is_due): &(&Arc<Segment>, bool)| {
             if *is_due { segment.len as usize * 3 } else { 0 }
         };
-        let weight = segments.iter().map(weight).sum();
-        let polished = |&(segment, is_due): &(&Arc<Segment>, bool)| {
+        let work_bytes = segments.iter().map(work_bytes).sum();
+        let recompressed = |&(segment, is_due): &(&Arc<Segment>, bool)| {
             if is_due {
-                Arc::new(segment.polished())
+                Arc::new(segment.recompressed())
             } else {
                 Arc::clone(segment)
             }
         };
         Self::of(
-            builders.map(&segments, weight, |_| 0, polished).into(),
-            self.joined_len,
+            builders
+                .map(&segments, work_bytes, |_| 0, recompressed)
+                .into(),
+            self.own_family_len,
         )
     }
 
     /// The same pages, none of them compressed.
-    pub fn without_deflated(&self) -> Self {
+    pub fn without_gzip(&self) -> Self {
         Self::of(
             self.segments
                 .iter()
-                .map(|segment| Arc::new(segment.without_deflated()))
+                .map(|segment| Arc::new(segment.without_gzip()))
                 .collect(),
-            self.joined_len,
+            self.own_family_len,
         )
     }
 }

@@ -3,7 +3,6 @@
 use super::document::Document;
 use super::exposition::Exposition;
 use super::format::Format;
-use super::sizes::Sizes;
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 use crate::store::{Snapshot, Taken};
 use bytes::Buf;
@@ -13,13 +12,6 @@ use std::sync::Arc;
 
 pub(super) const OWN: &[(&str, MetricType)] =
     &[("m_own", MetricType::Counter), ("x_own", MetricType::Gauge)];
-
-pub(super) fn sizes(target: usize) -> Sizes {
-    Sizes {
-        target,
-        n_threads: 2,
-    }
-}
 
 /// Families as name, help and values of as many metrics.
 pub(super) type Pushed = Vec<(String, Option<String>, Vec<f64>)>;

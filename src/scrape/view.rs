@@ -1,48 +1,52 @@
-//! The pages of one format, and how a round changes them.
+//! A view: all pages of one format, and how a round changes them.
 //!
-//! A view is cut into *stretches* by the gateway's own families, whose numbers change with every
-//! scrape and which are spliced in between. A stretch is a row of *blocks* in the order of family
-//! names: a shared page of whole small families, or a large family with a page for its header and
-//! as many as it needs for its groups.
+//! The gateway's own families, whose numbers change with every scrape, are not part of a view. They
+//! are spliced in when a document is sent (see [`super::document`]), and cut the view into
+//! *stretches*: what lies before the first own family, between each two of them, and behind the
+//! last one. A stretch is a list of [blocks](Block) in the order of family names.
 //!
-//! Sizes: a page is about [`Sizes::target`] bytes. Above double it is split; neighbours that are
-//! together below it, one of them below half, become one. What is being built is cut whenever it is
-//! 256 pages long.
+//! A round changes a view in two steps. [`View::update_pages`] builds the pages that changed.
+//! [`View::update_segments`] packs, and compresses if that is wanted, the pages into the segments
+//! that scrapes send; only then do scrapes see the change.
 
 use super::block::Block;
 use super::builders::Builders;
-use super::catalog::{Catalog, PlanId};
+use super::catalog::{Catalog, RenderPlanId};
 use super::changes::RoundChanges;
 use super::format::{Format, Template};
 use super::gzip::Effort;
-use super::page_writer::Context;
-use super::rebuild::{Built, Job, Next};
+use super::page_writer::PageWriter;
+use super::rebuild::Rebuild;
 use super::segment::Stretch;
-use super::sizes::Sizes;
+use super::sizes::PageSizes;
 use std::sync::Arc;
 
-/// What making a key's form weighs, in bytes of work.
-const KEY_WEIGHT: usize = 50;
+/// Cost of rendering one grouping key, as bytes of work for [`Builders::map`].
+const KEY_WORK_BYTES: usize = 50;
 
+/// A stretch as it is built, and as scrapes see it.
 #[derive(Default)]
 struct StretchState {
     blocks: Vec<Block>,
     published: Arc<Stretch>,
-    /// Blocks have changed since it was published.
+    /// `blocks` have changed since `published` was made.
     is_changed: bool,
 }
 
-/// The pages of one format.
+/// All pages of one format.
 pub(super) struct View {
     pub format: Format,
-    /// Whether pages are kept compressed as well.
+    /// Whether the pages are kept compressed as well.
     pub gzip: bool,
-    /// By plan.
+    /// By id of the render plan, then by source of the plan. None for a plan that no changed group
+    /// had since the view was made.
     templates: Vec<Option<Box<[Template]>>>,
+    /// One more than the gateway has own families.
     stretches: Vec<StretchState>,
 }
 
 impl View {
+    /// An empty view, cut by `n_own` families of the gateway.
     pub fn new(format: Format, n_own: usize) -> Self {
         let stretches = (0..=n_own).map(|_| StretchState::default()).collect();
         Self {
@@ -53,12 +57,12 @@ impl View {
         }
     }
 
-    /// As scrapes see them.
+    /// The stretches as of the last [`View::update_segments`].
     pub fn stretches(&self) -> impl ExactSizeIterator<Item = &Arc<Stretch>> {
         self.stretches.iter().map(|stretch| &stretch.published)
     }
 
-    /// What they will be, without their compressed forms.
+    /// The stretches as of the last [`View::update_pages`], without compressed forms.
     pub fn plain_stretches(&self, catalog: &Catalog) -> Box<[Arc<Stretch>]> {
         let plain = |stretch: &StretchState| {
             if !stretch.is_changed {
@@ -71,13 +75,13 @@ impl View {
                 .filter(|page| !page.is_empty());
             Arc::new(Stretch::plain(
                 pages.map(|page| Arc::clone(page.text())).collect(),
-                stretch.joined_len(catalog),
+                stretch.own_family_len(catalog),
             ))
         };
         self.stretches.iter().map(plain).collect()
     }
 
-    /// Pages that scrapes see.
+    /// How many pages scrapes see.
     pub fn n_pages(&self) -> usize {
         self.stretches
             .iter()
@@ -86,40 +90,41 @@ impl View {
             .sum()
     }
 
-    /// Whether there are stretches all of which is yet to be compressed.
-    pub fn is_stale(&self) -> bool {
+    /// Whether the view is to be kept compressed, but a whole stretch has no compressed form yet.
+    pub fn lacks_gzip(&self) -> bool {
         self.stretches
             .iter()
-            .any(|stretch| stretch.is_stale(self.gzip))
+            .any(|stretch| stretch.lacks_gzip(self.gzip))
     }
 
-    /// Pages that were compressed while somebody waited.
-    pub fn n_fast(&self) -> usize {
+    /// How many pages were compressed with [`Effort::Fast`].
+    pub fn n_fast_pages(&self) -> usize {
         self.stretches
             .iter()
-            .map(|stretch| stretch.published.n_fast)
+            .map(|stretch| stretch.published.n_fast_pages)
             .sum()
     }
 
-    /// Compresses some `n_pages` of those anew.
-    pub fn polish(&mut self, n_pages: usize, builders: &Builders) {
+    /// Compresses about `n_pages` of those again, with [`Effort::Usual`].
+    pub fn recompress(&mut self, n_pages: usize, builders: &Builders) {
         let mut n_left = n_pages;
         for stretch in self
             .stretches
             .iter_mut()
-            .filter(|stretch| stretch.published.n_fast > 0)
+            .filter(|stretch| stretch.published.n_fast_pages > 0)
         {
             if n_left == 0 {
                 return;
             }
-            let before = stretch.published.n_fast;
-            stretch.published = Arc::new(stretch.published.polished(n_left, builders));
-            n_left = n_left.saturating_sub(before - stretch.published.n_fast);
+            let before = stretch.published.n_fast_pages;
+            stretch.published = Arc::new(stretch.published.recompressed(n_left, builders));
+            n_left = n_left.saturating_sub(before - stretch.published.n_fast_pages);
         }
     }
 
-    /// Forgets templates of layouts that are in use no more.
-    pub fn forget_plans(&mut self, gone: &[PlanId]) {
+    /// Frees the templates of render plans that are gone. Their ids may be given to other plans
+    /// afterwards.
+    pub fn forget_plans(&mut self, gone: &[RenderPlanId]) {
         for &id in gone {
             if let Some(template) = self.templates.get_mut(id as usize) {
                 *template = None;
@@ -127,124 +132,108 @@ impl View {
         }
     }
 
-    /// Stops keeping pages compressed.
+    /// Stops keeping the pages compressed.
     pub fn drop_gzip(&mut self) {
         self.gzip = false;
         for stretch in &mut self.stretches {
-            stretch.published = Arc::new(stretch.published.without_deflated());
+            stretch.published = Arc::new(stretch.published.without_gzip());
         }
     }
 
-    /// Brings the pages up to date; returns how many were built. Scrapes see them after
-    /// [`View::publish`].
-    pub fn apply(&mut self, input: &RoundChanges<'_>, sizes: Sizes, builders: &Builders) -> usize {
-        self.make_templates(input);
-        let key = |slot: &u32| {
-            input
+    /// Builds the pages that `changes` touch, and returns how many were built. Scrapes see them
+    /// after [`View::update_segments`].
+    pub fn update_pages(
+        &mut self,
+        changes: &RoundChanges<'_>,
+        sizes: PageSizes,
+        builders: &Builders,
+    ) -> usize {
+        self.make_templates(changes);
+        let render_key = |slot: &u32| {
+            changes
                 .group(*slot)
-                .map(|group| self.format.key(group.snapshot.fixed.key.labels()))
+                .map(|group| self.format.render_key(group.snapshot.fixed.key.labels()))
         };
         let keys = builders.map(
-            input.changes,
-            input.changes.len() * KEY_WEIGHT,
+            changes.slots,
+            changes.slots.len() * KEY_WORK_BYTES,
             |slot| *slot,
-            key,
+            render_key,
         );
-        let context = Context {
-            input,
+        let writer = PageWriter {
+            changes,
             sizes,
             format: self.format,
             templates: &self.templates,
             keys,
         };
-        let mut jobs = Vec::new();
-        let mut next: Vec<(usize, Vec<Next>)> = Vec::new();
-        for touched in input
-            .touched
-            .chunk_by(|&a, &b| input.catalog.family(a).stretch == input.catalog.family(b).stretch)
+        let mut rebuild = Rebuild::new(changes, sizes, writer);
+        let stretch_of = |family| changes.catalog.family(family).stretch;
+        for families in changes
+            .families
+            .chunk_by(|&a, &b| stretch_of(a) == stretch_of(b))
         {
-            let stretch = input.catalog.family(touched[0]).stretch;
+            let stretch = stretch_of(families[0]);
             let blocks = std::mem::take(&mut self.stretches[stretch].blocks);
-            next.push((stretch, context.plan_stretch(blocks, touched, &mut jobs)));
+            rebuild.plan_stretch(stretch, blocks, families);
         }
-        let weight = jobs.iter().map(|job| context.weight(job)).sum();
-        let mut built: Vec<Option<Built>> = builders
-            .map(
-                &jobs,
-                weight,
-                |job| context.first_slot(job),
-                |job| context.build(job),
-            )
-            .into_iter()
-            .map(Some)
-            .collect();
-        builders.drop_aside(jobs.into_iter().filter_map(Job::into_old).collect());
         let mut n_built = 0;
-        for (stretch, next) in next {
-            let blocks = context.finish_stretch(next, &mut built);
-            n_built += blocks.n_built;
-            self.stretches[stretch].blocks = blocks.blocks;
-            self.stretches[stretch].is_changed = true;
+        for rebuilt in rebuild.run(builders) {
+            n_built += rebuilt.n_built;
+            let stretch = &mut self.stretches[rebuilt.stretch];
+            stretch.blocks = rebuilt.blocks;
+            stretch.is_changed = true;
         }
-        builders.drop_aside(context.keys);
         n_built
     }
 
-    fn make_templates(&mut self, input: &RoundChanges<'_>) {
+    /// Makes the templates of the plans that changed groups have, where they are missing.
+    fn make_templates(&mut self, changes: &RoundChanges<'_>) {
         self.templates
-            .resize_with(input.catalog.n_plan_ids(), || None);
-        for plan_id in input
-            .changes
+            .resize_with(changes.catalog.n_plan_ids(), || None);
+        for plan_id in changes
+            .slots
             .iter()
-            .filter_map(|slot| input.group(*slot))
+            .filter_map(|slot| changes.group(*slot))
             .map(|group| group.plan)
         {
             let template = &mut self.templates[plan_id as usize];
             if template.is_some() {
                 continue;
             }
-            let plan = input.catalog.plan(plan_id);
+            let plan = changes.catalog.plan(plan_id);
             let names: Vec<&str> = plan.layout.key_names().iter().map(|name| &**name).collect();
             *template = Some(
                 plan.sources
                     .iter()
                     .map(|(_, source)| {
-                        self.format.template(
-                            input.catalog.source_family(plan, source),
-                            &names,
-                            true,
-                        )
+                        let family = changes.catalog.family_of_source(plan, source);
+                        self.format.template(family, &names, true)
                     })
                     .collect(),
             );
         }
     }
 
-    /// Makes the segments of the stretches that changed. `effort` is what they are compressed with,
-    /// where they are.
-    pub fn publish(
+    /// Makes the segments of the stretches that changed, and compresses them with `effort` if the
+    /// view is kept compressed.
+    pub fn update_segments(
         &mut self,
         catalog: &Catalog,
         effort: Effort,
-        sizes: Sizes,
+        sizes: PageSizes,
         builders: &Builders,
     ) {
         let gzip = self.gzip;
         let stale = self.stretches.iter_mut();
         let mut stale: Vec<&mut StretchState> = stale
-            .filter(|stretch| stretch.is_stale(gzip) || stretch.is_changed)
+            .filter(|stretch| stretch.lacks_gzip(gzip) || stretch.is_changed)
             .collect();
         let plan = |stretch: &mut &mut StretchState| {
-            let joined_len = stretch.joined_len(catalog);
+            let own_family_len = stretch.own_family_len(catalog);
             stretch.is_changed = false;
-            (
-                stretch.published.plan(
-                    stretch.blocks.iter_mut().flat_map(Block::pages_mut),
-                    sizes,
-                    gzip,
-                ),
-                joined_len,
-            )
+            let pages = stretch.blocks.iter_mut().flat_map(Block::pages_mut);
+            (stretch.published.plan(pages, sizes, gzip), own_family_len)
         };
         let planned = stale.iter_mut().map(plan).collect();
         let made = Stretch::make_all(planned, gzip.then_some(effort), builders);
@@ -256,25 +245,16 @@ impl View {
 }
 
 impl StretchState {
-    /// What is published lacks the compressed form that the view has by now.
-    fn is_stale(&self, gzip: bool) -> bool {
+    /// Whether what is published has no compressed form, although the view keeps them (`gzip`).
+    fn lacks_gzip(&self, gzip: bool) -> bool {
         gzip && self.published.len > 0 && self.published.deflated_len == 0
     }
 
-    fn joined_len(&self, catalog: &Catalog) -> u64 {
-        let Some(block) = self
-            .blocks
-            .first()
-            .filter(|block| catalog.family(block.first_family()).is_own)
-        else {
-            return 0;
-        };
-        match block {
-            Block::Shared(page) => page
-                .sections()
-                .next()
-                .map_or(0, |section| section.whole().len() as u64),
-            Block::Large { pages, .. } => pages.iter().map(|page| page.len() as u64).sum(),
+    /// See [`Stretch::own_family_len`].
+    fn own_family_len(&self, catalog: &Catalog) -> u64 {
+        match self.blocks.first() {
+            Some(block) if catalog.family(block.first_family()).is_own => block.first_family_len(),
+            _ => 0,
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Random histories and the rules of a round, on an assembler without a store.
 
 use super::*;
-use crate::model::Families;
+use crate::model::{Families, MetricType};
 use crate::scrape::Document;
-use crate::scrape::testing::{OWN, Pushed, Snapshots, bytes_of, gunzip, naive, sizes};
+use crate::scrape::testing::{OWN, Pushed, Snapshots, bytes_of, gunzip, naive};
 use bytes::Buf;
 use std::collections::BTreeMap;
+
+fn new_assembler(own_families: &[(&str, MetricType)], page_bytes: usize) -> Assembler {
+    let names = own_families.iter().map(|(name, _)| *name);
+    Assembler::new(names, PageSizes { page_bytes }, 2)
+}
 
 /// Brings what was taken into what scrapes see.
 fn apply(
@@ -26,7 +31,7 @@ fn document(assembler: &Assembler, format: Format, gzip: bool) -> Vec<u8> {
 fn wanted(formats: &[(Format, bool)]) -> WantedViews {
     let rendezvous = Rendezvous::new();
     for (format, gzip) in formats {
-        rendezvous.ask(*format, *gzip, 1);
+        rendezvous.request_format(*format, *gzip, 1);
     }
     rendezvous.wanted(1)
 }
@@ -46,7 +51,7 @@ fn every_round_equals_rendering_everything() {
             .into_iter()
             .chain(["m_own".to_owned(), "zz".to_owned(), "a".to_owned()])
             .collect();
-        let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(target));
+        let mut assembler = new_assembler(OWN, target);
         let mut snapshots = Snapshots::default();
         let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
         let mut last: BTreeMap<u32, Taken> = BTreeMap::new();
@@ -103,9 +108,9 @@ fn every_round_equals_rendering_everything() {
             );
             let effort = [Effort::Fast, Effort::Usual][random.usize(..2)];
             assembler.update_segments(effort);
-            let is_polished = random.bool();
-            while is_polished && assembler.n_fast_pages() > 0 {
-                assembler.polish(&Rendezvous::new());
+            let is_recompressed = random.bool();
+            while is_recompressed && assembler.n_fast_pages() > 0 {
+                assembler.recompress(&Rendezvous::new());
             }
             assert_eq!(
                 text(document(&assembler, Format::PLAIN, false)),
@@ -129,7 +134,7 @@ fn every_round_equals_rendering_everything() {
 /// Large families: built by several threads, appended to, thinned out, gone.
 #[test]
 fn a_fleet_comes_and_goes() {
-    let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(1 << 10));
+    let mut assembler = new_assembler(OWN, 1 << 10);
     let mut snapshots = Snapshots::default();
     let mut groups = BTreeMap::new();
     let helps: BTreeMap<String, String> = [
@@ -226,7 +231,7 @@ fn a_fleet_comes_and_goes() {
 /// beside them, and small ones in a row.
 #[test]
 fn long_lines_are_cut_into_pages_while_they_are_built() {
-    let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(64));
+    let mut assembler = new_assembler(OWN, 64);
     let mut snapshots = Snapshots::default();
     let mut groups = BTreeMap::new();
     let long = "x".repeat(1000);
@@ -282,7 +287,7 @@ fn long_lines_are_cut_into_pages_while_they_are_built() {
 /// A fleet that is pushed again with a few new numbers rebuilds few pages.
 #[test]
 fn an_unchanged_family_keeps_its_pages() {
-    let mut assembler = Assembler::new([], sizes(1 << 10));
+    let mut assembler = new_assembler(&[], 1 << 10);
     let mut snapshots = Snapshots::default();
     let push = |value: f64| -> Pushed {
         vec![
@@ -308,7 +313,7 @@ fn an_unchanged_family_keeps_its_pages() {
 
 #[test]
 fn the_first_help_stays_and_another_is_told_once() {
-    let mut assembler = Assembler::new([], sizes(1 << 10));
+    let mut assembler = new_assembler(&[], 1 << 10);
     let mut snapshots = Snapshots::default();
     let push = |help: Option<&str>| -> Pushed {
         vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])]
@@ -353,7 +358,7 @@ fn the_first_help_stays_and_another_is_told_once() {
 
 #[test]
 fn a_format_nobody_asks_for_is_dropped_and_built_again() {
-    let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(1 << 10));
+    let mut assembler = new_assembler(OWN, 1 << 10);
     let mut snapshots = Snapshots::default();
     let dots = Format::Text(crate::model::Escaping::Dots);
     let push: Pushed = vec![("up".to_owned(), None, vec![1.0])];
@@ -396,7 +401,7 @@ fn a_format_nobody_asks_for_is_dropped_and_built_again() {
 
 #[test]
 fn deletions_are_retired_once_they_show() {
-    let mut assembler = Assembler::new([], sizes(1 << 10));
+    let mut assembler = new_assembler(&[], 1 << 10);
     let mut snapshots = Snapshots::default();
     let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
     let deleted = snapshots.deleted(&live);
