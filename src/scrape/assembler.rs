@@ -104,17 +104,18 @@ impl Assembler {
         let wanted = rendezvous.wanted(now_ms);
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
-        let report = self.update_pages(taken, &wanted, |passed| {
-            store.retire(Consumer::Assembler, passed)
+        let report = self.update_pages(taken, &wanted, |deleted| {
+            store.retire(Consumer::Assembler, deleted)
         });
         // To show it early is to count a reference of every page, changed or not.
-        let is_much = |view: &View| {
+        let is_much_built = |view: &View| {
             report.n_pages
                 >= EARLY_PUBLISH_PAGES_MIN.max(view.n_pages() / PAGE_REFS_PER_COMPRESSION)
         };
-        let is_long = |view: &View| view.gzip && (view.lacks_gzip() || is_much(view));
+        let is_slow_to_compress =
+            |view: &View| view.gzip && (view.lacks_gzip() || is_much_built(view));
         let is_plain_wanted = self.views.iter().any(|view| wanted.has_plain(view.format));
-        if is_plain_wanted && self.views.iter().any(is_long) {
+        if is_plain_wanted && self.views.iter().any(is_slow_to_compress) {
             let plain = |view: &View| (false, view.plain_stretches(&self.catalog));
             rendezvous.publish_plain(self.exposition_of(plain));
             rendezvous.rounds.show_plain(round);
@@ -157,31 +158,23 @@ impl Assembler {
             n_marked: taken.len(),
             ..RoundReport::default()
         };
-        // Stable: of a slot that was taken several times the last one is the newest.
-        taken.sort_by_key(|taken| taken.slot);
+        keep_newest_of_each_slot(&mut taken);
         let mut deleted = Vec::new();
         let mut lines = LineChanges {
             slots: Vec::with_capacity(taken.len()),
             by_family: std::mem::take(&mut self.lines_by_family),
             families: Vec::new(),
         };
-        taken.dedup_by(|next, newest| {
-            let is_same = next.slot == newest.slot;
-            if is_same {
-                std::mem::swap(next, newest);
-            }
-            is_same
-        });
         let differences = self
             .groups
             .differences(&taken, &self.catalog, &self.builders);
-        let mut passed = Vec::with_capacity(taken.len());
+        let mut replaced = Vec::with_capacity(taken.len());
         let mut n_left = taken.len();
         for (taken, difference) in taken.into_iter().zip(differences) {
             if !taken.snapshot.is_live() {
                 deleted.push(Arc::clone(&taken.snapshot));
             }
-            passed.extend(self.groups.note_change(
+            replaced.extend(self.groups.replace_group(
                 taken,
                 difference,
                 n_left,
@@ -205,7 +198,7 @@ impl Assembler {
             report.n_pages += view.update_pages(&changes, self.sizes, &self.builders);
         }
         // Not before: what the pages are built from would wait behind it.
-        self.builders.drop_on_pool(passed);
+        self.builders.drop_on_pool(replaced);
         self.lines_by_family = lines.into_empty();
         let gone = self.catalog.remove_unused();
         self.views
@@ -213,7 +206,7 @@ impl Assembler {
             .for_each(|view| view.forget_plans(&gone));
         report.n_pages += self.add_views(wanted);
         if !deleted.is_empty() {
-            self.groups.give_back_places();
+            self.groups.shrink();
             retire(&deleted);
         }
         report
@@ -270,6 +263,19 @@ impl Assembler {
             n_families: self.catalog.n_families(),
         }
     }
+}
+
+/// Sorts by slot and keeps the last one of each.
+fn keep_newest_of_each_slot(taken: &mut Vec<Taken>) {
+    // Stable: of a slot that was taken several times the last one is the newest.
+    taken.sort_by_key(|taken| taken.slot);
+    taken.dedup_by(|next, newest| {
+        let is_same = next.slot == newest.slot;
+        if is_same {
+            std::mem::swap(next, newest);
+        }
+        is_same
+    });
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) struct FamilyInfo {
     /// One of the gateway's own families has this name, so its header stands already.
     pub is_own: bool,
     n_plans: u32,
-    help_differs: bool,
+    has_reported_conflict: bool,
 }
 
 /// A family was pushed with another help than the one that is exposed. Told once while the family
@@ -274,7 +274,7 @@ impl Catalog {
             stretch,
             is_own,
             n_plans: 1,
-            help_differs: false,
+            has_reported_conflict: false,
         };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
@@ -314,10 +314,10 @@ impl Catalog {
                     Some(exposed)
                         if exposed != pushed
                             && !pushed.is_empty()
-                            && !info.help_differs
+                            && !info.has_reported_conflict
                             && !info.is_own =>
                     {
-                        info.help_differs = true;
+                        info.has_reported_conflict = true;
                         let (family, exposed) = (info.name.to_string(), exposed.to_owned());
                         conflicts.push(HelpConflict {
                             family,

@@ -22,7 +22,7 @@ impl SnapshotDifference {
     /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
     /// and nobody asks.
     const N_SOURCES: usize = u64::BITS as usize;
-    const UNKNOWN: Self = Self {
+    const OTHER_LAYOUT: Self = Self {
         has_same_layout: false,
         same: 0,
     };
@@ -43,15 +43,15 @@ pub(super) struct ExposedGroups {
 
 impl ExposedGroups {
     /// Where most groups are gone, their places take no memory any more.
-    pub fn give_back_places(&mut self) {
-        let n_places = self
+    pub fn shrink(&mut self) {
+        let n_slots = self
             .by_slot
             .iter()
             .rposition(Option::is_some)
             .map_or(0, |last| last + 1);
-        self.by_slot.truncate(n_places);
-        if n_places < self.by_slot.capacity() / 4 {
-            self.by_slot.shrink_to(n_places * 2);
+        self.by_slot.truncate(n_slots);
+        if n_slots < self.by_slot.capacity() / 4 {
+            self.by_slot.shrink_to(n_slots * 2);
         }
     }
 
@@ -69,12 +69,12 @@ impl ExposedGroups {
                 .get(taken.slot as usize)
                 .and_then(Option::as_ref);
             let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
-                return SnapshotDifference::UNKNOWN;
+                return SnapshotDifference::OTHER_LAYOUT;
             };
             let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
             // Mostly they share it, and it need not be looked into.
             if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
-                return SnapshotDifference::UNKNOWN;
+                return SnapshotDifference::OTHER_LAYOUT;
             }
             let sources = &catalog.plan(old.plan).sources;
             let mut same = 0;
@@ -100,7 +100,7 @@ impl ExposedGroups {
 
     /// Replaces the group of a slot, and notes for each family whose lines change what becomes of
     /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
-    pub fn note_change(
+    pub fn replace_group(
         &mut self,
         taken: Taken,
         difference: SnapshotDifference,
