@@ -1,13 +1,16 @@
-//! Rounds: from the snapshots that changed to the next exposition.
+//! The assembler runs the rounds: each turns the snapshots that changed into the next exposition.
 //!
-//! One assembler owns the bookkeeping. It takes the marked slots (a cut, see `store`), finds for
-//! each what it was and what it is, and tells each view, family by family, which groups have new
-//! lines. Cost: proportional to what changed and to the pages that hold it, never to the store;
-//! only the list of pages is copied as a whole.
+//! A round takes the slots that pushes and deletes have marked, and with them the state of all
+//! groups at one moment (a cut, see [`Store::take_cut`]). It compares each taken snapshot with the
+//! one that the views show, and tells every view, family by family, which groups have new lines.
+//! The views rebuild the pages with these lines.
 //!
-//! Invariant: `groups` is what the views show. A round changes both or neither, as far as a scrape
-//! can see: plain text is published when the pages of all views are done, and the exposition when
-//! all that is sent compressed is.
+//! Cost: proportional to what changed and to the pages that hold it, never to what the store holds.
+//! Only the list of pages is copied as a whole.
+//!
+//! Invariant: `groups` is what the views show. For a scrape both change at once: plain text is
+//! published when the pages of all views are built, the whole exposition when all views that are
+//! kept compressed are compressed.
 
 use super::builders::Builders;
 use super::catalog::{Catalog, HelpConflict};
@@ -27,37 +30,71 @@ use std::sync::Arc;
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoundReport {
-    /// Groups that were looked at because a push or delete marked them.
+    /// How many marked slots the round took. A slot that was marked again meanwhile counts again.
     pub n_marked: usize,
-    /// Pages that were built anew, over all formats.
+    /// How many pages were built, in all formats together.
     pub n_pages: usize,
-    /// Families pushed with another help than the one exposed, told once each.
+    /// Families that were pushed with another help than the one exposed; each is reported once.
     pub help_conflicts: Vec<HelpConflict>,
 }
 
-/// A round that built so many pages shows them before it compresses them, which takes milliseconds.
-/// In models, each one that built any.
+/// A round that built at least this many pages publishes them as plain text before it compresses
+/// them, because compressing them takes milliseconds. In loom models a single page is enough.
 const EARLY_PUBLISH_PAGES_MIN: usize = if cfg!(gateway_loom) { 1 } else { 32 };
-/// To compress a page takes as long as to count references of so many, about.
+/// Compressing one page takes about as long as counting a reference to this many pages.
 const PAGE_REFS_PER_COMPRESSION: usize = 64;
-/// Pages that are compressed better at a time: whoever comes meanwhile waits for those.
+/// How many pages [`Assembler::recompress`] compresses at a time. A scrape that needs a round
+/// meanwhile waits until the batch is done.
 const RECOMPRESS_BATCH_PAGES: usize = 384;
 
-/// Makes expositions. There is one; it belongs to the thread that runs the rounds.
+/// Turns the groups of a store into expositions, round by round.
+///
+/// There is one assembler for a store. It belongs to the thread that runs the rounds, and shares
+/// with scrapes only the [`Rendezvous`].
+///
+/// ```
+/// use bytes::Buf;
+/// use pushgateway::model::Families;
+/// use pushgateway::scrape::{Assembler, Document, Effort, Format, PageSizes, Rendezvous};
+/// use pushgateway::store::{Config, Store};
+///
+/// let store = Store::new(Config::default());
+/// let rendezvous = Rendezvous::new();
+/// let mut assembler = Assembler::new([], PageSizes { page_bytes: 4096 }, 1);
+///
+/// // A scrape asks for plain text and finds that no round has run yet.
+/// let now_ms = 1;
+/// let count = rendezvous
+///     .try_current(&store, Format::PLAIN, false, now_ms)
+///     .expect_err("no exposition yet");
+/// assembler.run_round(&store, &rendezvous, now_ms, Effort::Fast, || ());
+/// assert!(rendezvous.has_reached(count));
+///
+/// let exposition = rendezvous.current(false);
+/// let document = Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]);
+/// assert_eq!(document.expect("plain text was asked for").remaining(), 0);
+/// ```
 pub struct Assembler {
     sizes: PageSizes,
     builders: Builders,
+    /// How many families the gateway has itself.
     n_own: usize,
     catalog: Catalog,
     groups: ExposedGroups,
+    /// The formats that are kept up to date, one view each.
     views: Vec<View>,
-    /// By family id; kept for their memory.
+    /// Empty lists, by family id; kept for their memory (see [`LineChanges::into_empty`]).
     lines_by_family: Vec<Vec<LineChange>>,
 }
 
 impl Assembler {
-    /// One that has seen nothing. `own_families` are the names of the gateway's own families in
-    /// ascending order.
+    /// An assembler that has run no round. `own_families` are the names of the gateway's own
+    /// families in ascending order. With `n_threads` above 1, that many threads build and compress
+    /// pages when much has changed.
+    ///
+    /// # Panics
+    ///
+    /// If `own_families` are not in ascending order.
     pub fn new<'a>(
         own_families: impl IntoIterator<Item = &'a str>,
         sizes: PageSizes,
@@ -75,9 +112,11 @@ impl Assembler {
         }
     }
 
-    /// Frees what this thread and those that build pages keep to work with, and has each of them
-    /// call `release_memory`: an allocator that has blocks of one size side by side cannot give back
-    /// the others' memory as long as one is in use.
+    /// Frees the buffers that the calling thread and the threads that build pages keep between
+    /// rounds, then calls `release_memory` on each of these threads.
+    ///
+    /// The buffers are freed first, because an allocator that puts blocks of one size side by side
+    /// cannot give back the memory of freed blocks as long as one block beside them is in use.
     pub fn free_buffers(&self, release_memory: fn()) {
         self.builders.run_on_each_thread(|| {
             free_page_builder();
@@ -87,11 +126,14 @@ impl Assembler {
         });
     }
 
-    /// Runs a round: takes what is marked in `store`, brings every format that is wanted up to
-    /// date, and publishes the exposition. `now_ms` tells which formats are still wanted, `effort`
-    /// how the round compresses. Where that takes a while, and plain text is wanted as well, it is
-    /// published before. `on_published` is called each time something was published, before what it
-    /// replaced is freed.
+    /// Runs a round: takes the marked slots of `store`, updates every format that is wanted, and
+    /// publishes the exposition at `rendezvous`.
+    ///
+    /// `now_ms`, in milliseconds of the clock that was passed to [`Rendezvous::try_current`],
+    /// decides which formats are still wanted. `effort` is how pages are compressed. If compressing
+    /// takes long and plain text is wanted too, plain text is published before anything is
+    /// compressed. `on_published` is called after each publication, and before the replaced
+    /// exposition is freed.
     pub fn run_round(
         &mut self,
         store: &Store,
@@ -107,7 +149,7 @@ impl Assembler {
         let report = self.update_pages(taken, &wanted, |deleted| {
             store.retire(Consumer::Assembler, deleted)
         });
-        // To show it early is to count a reference of every page, changed or not.
+        // Publishing plain text early costs a reference count of every page, changed or not.
         let is_much_built = |view: &View| {
             report.n_pages
                 >= EARLY_PUBLISH_PAGES_MIN.max(view.n_pages() / PAGE_REFS_PER_COMPRESSION)
@@ -122,7 +164,8 @@ impl Assembler {
             on_published();
         }
         self.update_segments(effort);
-        // To free a fleet's pages takes milliseconds, for which nobody shall wait.
+        // Freeing the pages of a whole fleet takes milliseconds. The scrapes that wait for this
+        // round are woken before, so the replaced expositions are kept until then.
         let replaced = [rendezvous.current(true), rendezvous.current(false)];
         rendezvous.publish(self.exposition());
         rendezvous.rounds.end(round);
@@ -131,13 +174,14 @@ impl Assembler {
         report
     }
 
-    /// How many pages were compressed while somebody waited, and could be compressed better.
+    /// How many pages were compressed with [`Effort::Fast`] and could be compressed better.
     pub fn n_fast_pages(&self) -> usize {
         self.views.iter().map(View::n_fast_pages).sum()
     }
 
-    /// Compresses some of those as well as usual, a few milliseconds of work, and publishes the
-    /// exposition, which says the same as before. Returns how many it were.
+    /// Compresses some of those pages again with [`Effort::Usual`], which takes a few milliseconds,
+    /// and publishes the exposition, whose text is the same as before. Returns how many pages they
+    /// were.
     pub fn recompress(&mut self, rendezvous: &Rendezvous) -> usize {
         let before = self.n_fast_pages();
         if let Some(view) = self.views.iter_mut().find(|view| view.n_fast_pages() > 0) {
@@ -147,7 +191,8 @@ impl Assembler {
         before - self.n_fast_pages()
     }
 
-    /// `retire` is told of the groups whose deletion the pages show by now.
+    /// Updates groups and pages with the snapshots taken; scrapes see them when the exposition is
+    /// published. `retire` is called with the deleted groups that the pages do not show any more.
     fn update_pages(
         &mut self,
         mut taken: Vec<Taken>,
@@ -186,8 +231,8 @@ impl Assembler {
         report.help_conflicts = self.catalog.update_headers();
         lines.sort(&self.catalog);
         let changes = lines.with_groups(&self.catalog, &self.groups.by_slot);
-        // The plain format is kept until somebody asks for another one; after that each view costs
-        // what its bytes do.
+        // The plain format is kept even if no format is wanted. Any other view, and this one once
+        // others are wanted, is kept only while it is wanted: each costs what its bytes cost.
         let is_kept = |format| wanted.has(format) || (format == Format::PLAIN && !wanted.any());
         self.views.retain(|view| is_kept(view.format));
         for view in &mut self.views {
@@ -197,7 +242,7 @@ impl Assembler {
             }
             report.n_pages += view.update_pages(&changes, self.sizes, &self.builders);
         }
-        // Not before: what the pages are built from would wait behind it.
+        // Dropped after the pages were built: the pool would have worked on this first.
         self.builders.drop_on_pool(replaced);
         self.lines_by_family = lines.into_empty();
         let gone = self.catalog.remove_unused();
@@ -212,8 +257,8 @@ impl Assembler {
         report
     }
 
-    /// Builds the formats that are wanted and not kept yet from all groups; returns how many pages
-    /// that took.
+    /// Adds views for the formats that are wanted and not kept yet, built from all groups. Returns
+    /// how many pages were built.
     fn add_views(&mut self, wanted: &WantedViews) -> usize {
         let missing: Vec<Format> = Format::all()
             .filter(|&f| wanted.has(f) && self.views.iter().all(|view| view.format != f))
@@ -233,17 +278,20 @@ impl Assembler {
         n_pages
     }
 
-    /// Makes of the pages what scrapes send.
+    /// Packs the pages of all views into the segments that scrapes send.
     fn update_segments(&mut self, effort: Effort) {
         for view in &mut self.views {
             view.update_segments(&self.catalog, effort, self.sizes, &self.builders);
         }
     }
 
+    /// The exposition as of the last [`Assembler::update_segments`].
     fn exposition(&self) -> Exposition {
         self.exposition_of(|view| (view.gzip, view.stretches().cloned().collect()))
     }
 
+    /// An exposition in which `stretches` gives for each view whether it is compressed, and its
+    /// stretches.
     fn exposition_of(
         &self,
         stretches: impl Fn(&View) -> (bool, Box<[Arc<Stretch>]>),
@@ -265,9 +313,9 @@ impl Assembler {
     }
 }
 
-/// Sorts by slot and keeps the last one of each.
+/// Sorts by slot and keeps the newest snapshot of each slot.
 fn keep_newest_of_each_slot(taken: &mut Vec<Taken>) {
-    // Stable: of a slot that was taken several times the last one is the newest.
+    // The sort is stable: of a slot that was taken several times, the newest snapshot comes last.
     taken.sort_by_key(|taken| taken.slot);
     taken.dedup_by(|next, newest| {
         let is_same = next.slot == newest.slot;

@@ -14,8 +14,8 @@ pub(super) enum Block {
     /// One family on pages of its own.
     Large {
         family: FamilyId,
-        /// The `# HELP` and `# TYPE` lines, or what corresponds to them in another format. Empty for
-        /// a family whose header the gateway writes with its own metrics.
+        /// The `# HELP` and `# TYPE` lines, or what corresponds to them in another format. Empty
+        /// for a family whose header the gateway writes with its own metrics.
         header: Page,
         /// The groups, in ascending order of slots. Never empty.
         pages: Vec<Page>,

@@ -1,29 +1,35 @@
-//! The threads that build pages.
+//! The thread pool that builds and compresses pages.
+//!
+//! The pool knows nothing of pages: it runs functions over slices.
 
 use rayon::prelude::*;
 
-/// Below this many bytes, about, a second thread costs more than it saves.
+/// Estimated bytes of work below which a second thread costs more than it saves.
 const PARALLEL_BYTES_MIN: usize = 512 << 10;
 
-/// After so many bytes of work, about, others have their turn.
+/// Estimated bytes of work after which a thread calls [`yield_cpu`].
 pub(super) const YIELD_INTERVAL_BYTES: usize = 128 << 10;
 
-/// Lets other threads run, where there are more than cores: a push that has just arrived would wait
-/// for milliseconds, the scheduler's slice, until a thread that builds pages had its turn.
+/// Lets other threads run. Where more threads are ready than there are cores, a push that has just
+/// arrived would otherwise wait for milliseconds, until the scheduler's time slice of a thread that
+/// builds pages ends.
 pub(super) fn yield_cpu() {
     std::thread::yield_now();
 }
 
-/// So many at a time are dropped by other threads.
+/// Batch size for freeing old pages and snapshots on the pool instead of on the assembler thread.
 const DROP_BATCH_ITEMS: usize = 4096;
 
-/// The threads that build pages when much has changed. They live as long as the assembler, so that
-/// what they allocate with, and compress with, is made once.
+/// The threads that build pages when much has changed; none on a machine with one core, where the
+/// calling thread does all the work.
+///
+/// The threads live as long as the assembler, so that their allocator heaps and compressors are
+/// made once.
 pub(super) struct Builders(Option<rayon::ThreadPool>);
 
 impl Builders {
-    /// So many threads; none if the system gives none, or one is asked for: then the caller's does
-    /// the work.
+    /// Starts `n_threads` threads. Starts none if `n_threads` is 1 or the system refuses: then the
+    /// calling thread does all the work.
     pub fn new(n_threads: usize) -> Self {
         let name = |_| "page-builder".to_owned();
         let pool = || {
@@ -36,7 +42,7 @@ impl Builders {
         Self((n_threads > 1).then(pool).flatten())
     }
 
-    /// Has each of the threads, and the calling one, call `f`.
+    /// Calls `f` once on each thread of the pool and on the calling thread.
     pub fn run_on_each_thread(&self, f: impl Fn() + Sync) {
         if let Some(pool) = &self.0 {
             pool.broadcast(|_| f());
@@ -44,7 +50,7 @@ impl Builders {
         f();
     }
 
-    /// Drops all of these; on the threads if there are many, while the caller goes on.
+    /// Drops `items`; in batches on the pool if there are many, while the caller goes on.
     pub fn drop_on_pool<T: Send + 'static>(&self, mut items: Vec<T>) {
         let Some(pool) = &self.0 else { return };
         while items.len() >= DROP_BATCH_ITEMS {
@@ -53,9 +59,12 @@ impl Builders {
         }
     }
 
-    /// `f` of every item, in order, on all threads if `work_bytes` is worth it. Each
-    /// thread takes neighbours in the order of `place`: items that look at the same groups find
-    /// them in the cache.
+    /// Calls `f` with every item and returns the results in the order of `items`.
+    ///
+    /// `work_bytes` estimates the bytes that all calls together read and write; the pool is used if
+    /// that is enough to gain from it. `place` orders the work: each thread takes items that are
+    /// neighbours in this order. Items that read the same groups should have places close to each
+    /// other, so that the groups are still in the cache.
     pub fn map<T: Sync, R: Send>(
         &self,
         items: &[T],

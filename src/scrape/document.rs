@@ -1,8 +1,17 @@
-//! What a scrape sends: the pages as they are, and between them the gateway's own families, which
-//! change with every scrape.
+//! A document is what a scrape sends: the stretches of a view, and between them the gateway's own
+//! families, which change with every scrape.
 //!
-//! A document copies nothing. It is a [`Buf`] over all pages, or over the compressed segments, so
-//! that a server can hand the kernel many at once.
+//! ```text
+//! stretch 0 | own family 0 | stretch 1 | own family 1 | stretch 2 | …
+//! ```
+//!
+//! A document copies no page. It is a [`Buf`] over all pages, or over all compressed segments, so
+//! that a server can hand the kernel many slices with one system call.
+//!
+//! With gzip the document is one member (see [`super::gzip`]): the own families are stored blocks,
+//! and the CRC of the member is combined from the CRCs of the stretches, which are cached, and
+//! those of the own families. So a scrape combines as many CRCs as there are own families, not
+//! pages.
 
 use super::exposition::{Exposition, ViewPages};
 use super::format::{Format, RenderedKey, Template};
@@ -13,49 +22,56 @@ use bytes::{Buf, Bytes};
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// A whole exposition in one format, plain or compressed.
+/// A whole exposition in one format, plain or compressed, with the gateway's own families.
 #[derive(Debug)]
 pub struct Document {
     exposition: Arc<Exposition>,
-    /// Which view of the exposition.
+    /// Index of the view in the exposition.
     view: usize,
     gzip: bool,
-    /// Own families and, in gzip, what frames them: small, made for this scrape.
+    /// The bytes made for this scrape: own families and, with gzip, the member's header, trailer
+    /// and the headers of stored blocks.
     spliced: Bytes,
     parts: Box<[DocumentPart]>,
+    /// Bytes that are not read yet.
     remaining: usize,
     at: ReadPosition,
 }
 
-/// Where reading is.
+/// The position of the next byte to be read.
 #[derive(Clone, Copy, Debug, Default)]
 struct ReadPosition {
     part: usize,
-    /// Of the stretch.
+    /// Index of the segment in the stretch.
     segment: usize,
-    /// Of the segment, where it is not compressed.
+    /// Index of the page in the segment; 0 if the document is compressed.
     text: usize,
-    /// In a part, a text or a compressed segment.
+    /// Bytes into the spliced part, page or compressed segment.
     offset: usize,
 }
 
+/// Neighbouring bytes of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum DocumentPart {
-    /// A range of `spliced`.
+    /// A range of [`Document::spliced`].
     Spliced(std::ops::Range<usize>),
-    /// All pages of a stretch.
+    /// All pages of the stretch with this index.
     Stretch(usize),
 }
 
-/// Writes own families and keeps the parts in order.
+/// Puts the parts of a document together.
 struct Splicer {
     gzip: bool,
     spliced: Vec<u8>,
+    /// Bytes of `spliced` before this one are part of `parts` already.
     spliced_start: usize,
-    /// Own families that are not framed yet.
+    /// Text of own families that is not in `spliced` yet. With gzip, neighbouring own families
+    /// share a stored block.
     pending: Vec<u8>,
     parts: Vec<DocumentPart>,
+    /// With gzip: CRC of the uncompressed text so far.
     crc: Crc,
+    /// Bytes of all parts so far.
     len: u64,
 }
 
@@ -77,7 +93,8 @@ impl Splicer {
         }
     }
 
-    fn stretch(&mut self, index: usize, view: &ViewPages) {
+    /// Appends the stretch of `view` with this index.
+    fn add_stretch(&mut self, index: usize, view: &ViewPages) {
         let stretch = &view.stretches[index];
         if stretch.segments.is_empty() {
             return;
@@ -92,6 +109,7 @@ impl Splicer {
         }
     }
 
+    /// Appends what was written since the last stretch.
     fn end_spliced(&mut self) {
         if !self.pending.is_empty() {
             if self.gzip {
@@ -113,8 +131,15 @@ impl Splicer {
 }
 
 impl Document {
-    /// The document of a view of `exposition` with the gateway's `own` families (each named in
-    /// `own_families`, in that order) spliced in; none if the exposition does not keep that view.
+    /// The document of `exposition` in one format, compressed or not, with the gateway's own
+    /// families spliced in.
+    ///
+    /// `own_families` are name and type of all own families, in the order of names that was passed
+    /// to [`Assembler::new`](super::Assembler::new). `own` has their current metrics; a family that
+    /// is missing there has none.
+    ///
+    /// Returns none if the exposition does not keep this format, or keeps it only uncompressed
+    /// where `gzip` is asked for.
     pub fn new(
         exposition: Arc<Exposition>,
         format: Format,
@@ -129,7 +154,7 @@ impl Document {
             .position(|view| std::ptr::eq(view, view_pages))?;
         let mut splicer = Splicer::new(gzip);
         let key = format.render_key(&LabelSet::default());
-        splicer.stretch(0, view_pages);
+        splicer.add_stretch(0, view_pages);
         for (index, (name, metric_type)) in own_families.iter().enumerate() {
             let family = own
                 .skeleton
@@ -146,7 +171,7 @@ impl Document {
                 own_family_len,
                 &mut splicer.pending,
             );
-            splicer.stretch(index + 1, view_pages);
+            splicer.add_stretch(index + 1, view_pages);
         }
         splicer.end_spliced();
         if gzip {
@@ -166,11 +191,12 @@ impl Document {
         })
     }
 
+    /// The segments of the stretch with this index.
     fn segments(&self, stretch: usize) -> &[Arc<Segment>] {
         &self.exposition.views[self.view].stretches[stretch].segments
     }
 
-    /// From a place to the end of its slice; none at the end of the document.
+    /// The bytes from a position to the end of its slice; none at the end of the document.
     fn slice(&self, at: ReadPosition) -> Option<&[u8]> {
         let whole = match self.parts.get(at.part)? {
             DocumentPart::Spliced(range) => &self.spliced[range.clone()],
@@ -185,7 +211,7 @@ impl Document {
         Some(&whole[at.offset..])
     }
 
-    /// Where the next slice begins.
+    /// The position at which the next slice begins.
     fn after(&self, mut at: ReadPosition) -> ReadPosition {
         at.offset = 0;
         if let DocumentPart::Stretch(stretch) = &self.parts[at.part] {
@@ -250,11 +276,11 @@ impl Buf for Document {
     }
 }
 
-/// Writes one of the gateway's own families; where pushed metrics of the same name follow, the
-/// header stands for both.
+/// Writes one of the gateway's own families: its header and its metrics. If pushed metrics of a
+/// family with the same name follow, `own_family_len` bytes of them, the header stands for both.
 #[expect(
     clippy::too_many_arguments,
-    reason = "one place calls it, in a loop over all but the last"
+    reason = "called in one place; a struct of these arguments would be built for that call alone"
 )]
 fn write_own(
     format: Format,

@@ -1,4 +1,4 @@
-//! The groups that the views show, and which lines change when a round brings others.
+//! The groups that the views show, and which lines change when a round brings new snapshots.
 
 use super::builders::Builders;
 use super::catalog::Catalog;
@@ -6,43 +6,47 @@ use super::changes::{ExposedGroup, LineChange, LineChanges};
 use crate::store::{Snapshot, Taken};
 use std::sync::Arc;
 
-/// What comparing two snapshots weighs, in bytes of work.
+/// Cost of comparing two snapshots, as bytes of work for [`Builders::map`].
 const COMPARE_WORK_BYTES: usize = 100;
 
-/// How a group differs from what is shown of it.
+/// What a new snapshot of a group has in common with the one that the views show.
 #[derive(Clone, Copy)]
 pub(super) struct SnapshotDifference {
-    /// Both have the same layout, and so the same plan.
+    /// Both have the same layout, and so the same render plan.
     has_same_layout: bool,
-    /// Which of the plan's first sources show the same then, a bit each.
+    /// If so: for each of the first [`SnapshotDifference::N_SOURCES`] sources of the plan one bit,
+    /// set if both snapshots expose the same numbers there.
     same: u64,
 }
 
 impl SnapshotDifference {
-    /// How many sources it tells of; of the others, and of other layouts, it says that they differ,
-    /// and nobody asks.
+    /// How many sources have a bit. Those of longer plans are compared when the lines are noted.
     const N_SOURCES: usize = u64::BITS as usize;
+    /// The layouts differ, or there is only one snapshot.
     const OTHER_LAYOUT: Self = Self {
         has_same_layout: false,
         same: 0,
     };
 
-    /// Whether both snapshots show the same at a position of the plan, if that is known.
+    /// Whether both snapshots expose the same numbers at a source of the plan; none if the source
+    /// has no bit.
     fn is_same(self, position: u32) -> Option<bool> {
         (position < Self::N_SOURCES as u32).then(|| self.same >> position & 1 == 1)
     }
 }
 
-/// What the views show.
+/// The groups that the views show.
 #[derive(Default)]
 pub(super) struct ExposedGroups {
+    /// By slot. Slots behind the end have no group.
     pub by_slot: Vec<Option<ExposedGroup>>,
     pub n_groups: u64,
+    /// Lines of the text format, those of the push times included.
     pub n_samples: u64,
 }
 
 impl ExposedGroups {
-    /// Where most groups are gone, their places take no memory any more.
+    /// Frees the memory of the slots at the end if most of them have no group any more.
     pub fn shrink(&mut self) {
         let n_slots = self
             .by_slot
@@ -55,8 +59,8 @@ impl ExposedGroups {
         }
     }
 
-    /// How the groups differ from what is shown, on all threads: to look at two snapshots each is
-    /// to wait for memory.
+    /// Compares each taken snapshot with the one that the views show. Runs on all threads, because
+    /// reading two snapshots of every group is mostly waiting for memory.
     pub fn differences(
         &self,
         taken: &[Taken],
@@ -72,7 +76,7 @@ impl ExposedGroups {
                 return SnapshotDifference::OTHER_LAYOUT;
             };
             let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
-            // Mostly they share it, and it need not be looked into.
+            // Most pushes share this pointer; then its content need not be read.
             if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
                 return SnapshotDifference::OTHER_LAYOUT;
             }
@@ -98,8 +102,12 @@ impl ExposedGroups {
         )
     }
 
-    /// Replaces the group of a slot, and notes for each family whose lines change what becomes of
-    /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
+    /// Replaces the group of a slot by the snapshot taken, and adds to `lines` what changes in
+    /// which families. Slots have to come in ascending order.
+    ///
+    /// `difference` is what [`ExposedGroups::differences`] found out about this snapshot. `n_left`
+    /// is how many snapshots of this round are yet to be noted, with this one. Returns the snapshot
+    /// that was replaced.
     pub fn replace_group(
         &mut self,
         taken: Taken,
@@ -130,7 +138,7 @@ impl ExposedGroups {
                     let changes_of_family = &mut lines.by_family[*family as usize];
                     if changes_of_family.is_empty() {
                         lines.families.push(*family);
-                        // Where a whole fleet was pushed, all its groups are about to follow.
+                        // If a whole fleet was pushed, all groups of this plan are about to follow.
                         changes_of_family.reserve(n_left.min(plan.n_groups()));
                     }
                     changes_of_family.push(LineChange {
@@ -191,7 +199,7 @@ impl ExposedGroups {
         old
     }
 
-    /// Every line of every group, as a view needs them that is built from nothing.
+    /// Every line of every group, for a view that is built from nothing.
     pub fn all_lines(&self, catalog: &Catalog) -> LineChanges {
         let mut lines = LineChanges::default();
         lines

@@ -175,8 +175,8 @@ impl PageWriter<'_> {
         render_source(plan, line.source, template, &group.snapshot, key, out);
     }
 
-    /// Builds a family of a shared page. A family that is far too large for the page becomes a block
-    /// of its own.
+    /// Builds a family of a shared page. A family that is far too large for the page becomes a
+    /// block of its own.
     fn build_section(&self, old: &Section<'_>, shared: &mut SharedPageInProgress) {
         let family = old.family;
         let mut pages = Vec::new();
@@ -277,7 +277,8 @@ fn render_source(
     key: &RenderedKey,
     out: &mut Vec<u8>,
 ) {
-    // Nanoseconds to seconds in one division, as the reference does, so that the number is the same.
+    // Nanoseconds to seconds in one division, as the reference does, so that the number is the
+    // same.
     let seconds = |time: i64| [(time as f64 / 1e9).to_bits()];
     match &plan.sources[source as usize].1 {
         ValueSource::FailureTime => {

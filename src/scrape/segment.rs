@@ -1,16 +1,20 @@
-//! What scrapes send of the pages: segments, many pages each, that are contiguous where they are
-//! compressed.
+//! Segments: the unit in which scrapes send pages. A segment has many neighbouring pages, and where
+//! they are compressed, their compressed forms lie one after the other in one buffer.
 //!
-//! A page is small, so that little has to be made anew where one of its groups was pushed. To hand
-//! the kernel a hundred thousand groups compressed, page by page, would cost more than to copy the
-//! bytes. So the compressed forms of neighbouring pages lie in one buffer. A round that changes
-//! some of them makes a new buffer: it compresses those, and copies the others. A round that a
-//! scrape waits for compresses fast; what was compressed so is compressed again when there is time
-//! ([`Segment::recompressed`]).
+//! Pages are small, so that a push to one group makes few bytes stale. But a scrape of a hundred
+//! thousand groups that handed the kernel each compressed page by itself would spend more time on
+//! that than on copying the bytes. Hence the shared buffer. A round that changes some pages of a
+//! segment makes a new buffer: it compresses the changed pages and copies the compressed forms of
+//! the others. A round that a scrape waits for compresses with [`Effort::Fast`]; those pages are
+//! compressed again with [`Effort::Usual`] when there is time ([`Stretch::recompressed`]).
 //!
-//! Invariants: a segment is never written again; the segments of a stretch have its pages in order;
-//! a segment is kept as long as nothing of it changed; and one that is made has at least half of
-//! [`PageSizes::segment`], unless it is the last one.
+//! Invariants:
+//!
+//! - A segment is never changed after it was made.
+//! - The segments of a stretch hold the pages of the stretch in order.
+//! - A segment of which no page changed is kept.
+//! - A new segment has at least half of [`PageSizes::segment_bytes`], unless it is the last one of
+//!   its stretch.
 
 use super::builders::{Builders, YIELD_INTERVAL_BYTES, yield_cpu};
 use super::gzip::{self, Crc, Effort};
@@ -19,50 +23,60 @@ use super::sizes::PageSizes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Some pages as scrapes send them.
+/// Neighbouring pages as scrapes send them.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
+    /// The pages, in the order of the exposition.
     pub texts: Box<[Arc<[u8]>]>,
+    /// The same pages compressed, if the view is kept compressed.
     pub deflated: Option<DeflatedSegment>,
+    /// Bytes of `texts` together.
     len: u64,
 }
 
 /// The compressed form of a segment.
 #[derive(Debug)]
 pub(super) struct DeflatedSegment {
+    /// Deflate blocks, none of them final.
     pub bytes: Box<[u8]>,
     pages: Box<[DeflatedPage]>,
+    /// CRC of the uncompressed text of all pages.
     crc: Crc,
+    /// How many pages were compressed with [`Effort::Fast`].
     n_fast_pages: usize,
 }
 
-/// The compressed form of a page.
+/// Where the compressed form of a page is in its segment.
 #[derive(Clone, Copy, Debug)]
 struct DeflatedPage {
+    /// CRC of the uncompressed text.
     crc: Crc,
-    /// Where it ends in the bytes of the segment.
+    /// Where the compressed form ends in [`DeflatedSegment::bytes`]; it begins where that of the
+    /// page before ends.
     end: u32,
+    /// Whether the page was compressed with [`Effort::Fast`].
     is_fast: bool,
 }
 
-/// What lies between two of the gateway's own families, as scrapes see it.
+/// What lies between two of the gateway's own families (see [`super::view`]), as scrapes see it.
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     /// In the order of the exposition.
     pub segments: Box<[Arc<Segment>]>,
     /// Bytes of all pages.
     pub len: u64,
-    /// Bytes of all pages compressed, 0 if they are not.
+    /// Bytes of all pages compressed; 0 if they are not.
     pub deflated_len: u64,
-    /// CRC of all pages; only where they are compressed.
+    /// CRC of the uncompressed text of all pages; meaningless if they are not compressed.
     pub crc: Crc,
-    /// Bytes of pushed metrics that belong to the own family before this stretch.
+    /// How many bytes at the start of this stretch are pushed metrics of the gateway's own family
+    /// in front of it. They stand under the header of the own family.
     pub own_family_len: u64,
-    /// Pages that were compressed while somebody waited.
+    /// How many pages were compressed with [`Effort::Fast`].
     pub n_fast_pages: usize,
 }
 
-/// A segment as it will be.
+/// A segment of the next exposition: one that stays, or the pages of one to be made.
 pub(super) enum PlannedSegment {
     Keep(Arc<Segment>),
     Make(Vec<PageToPack>),
@@ -77,24 +91,26 @@ impl PlannedSegment {
     }
 }
 
-/// A page of a segment that is to be made.
+/// A page of a segment to be made.
 pub(super) struct PageToPack {
     text: Arc<[u8]>,
-    /// The segment that has it already, and where.
+    /// The segment in which scrapes see this page now, and its index there. Its compressed form is
+    /// copied from there.
     old: Option<(Arc<Segment>, usize)>,
 }
 
 thread_local! {
+    /// The buffer in which this thread puts the compressed pages of a segment one after the other.
     static PACK_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Frees what the calling thread keeps to pack segments in.
+/// Frees the calling thread's buffer for segments. The next segment makes a new one.
 pub(super) fn free_pack_buffer() {
     PACK_BUFFER.take();
 }
 
 impl Segment {
-    /// With a compressed form if it is told how to make one.
+    /// A segment of these pages; compressed unless `effort` is none.
     fn make(pages: &[PageToPack], effort: Option<Effort>) -> Self {
         let texts = pages.iter().map(|page| Arc::clone(&page.text)).collect();
         Self {
@@ -118,7 +134,7 @@ impl Segment {
             .map_or(0, |deflated| deflated.n_fast_pages)
     }
 
-    /// This one with every page compressed as well as usual.
+    /// This segment with every page compressed with [`Effort::Usual`].
     fn recompressed(self: &Arc<Self>) -> Self {
         let is_fast = |index: usize| {
             self.deflated
@@ -183,7 +199,7 @@ impl DeflatedSegment {
                 crc,
                 n_fast_pages,
             };
-            // Pages of usual size take little; one of a giant group is not worth its memory.
+            // Segments of usual size need less. Memory that a giant group needed is given back.
             packed.shrink_to(1 << 20);
             made
         })
@@ -198,8 +214,9 @@ impl DeflatedSegment {
 }
 
 impl Stretch {
-    /// Tells which segments of this stretch stay where its pages are `pages` now, and what to make
-    /// the others of. Pages that are not new are in this stretch, in the same order.
+    /// Plans the segments of the next state of this stretch, whose pages are `pages`: which
+    /// segments stay, and of which pages the others are made. Clears [`Page::is_new`]. Pages that
+    /// are not new are in this stretch already, in the same order.
     pub fn plan<'a>(
         &self,
         pages: impl Iterator<Item = &'a mut Page>,
@@ -216,7 +233,8 @@ impl Stretch {
         let (full, half) = (sizes.segment_bytes(), sizes.segment_bytes() / 2);
         let mut next = Vec::new();
         let (mut made, mut made_len) = (Vec::new(), 0);
-        // Where the page after the last one that was found is: segment and page.
+        // Position behind the last page that was found in this stretch: its segment, and its index
+        // there.
         let (mut segment, mut index) = (0, 0);
         let mut rest = &pages[..];
         while let Some(&(text, is_new)) = rest.first() {
@@ -265,6 +283,7 @@ impl Stretch {
         next
     }
 
+    /// The position behind a page of this stretch.
     fn after(&self, segment: usize, index: usize) -> (usize, usize) {
         if index + 1 < self.segments[segment].texts.len() {
             (segment, index + 1)
@@ -273,8 +292,9 @@ impl Stretch {
         }
     }
 
-    /// Makes what was planned for several stretches at once, on all threads; in the same order.
-    /// Compresses it if it is told how.
+    /// Makes the stretches that were planned, each with its [`Stretch::own_family_len`], and
+    /// returns them in the same order. All segments of all stretches are made at once, on all
+    /// threads if there is much to do. They are compressed unless `effort` is none.
     pub fn make_all(
         planned: Vec<(Vec<PlannedSegment>, u64)>,
         effort: Option<Effort>,
@@ -336,7 +356,7 @@ impl Stretch {
         Self { segments, ..this }
     }
 
-    /// These texts of pages, none of them compressed.
+    /// A stretch of one segment with these pages, not compressed.
     pub fn plain(texts: Box<[Arc<[u8]>]>, own_family_len: u64) -> Self {
         let segments = if texts.is_empty() {
             Box::default()
@@ -346,8 +366,9 @@ impl Stretch {
         Self::of(segments, own_family_len)
     }
 
-    /// Compresses up to `n_pages` of the pages that were compressed fast as well as usual, and
-    /// those that share their segments.
+    /// This stretch with some pages compressed again with [`Effort::Usual`]. Whole segments are
+    /// compressed again, from the first on, until that are at least `n_pages` of the pages that
+    /// were compressed with [`Effort::Fast`].
     pub fn recompressed(&self, n_pages: usize, builders: &Builders) -> Self {
         let mut n_left = n_pages;
         let mut is_due = |segment: &Arc<Segment>| {
@@ -379,7 +400,7 @@ impl Stretch {
         )
     }
 
-    /// The same pages, none of them compressed.
+    /// This stretch without compressed forms.
     pub fn without_gzip(&self) -> Self {
         Self::of(
             self.segments
