@@ -1,5 +1,5 @@
-//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed
-//! again, deleted. Prints a table; nothing is timed.
+//! How many bytes on the heap a group of a fleet takes: after it was pushed, scraped as plain text,
+//! scraped compressed, pushed again, and deleted. Prints a table; nothing is timed.
 
 mod common;
 
@@ -8,37 +8,39 @@ use pushgateway::scrape::{Assembler, Effort, Format, PageSizes, Rendezvous};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The system's allocator, and how much of it is in use.
-struct Counting;
+/// The system's allocator, which counts the bytes in use.
+struct CountingAllocator;
 
+/// Bytes in use.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
+/// The most bytes that were in use at once since the last line of the table.
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(
     unsafe_code,
     reason = "an allocator is unsafe to implement; this one only counts"
 )]
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is passed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Relaxed: counters.
+        // Relaxed: statistics; no decision depends on them.
         HIGHEST.fetch_max(
             IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(),
             Relaxed,
         );
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the call.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the call.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() {
     const N_GROUPS: u64 = 20_000;

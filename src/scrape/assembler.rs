@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// What a round did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoundReport {
-    /// How many marked slots the round took. A slot that was marked again meanwhile counts again.
+    /// How many marked slots the round took. A slot that was taken twice in the round counts twice.
     pub n_marked: usize,
     /// How many pages were built, in all formats together.
     pub n_pages: usize,
@@ -43,8 +43,8 @@ pub struct RoundReport {
 const EARLY_PUBLISH_PAGES_MIN: usize = if cfg!(gateway_loom) { 1 } else { 32 };
 /// Compressing one page takes about as long as counting a reference to this many pages.
 const PAGE_REFS_PER_COMPRESSION: usize = 64;
-/// How many pages [`Assembler::recompress`] compresses at a time. A scrape that needs a round
-/// meanwhile waits until the batch is done.
+/// How many pages [`Assembler::recompress`] compresses at a time. A scrape that comes during a
+/// batch and needs a round waits until the batch is done.
 const RECOMPRESS_BATCH_PAGES: usize = 384;
 
 /// Turns the groups of a store into expositions, round by round.
@@ -116,7 +116,8 @@ impl Assembler {
     /// rounds, then calls `release_memory` on each of these threads.
     ///
     /// The buffers are freed first, because an allocator that puts blocks of one size side by side
-    /// cannot give back the memory of freed blocks as long as one block beside them is in use.
+    /// cannot give back the memory of freed blocks as long as one of the neighbouring blocks is in
+    /// use.
     pub fn free_buffers(&self, release_memory: fn()) {
         self.builders.run_on_each_thread(|| {
             free_page_builder();

@@ -11,7 +11,7 @@ use super::sizes::PageSizes;
 pub(super) enum Block {
     /// Whole small families on one page.
     Shared(Page),
-    /// One family on pages of its own.
+    /// One large family, which shares its pages with no other.
     Large {
         family: FamilyId,
         /// The `# HELP` and `# TYPE` lines, or what corresponds to them in another format. Empty

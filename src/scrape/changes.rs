@@ -13,7 +13,7 @@ pub(super) struct ExposedGroup {
     pub plan: RenderPlanId,
 }
 
-/// What becomes of the lines of one group in one family: they are rendered anew, or removed.
+/// What becomes of the lines of one group in one family: they are rendered again, or removed.
 #[derive(Clone, Copy)]
 pub(super) struct LineChange {
     /// Which of the changed slots the group is in: an index into [`LineChanges::slots`].

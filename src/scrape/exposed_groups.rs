@@ -106,7 +106,7 @@ impl ExposedGroups {
     /// which families. Slots have to come in ascending order.
     ///
     /// `difference` is what [`ExposedGroups::differences`] found out about this snapshot. `n_left`
-    /// is how many snapshots of this round are yet to be noted, with this one. Returns the snapshot
+    /// is how many snapshots of this round are left, this one included. Returns the snapshot
     /// that was replaced.
     pub fn replace_group(
         &mut self,

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A page is never changed after it was made. To change lines, a new page is built from runs of
-//! entries copied from the old one and from lines rendered anew.
+//! entries copied from the old one and from newly rendered lines.
 //!
 //! Invariants: a page has at most one section of each family; ends ascend, and the last one is the
 //! length of the page.
@@ -66,7 +66,7 @@ impl Page {
         }
     }
 
-    /// A page with no more than the header of a large family.
+    /// A page with nothing but the header of a large family.
     pub fn header(text: &[u8]) -> Self {
         Self::new(text, Box::default(), Box::default())
     }

@@ -1,7 +1,7 @@
 //! Builds pages: copies the runs of old pages that did not change, and renders the lines between
-//! them anew.
+//! them.
 //!
-//! Several threads use one [`PageWriter`] at once. Each keeps a buffer of its own for the pages of
+//! Several threads use one [`PageWriter`] at once. Each thread keeps its buffer for the pages of
 //! large families.
 
 use super::block::Block;
@@ -176,7 +176,7 @@ impl PageWriter<'_> {
     }
 
     /// Builds a family of a shared page. A family that is far too large for the page becomes a
-    /// block of its own.
+    /// large family.
     fn build_section(&self, old: &Section<'_>, shared: &mut SharedPageInProgress) {
         let family = old.family;
         let mut pages = Vec::new();

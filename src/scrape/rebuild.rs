@@ -102,7 +102,7 @@ impl<'a> Rebuild<'a> {
         }
     }
 
-    /// Plans which of the `blocks` of a stretch stay and what is built anew. `families` are the
+    /// Plans which of the `blocks` of a stretch stay and which pages are built. `families` are the
     /// changed families of this stretch, in the order of their names.
     pub fn plan_stretch(&mut self, stretch: usize, blocks: Vec<Block>, families: &[FamilyId]) {
         let mut planned = Vec::with_capacity(blocks.len() + 1);
@@ -153,7 +153,7 @@ impl<'a> Rebuild<'a> {
         self.planned.push((stretch, planned));
     }
 
-    /// Whether so many lines of a family change that several threads build it.
+    /// Whether enough lines of a family change for several threads to build it.
     fn grows_large(&self, family: FamilyId) -> bool {
         self.changes.lines_of(family).len() > TASK_GROUPS_MAX
     }
@@ -248,7 +248,7 @@ impl<'a> Rebuild<'a> {
         let n_pages = pages.len();
         for (index, page) in pages.into_iter().enumerate() {
             let mut n_lines = self.n_lines_up_to(lines, page.last_slot());
-            // New groups behind the last page: a few go into it, many get pages of their own.
+            // New groups behind the last page: a few go into it, many get new pages.
             if index + 1 == n_pages && lines.len() - n_lines <= TASK_GROUPS_MAX {
                 n_lines = lines.len();
             }

@@ -36,7 +36,7 @@ pub struct Rendezvous {
     requested_ms: [[AtomicU64; 2]; Format::COUNT],
 }
 
-/// The formats that scrapes have asked for lately.
+/// The formats that scrapes have asked for in the last 10 minutes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WantedViews {
     plain: [bool; Format::COUNT],

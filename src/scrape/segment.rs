@@ -3,10 +3,11 @@
 //!
 //! Pages are small, so that a push to one group makes few bytes stale. But a scrape of a hundred
 //! thousand groups that handed the kernel each compressed page by itself would spend more time on
-//! that than on copying the bytes. Hence the shared buffer. A round that changes some pages of a
-//! segment makes a new buffer: it compresses the changed pages and copies the compressed forms of
-//! the others. A round that a scrape waits for compresses with [`Effort::Fast`]; those pages are
-//! compressed again with [`Effort::Usual`] when there is time ([`Stretch::recompressed`]).
+//! that than on copying the bytes. So neighbouring pages share a buffer. A round that changes some
+//! pages of a segment makes a new buffer: it compresses the changed pages and copies the compressed
+//! forms of the others. A round that a scrape waits for compresses with [`Effort::Fast`]; those
+//! pages are compressed again with [`Effort::Usual`] when there is time
+//! ([`Stretch::recompressed`]).
 //!
 //! Invariants:
 //!

@@ -1,4 +1,4 @@
-//! Groups for tests, and expositions to compare with.
+//! Groups for tests of this module, and a plain way to render them, to compare with.
 
 use super::document::Document;
 use super::exposition::Exposition;
@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
+/// The gateway's own families in these tests: name and type. Each has the value 7.
 pub(super) const OWN: &[(&str, MetricType)] =
     &[("m_own", MetricType::Counter), ("x_own", MetricType::Gauge)];
 
-/// Families as name, help and values of as many metrics.
+/// Gauges as name, help and values; each value is a metric with the label `i`.
 pub(super) type Pushed = Vec<(String, Option<String>, Vec<f64>)>;
 
 pub(super) fn families(pushed: &Pushed) -> Families {
@@ -29,14 +30,17 @@ pub(super) fn families(pushed: &Pushed) -> Families {
     builder.finish().unwrap()
 }
 
-/// Snapshots with layouts shared as the store shares them.
+/// Makes snapshots in which equal layouts are shared, as the store shares them.
 #[derive(Default)]
 pub(super) struct Snapshots {
     layouts: Vec<Arc<crate::store::Layout>>,
+    /// The version of the newest snapshot.
     pub version: u64,
 }
 
 impl Snapshots {
+    /// The snapshot after a push to the group in this slot. The version is also the push time, in
+    /// seconds.
     pub fn live(&mut self, slot: u32, pushed: &Pushed) -> Taken {
         let families = families(pushed);
         let key = key(slot);
@@ -60,6 +64,7 @@ impl Snapshots {
         }
     }
 
+    /// The tombstone after the group of this snapshot was deleted.
     pub fn deleted(&mut self, of: &Taken) -> Taken {
         self.version += 1;
         Taken {
@@ -72,10 +77,12 @@ impl Snapshots {
     }
 }
 
+/// The grouping key of the group in this slot.
 pub(super) fn key(slot: u32) -> Arc<GroupingKey> {
     Arc::new(GroupingKey::new([("job", "j"), ("instance", slot.to_string().as_str())]).unwrap())
 }
 
+/// The metrics of the gateway's own families.
 pub(super) fn own() -> Families {
     let mut builder = FamiliesBuilder::new();
     for (name, metric_type) in OWN {
@@ -86,12 +93,12 @@ pub(super) fn own() -> Families {
     builder.finish().unwrap()
 }
 
+/// All bytes of the document of an exposition, read in steps that do not end where slices end.
 pub(super) fn bytes_of(exposition: Exposition, format: Format, gzip: bool) -> Vec<u8> {
     let mut document =
         Document::new(Arc::new(exposition), format, gzip, &own(), OWN).expect("the view is kept");
     let len = document.remaining();
     let mut bytes = Vec::new();
-    // In uneven steps over slice borders.
     let mut random = fastrand::Rng::with_seed(3);
     while document.has_remaining() {
         let step = random.usize(1..=document.chunk().len().min(997));
@@ -113,8 +120,9 @@ pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The exposition, made the plain way: all families of all groups, sorted.
-pub(super) fn naive(
+/// Renders an exposition from nothing: all families of all groups, sorted. `groups` are by slot
+/// what was pushed and its version, `helps` the help of each family.
+pub(super) fn render_plainly(
     groups: &BTreeMap<u32, (Pushed, u64)>,
     helps: &BTreeMap<String, String>,
 ) -> String {

@@ -1,9 +1,10 @@
-//! Random histories and the rules of a round, on an assembler without a store.
+//! Tests of the assembler without a store: random histories, whose expositions are compared with
+//! plainly rendered ones, and the rules of a round.
 
 use super::*;
 use crate::model::{Families, MetricType};
 use crate::scrape::Document;
-use crate::scrape::testing::{OWN, Pushed, Snapshots, bytes_of, gunzip, naive};
+use crate::scrape::testing::{OWN, Pushed, Snapshots, bytes_of, gunzip, render_plainly};
 use bytes::Buf;
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ fn new_assembler(own_families: &[(&str, MetricType)], page_bytes: usize) -> Asse
     Assembler::new(names, PageSizes { page_bytes }, 2)
 }
 
-/// Brings what was taken into what scrapes see.
+/// Runs a round with the snapshots taken, without publishing an exposition.
 fn apply(
     assembler: &mut Assembler,
     taken: Vec<Taken>,
@@ -36,8 +37,9 @@ fn wanted(formats: &[(Format, bool)]) -> WantedViews {
     rendezvous.wanted(1)
 }
 
-/// Random histories: after every round the document equals what rendering everything gives,
-/// plain, compressed, and in a view that was built from the groups rather than kept up to date.
+/// Random histories of pushes and deletes. After every round the document has to equal what
+/// rendering all groups from nothing gives: plain text published early, plain text, and compressed
+/// text.
 #[test]
 fn every_round_equals_rendering_everything() {
     for seed in 0..12 {
@@ -97,7 +99,7 @@ fn every_round_equals_rendering_everything() {
             let gzip = round % 7 > 2;
             let formats = [(Format::PLAIN, gzip)];
             assembler.update_pages(taken, &wanted(&formats), |_| ());
-            let expected = naive(&groups, &helps);
+            let expected = render_plainly(&groups, &helps);
             let text = |bytes| String::from_utf8(bytes).expect("an exposition is text");
             let plain =
                 assembler.exposition_of(|view| (false, view.plain_stretches(&assembler.catalog)));
@@ -131,7 +133,7 @@ fn every_round_equals_rendering_everything() {
     }
 }
 
-/// Large families: built by several threads, appended to, thinned out, gone.
+/// Large families are built by several threads, get more groups, lose most of them, and disappear.
 #[test]
 fn a_fleet_comes_and_goes() {
     let mut assembler = new_assembler(OWN, 1 << 10);
@@ -156,7 +158,7 @@ fn a_fleet_comes_and_goes() {
     let check =
         |assembler: &mut Assembler, groups: &BTreeMap<u32, (Pushed, u64)>, taken: Vec<Taken>| {
             apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
-            let expected = naive(groups, &helps);
+            let expected = render_plainly(groups, &helps);
             assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
             assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
         };
@@ -176,7 +178,7 @@ fn a_fleet_comes_and_goes() {
         }
         taken
     };
-    // One group first, so that the fleet grows out of a shared page.
+    // A single group comes first, so that the fleet grows out of a shared page.
     let taken = push_all(&mut groups, &mut [7].into_iter(), 0);
     check(&mut assembler, &groups, taken);
     let taken = push_all(&mut groups, &mut (0..5000), 0);
@@ -227,8 +229,8 @@ fn a_fleet_comes_and_goes() {
     assert_eq!(assembler.exposition().n_families, 0);
 }
 
-/// Lines so long that a few groups fill what is built at once: large families, small ones
-/// beside them, and small ones in a row.
+/// The lines are so long that a few groups fill a page builder: in large families, in small ones
+/// beside them, and in many small ones in a row.
 #[test]
 fn long_lines_are_cut_into_pages_while_they_are_built() {
     let mut assembler = new_assembler(OWN, 64);
@@ -259,7 +261,7 @@ fn long_lines_are_cut_into_pages_while_they_are_built() {
             &wanted(&[(Format::PLAIN, true)]),
             |_| (),
         );
-        let expected = naive(&groups, &BTreeMap::new());
+        let expected = render_plainly(&groups, &BTreeMap::new());
         assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
         assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
         let exposition = assembler.exposition();
@@ -267,7 +269,7 @@ fn long_lines_are_cut_into_pages_while_they_are_built() {
             .stretches
             .iter()
             .flat_map(|stretch| &stretch.segments);
-        // None holds more than a header and the two lines of one group.
+        // No page holds more than a header and the two lines of one group.
         assert!(
             segments
                 .flat_map(|segment| &segment.texts)
@@ -276,15 +278,15 @@ fn long_lines_are_cut_into_pages_while_they_are_built() {
                 < Some(3200)
         );
     };
-    // Out of nothing, out of a shared page, out of pages of a large family; as they are, and
-    // with more in between.
+    // Pages are built from nothing, from a shared page, and from pages of a large family; first
+    // with the same groups, then with more groups in between.
     push_all(&mut [7].into_iter(), 0.0);
     push_all(&mut (0..200), 0.0);
     push_all(&mut (0..300).step_by(2), 1.0);
     push_all(&mut (0..400), 2.0);
 }
 
-/// A fleet that is pushed again with a few new numbers rebuilds few pages.
+/// A push of which few numbers are new rebuilds few pages.
 #[test]
 fn an_unchanged_family_keeps_its_pages() {
     let mut assembler = new_assembler(&[], 1 << 10);
@@ -307,12 +309,12 @@ fn an_unchanged_family_keeps_its_pages() {
     )
     .n_pages;
     assert!(all > 100, "{all}");
-    // One page of `changes`, one of `push_time_seconds`.
+    // One page of `changes` and one of `push_time_seconds`.
     assert_eq!(again, 2);
 }
 
 #[test]
-fn the_first_help_stays_and_another_is_told_once() {
+fn the_first_help_stays_and_another_is_reported_once() {
     let mut assembler = new_assembler(&[], 1 << 10);
     let mut snapshots = Snapshots::default();
     let push = |help: Option<&str>| -> Pushed {
@@ -337,7 +339,7 @@ fn the_first_help_stays_and_another_is_told_once() {
         |_| (),
     );
     assert_eq!(text(&assembler), "# TYPE up gauge");
-    // Of two in one round the older push counts, wherever its slot is.
+    // Of two pushes in one round the older one counts, although its slot comes last.
     let (older, newer) = (
         snapshots.live(9, &push(Some("first"))),
         snapshots.live(1, &push(Some("second"))),
@@ -357,7 +359,7 @@ fn the_first_help_stays_and_another_is_told_once() {
 }
 
 #[test]
-fn a_format_nobody_asks_for_is_dropped_and_built_again() {
+fn a_format_that_is_not_asked_for_is_dropped_and_built_again_later() {
     let mut assembler = new_assembler(OWN, 1 << 10);
     let mut snapshots = Snapshots::default();
     let dots = Format::Text(crate::model::Escaping::Dots);
@@ -368,7 +370,7 @@ fn a_format_nobody_asks_for_is_dropped_and_built_again() {
         &wanted(&[(dots, true)]),
         |_| (),
     );
-    // The plain one was not asked for.
+    // The plain format was not asked for.
     assert_eq!(assembler.views.len(), 1);
     assert!(assembler.exposition().view(dots, true).is_some());
     apply(
@@ -400,7 +402,7 @@ fn a_format_nobody_asks_for_is_dropped_and_built_again() {
 }
 
 #[test]
-fn deletions_are_retired_once_they_show() {
+fn deletions_are_retired_when_the_pages_show_them() {
     let mut assembler = new_assembler(&[], 1 << 10);
     let mut snapshots = Snapshots::default();
     let live = snapshots.live(3, &vec![("up".to_owned(), None, vec![1.0])]);
