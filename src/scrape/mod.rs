@@ -56,5 +56,4 @@ pub use exposition::Exposition;
 pub use format::Format;
 pub use gzip::Effort;
 pub use rendezvous::Rendezvous;
-pub use round::Rounds;
 pub use sizes::PageSizes;

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 /// How many rounds have ended, and the stage of the running one.
 #[derive(Debug)]
-pub struct Rounds(Word);
+pub(super) struct Rounds(Word);
 
 /// By how much a whole round increases the count.
 const ROUND: u64 = 4;
