@@ -414,3 +414,6 @@ fn n_samples(family: Family<'_>, metric: Metric<'_>) -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

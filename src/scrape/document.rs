@@ -311,3 +311,6 @@ fn write_own(
     format.write_header(name, help, metric_type, metrics.len() + own_family_len, out);
     out.extend_from_slice(&metrics);
 }
+
+#[cfg(test)]
+mod tests;

@@ -412,3 +412,6 @@ impl Stretch {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

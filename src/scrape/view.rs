@@ -258,3 +258,6 @@ impl StretchState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
