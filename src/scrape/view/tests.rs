@@ -75,26 +75,28 @@ impl Fixture {
             .collect()
     }
 
-    /// Panics unless every page has the size that [`PageSizes`] promises.
+    /// Panics unless no page is above double the page size, no two neighbours should be one page,
+    /// and no large family fits into a shared page.
     fn assert_sizes(&self) {
-        let sizes = self.sizes;
+        let page_bytes = self.sizes.page_bytes;
+        let should_join = |a: usize, b: usize| a + b <= page_bytes && a.min(b) < page_bytes / 2;
         for stretch in &self.view.stretches {
             for pair in stretch.blocks.windows(2) {
                 if let [Block::Shared(a), Block::Shared(b)] = pair {
                     let (a, b) = (a.len(), b.len());
-                    assert!(!sizes.should_join(a, b), "not joined: {a}, {b}");
+                    assert!(!should_join(a, b), "not joined: {a}, {b}");
                 }
             }
         }
         for (family, pages) in self.blocks() {
             for &len in &pages {
-                assert!(!sizes.is_oversized(len), "not split: {family:?}, {len}");
+                assert!(len <= 2 * page_bytes, "not split: {family:?}, {len}");
             }
             for pair in pages.windows(2) {
-                assert!(!sizes.should_join(pair[0], pair[1]), "{family:?}: {pair:?}");
+                assert!(!should_join(pair[0], pair[1]), "{family:?}: {pair:?}");
             }
-            let len = pages.iter().sum();
-            assert!(family.is_none() || pages.len() > 1 || !sizes.is_small(len));
+            let is_small = pages.iter().sum::<usize>() < page_bytes / 2;
+            assert!(family.is_none() || pages.len() > 1 || !is_small);
         }
     }
 }
