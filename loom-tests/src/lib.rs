@@ -24,7 +24,7 @@ pub mod store;
 pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
-use crate::scrape::{Assembler, Assembly, Document, Effort, Exposition, Format, Sizes};
+use crate::scrape::{Assembler, Document, Effort, Exposition, Format, PageSizes, Rendezvous};
 use crate::store::{Config, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
@@ -197,7 +197,7 @@ pub struct Gateway {
     /// The groups.
     pub store: Arc<Store>,
     /// Where scrapes and the assembler meet.
-    pub assembly: Assembly,
+    pub rendezvous: Rendezvous,
 }
 
 impl Gateway {
@@ -205,16 +205,16 @@ impl Gateway {
     pub fn new() -> (Arc<Self>, Assembler) {
         let gateway = Self {
             store: store(),
-            assembly: Assembly::new(),
+            rendezvous: Rendezvous::new(),
         };
         (
             Arc::new(gateway),
             Assembler::new(
                 [],
-                Sizes {
-                    target: 1 << 10,
-                    n_threads: 1,
+                PageSizes {
+                    page_bytes: 1 << 10,
                 },
+                1,
             ),
         )
     }
@@ -223,15 +223,15 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// As [`Assembly::try_current`] has them.
+    /// As [`Rendezvous::try_current`] has them.
     pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
-        self.assembly
+        self.rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
     }
 
     /// Runs a round.
     pub fn round(&self, assembler: &mut Assembler) {
-        assembler.run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
+        assembler.run_round(&self.store, &self.rendezvous, 1, Effort::Fast, || ());
     }
 }
 

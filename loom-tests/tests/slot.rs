@@ -98,7 +98,7 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
             gateway.round(&mut assembler);
             let is_shown = || {
                 has_line(
-                    gateway.assembly.current(false),
+                    gateway.rendezvous.current(false),
                     "b{instance=\"\",job=\"2\"} 1",
                 )
             };
@@ -111,12 +111,12 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
             );
             assert!(
                 !has_line(
-                    gateway.assembly.current(false),
+                    gateway.rendezvous.current(false),
                     "a{instance=\"\",job=\"1\"} 1"
                 ),
                 "an answered delete is missing"
             );
-            assert_eq!(gateway.assembly.current(false).n_groups, 1);
+            assert_eq!(gateway.rendezvous.current(false).n_groups, 1);
             // Only to see its number.
             assert!(put(store, &key("job=2"), "b=gauge", 2));
             let number = assemble(store).last().unwrap().slot;

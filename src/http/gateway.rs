@@ -6,7 +6,7 @@ use super::request_body::Limits;
 use super::router::Routes;
 use crate::exposition;
 use crate::model::NameScheme;
-use crate::scrape::{Assembler, Assembly, Effort, Exposition, Format, Sizes};
+use crate::scrape::{Assembler, Effort, Exposition, Format, PageSizes, Rendezvous};
 use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub struct Gateway {
     pub(crate) store: Arc<Store>,
     pub(crate) telemetry: Telemetry,
     pub(super) parse_pool: ParsePool,
-    assembly: Assembly,
+    assembly: Rendezvous,
     /// Somebody waits for a round.
     is_round_wanted: AtomicBool,
     round_shown: Notify,
@@ -105,7 +105,7 @@ impl Gateway {
             store: Arc::new(Store::new(config)),
             telemetry: Telemetry::new(),
             parse_pool: ParsePool::new()?,
-            assembly: Assembly::new(),
+            assembly: Rendezvous::new(),
             is_round_wanted: AtomicBool::new(false),
             round_shown: Notify::new(),
             cadence: Cadence::default(),
@@ -138,10 +138,10 @@ impl Gateway {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut assembler = Assembler::new(
             OWN_FAMILIES.iter().map(|&(name, _)| name),
-            Sizes {
-                target: PAGE_BYTES,
-                n_threads,
+            PageSizes {
+                page_bytes: PAGE_BYTES,
             },
+            n_threads,
         );
         let (mut unasked, mut round_ms) = (Unasked::default(), 0);
         let (mut tidy_at, mut polish_at, mut n_polished) = (None, None, 0);
@@ -152,14 +152,14 @@ impl Gateway {
                 let now_ms = self.now_ms();
                 if tidy_at.is_some_and(|at| at <= now_ms) {
                     tidy_at = None;
-                    assembler.tidy(self.options.release_memory);
+                    assembler.free_buffers(self.options.release_memory);
                 }
                 if polish_at.is_some_and(|at| at <= now_ms) {
                     let n_fast = assembler.n_fast_pages();
                     if n_fast == 0 {
                         polish_at = None;
                     } else if self.store.n_marked(Consumer::Assembler) <= n_fast / PAGES_PER_PUSH {
-                        n_polished += assembler.polish(&self.assembly);
+                        n_polished += assembler.recompress(&self.assembly);
                         if n_polished >= UNTIDY_PAGES {
                             n_polished = 0;
                             tidy_at = Some(now_ms + TIDY_MS);
@@ -239,7 +239,7 @@ impl Gateway {
             tokio::pin!(ended);
             // From here on a round that ends is noticed.
             ended.as_mut().enable();
-            if self.assembly.has_come_to(round) {
+            if self.assembly.has_reached(round) {
                 return self.assembly.current(gzip);
             }
             if !has_asked {
