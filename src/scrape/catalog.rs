@@ -162,7 +162,9 @@ impl Catalog {
             free_plans: Vec::new(),
             by_layout: AHashMap::new(),
             touched_plans: Vec::new(),
-            push_times: push_times.finish().expect("two short names"),
+            push_times: push_times
+                .finish()
+                .expect("two short names are below every limit"),
         }
     }
 
@@ -170,14 +172,14 @@ impl Catalog {
     pub fn family(&self, id: FamilyId) -> &FamilyInfo {
         self.families[id as usize]
             .as_ref()
-            .expect("a family lives as long as its pages")
+            .expect("a family is kept while pages hold it")
     }
 
     /// The render plan with this id.
     pub fn plan(&self, id: RenderPlanId) -> &RenderPlan {
         self.plans[id as usize]
             .as_ref()
-            .expect("a plan lives as long as its groups")
+            .expect("a plan is kept while groups use it")
     }
 
     /// Upper bound of family ids: each id is below this number.
@@ -221,7 +223,9 @@ impl Catalog {
             Some(&id) => id,
             None => self.add_plan(layout),
         };
-        let plan = self.plans[id as usize].as_mut().expect("just looked up");
+        let plan = self.plans[id as usize]
+            .as_mut()
+            .expect("found or added above");
         if plan.oldest_version == u64::MAX {
             self.touched_plans.push(id);
         }
@@ -235,7 +239,7 @@ impl Catalog {
     pub fn release_plan(&mut self, id: RenderPlanId) {
         let plan = self.plans[id as usize]
             .as_mut()
-            .expect("a plan lives as long as its groups");
+            .expect("a plan is kept while groups use it");
         plan.n_groups -= 1;
         if plan.n_groups == 0 {
             self.touched_plans.push(id);
@@ -288,7 +292,10 @@ impl Catalog {
     /// Counts a render plan as a user of the family with this name.
     fn add_family(&mut self, name: &str, metric_type: MetricType) -> FamilyId {
         if let Some(&id) = self.by_name.get(name) {
-            self.families[id as usize].as_mut().expect("named").n_plans += 1;
+            self.families[id as usize]
+                .as_mut()
+                .expect("a family with a name is in use")
+                .n_plans += 1;
             return id;
         }
         let stretch = self.own.partition_point(|own| &**own <= name);
@@ -320,7 +327,9 @@ impl Catalog {
             .collect();
         in_use.sort_by_key(|&id| self.plan(id).oldest_version);
         for plan_id in in_use {
-            let plan = self.plans[plan_id as usize].as_mut().expect("in use");
+            let plan = self.plans[plan_id as usize]
+                .as_mut()
+                .expect("filtered: it has groups");
             plan.oldest_version = u64::MAX;
             for (id, source) in &plan.sources {
                 let family = match source {
@@ -330,7 +339,7 @@ impl Catalog {
                 };
                 let info = self.families[*id as usize]
                     .as_mut()
-                    .expect("named by a plan");
+                    .expect("a family is kept while a plan names it");
                 // All groups that still have the family agree on its type, because a round takes
                 // the state of all groups at one moment (a cut, see `Store::take_cut`).
                 info.metric_type = family.metric_type();
@@ -373,14 +382,14 @@ impl Catalog {
             if plan.n_groups > 0 {
                 continue;
             }
-            let plan = self.plans[id as usize].take().expect("just seen");
+            let plan = self.plans[id as usize].take().expect("checked above");
             self.by_layout.remove(&plan.layout.id());
             self.free_plans.push(id);
             gone.push(id);
             for &(family, _) in &plan.sources {
                 let info = self.families[family as usize]
                     .as_mut()
-                    .expect("named by a plan");
+                    .expect("a family is kept while a plan names it");
                 info.n_plans -= 1;
                 if info.n_plans == 0 {
                     self.by_name.remove(&*info.name);

@@ -178,7 +178,7 @@ impl Document {
             splicer.spliced.extend_from_slice(&splicer.crc.trailer());
             splicer.end_spliced();
         }
-        let remaining = usize::try_from(splicer.len).expect("what is in memory has a length");
+        let remaining = usize::try_from(splicer.len).expect("a length in memory fits into usize");
         let (spliced, parts) = (splicer.spliced.into(), splicer.parts.into());
         Some(Self {
             exposition,
@@ -303,7 +303,8 @@ fn write_own(
             &mut metrics,
         );
     }
-    let own_family_len = usize::try_from(own_family_len).expect("what is in memory has a length");
+    let own_family_len =
+        usize::try_from(own_family_len).expect("a length in memory fits into usize");
     if metrics.is_empty() && own_family_len == 0 {
         return;
     }

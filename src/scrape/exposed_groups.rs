@@ -120,7 +120,7 @@ impl ExposedGroups {
         if self.by_slot.len() <= index {
             self.by_slot.resize_with(index + 1, || None);
         }
-        let slot_index = u32::try_from(lines.slots.len()).expect("slots are numbered by 32 bits");
+        let slot_index = u32::try_from(lines.slots.len()).expect("slot numbers have 32 bits");
         if let Some(group) = self.by_slot[index]
             .as_mut()
             .filter(|_| difference.has_same_layout)
@@ -207,8 +207,7 @@ impl ExposedGroups {
             .resize_with(catalog.n_family_ids(), Vec::new);
         for (slot, group) in (0..).zip(&self.by_slot) {
             let Some(group) = group else { continue };
-            let slot_index =
-                u32::try_from(lines.slots.len()).expect("slots are numbered by 32 bits");
+            let slot_index = u32::try_from(lines.slots.len()).expect("slot numbers have 32 bits");
             for (source, (family, _)) in (0..).zip(&catalog.plan(group.plan).sources) {
                 lines.add(*family, LineChange { slot_index, source });
             }

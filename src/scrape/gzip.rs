@@ -106,13 +106,13 @@ pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
         if *has_effort != effort {
             compressor
                 .set_level(effort.level())
-                .expect("nothing is on its way in a compressor that was reset");
+                .expect("the compressor was reset and holds no input");
             *has_effort = effort;
         }
         loop {
             // Enough for text in one turn; data that does not compress takes more turns.
             out.reserve(bytes.len() / 4 + 128);
-            let read = usize::try_from(compressor.total_in()).expect("a page fits memory");
+            let read = usize::try_from(compressor.total_in()).expect("a page fits into memory");
             compressor
                 .compress_vec(&bytes[read..], out, FlushCompress::Sync)
                 .expect("deflate takes any input");
