@@ -138,8 +138,11 @@ fn modules_below_src() -> BTreeMap<Vec<String>, String> {
         {
             names.pop();
         }
-        // The program wires everything: it is no module.
-        if names != ["main"] {
+        // The program wires everything: it is no module. Files of tests may use what they test.
+        let is_test = names
+            .last()
+            .is_some_and(|name| name == "tests" || name == "testing");
+        if names != ["main"] && !is_test {
             modules.insert(names, text);
         }
     }
