@@ -1,33 +1,41 @@
 //! A drop-in replacement for the Prometheus Pushgateway.
 //!
-//! Modules in reading order, each using only those above it unless the map in `README.md` says
-//! otherwise:
+//! Modules in reading order; `tests/tidy.rs` lists which of them each one may use:
 //!
-//! | module       | what it holds                                                                 |
-//! |--------------|-------------------------------------------------------------------------------|
-//! | `sync`       | the seam between the lock-free protocols and the primitives they stand on      |
-//! | `model`      | values: names, label sets, grouping keys, metric families                      |
-//! | `exposition` | bytes to families and back: the text format, delimited protobuf                |
-//! | `store`      | pushes become groups: admission, slots, snapshots                              |
-//! | `scrape`     | many snapshots become one exposition: rounds, pages, gzip                      |
-//! | `telemetry`  | the gateway's own families and its log                                         |
-//! | `ui`         | the status page                                                                |
-//! | `http`       | what a client sees                                                             |
-//! | `cli`        | flags                                                                          |
+//! | module       | what it does                                                               |
+//! |--------------|----------------------------------------------------------------------------|
+//! | `sync`       | primitives of the protocols between threads, and stand-ins for loom        |
+//! | `model`      | values: names, label sets, grouping keys, metric families                  |
+//! | `exposition` | from bytes to families and back: the text format, delimited protobuf       |
+//! | `store`      | from pushes to groups: admission, slots, snapshots                         |
+//! | `scrape`     | from the groups to one exposition: rounds, pages, gzip                     |
+//! | `telemetry`  | the gateway's own metric families, and its log                             |
+//! | `gateway`    | from the content of a request to an outcome, without HTTP                  |
+//! | `ui`         | the status page                                                            |
+//! | `http`       | what a client sees: paths, headers, bodies, status codes                   |
+//! | `cli`        | the command line                                                           |
 //!
 //! What always holds:
 //!
 //! - `model`, `exposition`, `store` and `scrape` do no I/O, never await and never read the clock:
 //!   bytes and times are arguments.
-//! - A published snapshot is never written again. Readers never wait for writers.
-//! - Status codes are chosen in `http` alone.
+//! - `gateway` knows no HTTP. Status codes are chosen in `http` alone.
+//! - A published snapshot never changes. Readers never wait for writers.
+//! - No push takes a lock of the gateway's own, and none waits for I/O, for a scrape or for another
+//!   client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another
+//!   thread. A scrape that waits for a round sleeps.
+//!
+//! A push goes through `http::push`, `gateway::ingest`, `exposition::text` or
+//! `exposition::protobuf`, and `store`. A scrape goes through `http::scrape`, `gateway::driver` and
+//! `scrape`.
 
 pub mod cli;
 pub mod exposition;
+pub mod gateway;
 pub mod http;
 pub mod model;
 pub mod scrape;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
-pub mod ui;
+mod ui;

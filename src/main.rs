@@ -1,23 +1,24 @@
-//! Flags to gateway to exit code.
+//! The process: from the command line to a gateway that serves HTTP, and to an exit status.
 
 use clap::Parser;
 use pushgateway::cli::{self, Flags};
 use pushgateway::exposition::ParseLimits;
-use pushgateway::http::{Gateway, Listeners, Options, Routes, Server};
+use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
+use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Has the allocator give back to the system what the calling thread has freed.
+/// Makes the allocator return to the system what the calling thread has freed.
 #[expect(unsafe_code, reason = "a function of a C library")]
 fn release_memory() {
-    // SAFETY: mi_collect may be called by any thread at any time; it only looks at memory that is
-    // free.
+    // SAFETY: any thread may call mi_collect at any time; it only touches memory that is free.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
@@ -28,11 +29,11 @@ fn main() -> ExitCode {
     };
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        // Help and version were asked for, and go to standard output; anything else is a mistake,
-        // and one as for the reference.
+        // Mistakes are reported as the reference reports them.
         Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
-        Err(asked) => {
-            let _ = asked.print();
+        // Help or version, which go to standard output.
+        Err(requested) => {
+            let _ = requested.print();
             return ExitCode::SUCCESS;
         }
     };
@@ -46,27 +47,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reports a mistake on the command line.
 fn fail(message: &str) -> ExitCode {
     eprintln!("pushgateway: error: {message}, try --help");
     ExitCode::FAILURE
 }
 
-fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let prefix = flags.prefix()?;
-    let telemetry_path = &flags.telemetry_path;
-    if !telemetry_path.starts_with('/') {
-        return Err(
-            format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into(),
-        );
-    }
-    let routes = Routes::new(&prefix, telemetry_path);
-    if routes.is_telemetry_taken() {
-        return Err(
-            format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
-        );
-    }
+/// Checks the flags, then serves until the end of the process is requested.
+fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let http_options = http_options(flags)?;
     if !flags.web_config_file.is_empty() {
-        // To go on without the protection that was asked for would be worse than not to go on.
+        // The operator asked for protection: starting without it would be worse than not starting.
         return Err(format!(
             "--web.config.file={} is not supported yet",
             flags.web_config_file
@@ -79,74 +70,103 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
             "groups are kept in memory only: --persistence.file is not supported yet"
         );
     }
-    raise_open_files();
-    let options = Options {
+    raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(flags, http_options))
+}
+
+async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn Error>> {
+    let listeners = if flags.systemd_socket {
+        Listeners::from_systemd()?
+    } else {
+        Listeners::bind(&flags.listen_addresses)?
+    };
+    let gateway = Gateway::start(gateway_options(flags))?;
+    // Before the log says that the process listens: a supervisor may send a signal right after
+    // that.
+    let signals = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ];
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
+    for address in listeners.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    tokio::spawn(end_on_signals(signals, Arc::clone(&gateway)));
+    Server::new(gateway, http_options, listeners).run().await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Requests the end of the process at the first signal, and ends it at the second.
+async fn end_on_signals([mut terminate, mut interrupt]: [Signal; 2], gateway: Arc<Gateway>) {
+    for is_second in [false, true] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if is_second {
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(1);
+        }
+        gateway.request_shutdown();
+    }
+}
+
+fn http_options(flags: &Flags) -> Result<HttpOptions, Box<dyn Error>> {
+    let telemetry_path = &flags.telemetry_path;
+    let prefix = flags.prefix()?;
+    if !telemetry_path.starts_with('/') {
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} has to begin with a slash").into(),
+        );
+    }
+    let routes = Routes::new(&prefix, telemetry_path);
+    if routes.is_telemetry_path_taken() {
+        return Err(
+            format!("--web.telemetry-path={telemetry_path} is where something else is").into(),
+        );
+    }
+    Ok(HttpOptions {
         routes: if flags.enable_admin_api {
             routes.with_admin()
         } else {
             routes
         },
-        names: if flags.enable_utf8_names {
-            NameScheme::Utf8
-        } else {
-            NameScheme::Legacy
-        },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
-        body_bytes_max: flags.body_bytes_max,
-        decoded_bytes_max: flags.decoded_bytes_max,
-        decoded_ratio_max: flags.decoded_ratio_max,
-        limits: ParseLimits {
-            series_max: flags.series_per_push_max,
-            labels_max: flags.labels_per_series_max,
-        },
-        shapes_per_job_max: flags.shapes_per_job_max,
-        exposition_bytes_max: flags.exposition_bytes_max,
         flags: flags.shown(),
-        release_memory,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let listeners = if flags.systemd_socket {
-            Listeners::from_systemd()?
-        } else {
-            Listeners::bind(&flags.listen_addresses)?
-        };
-        let gateway = Gateway::start(options)?;
-        // Before anybody is told that it listens: a signal that comes then has to find a process
-        // that knows what to do.
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
-        for address in listeners.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        let for_signals = Arc::clone(&gateway);
-        tokio::spawn(async move {
-            for is_second in [false, true] {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if is_second {
-                    tracing::warn!("second signal: ending at once");
-                    std::process::exit(1);
-                }
-                for_signals.request_shutdown();
-            }
-        });
-        Server::new(gateway, listeners).run().await;
-        tracing::info!("ended");
-        Ok(())
     })
 }
 
-/// Every connection takes a descriptor.
-fn raise_open_files() {
+fn gateway_options(flags: &Flags) -> GatewayOptions {
+    GatewayOptions {
+        ingest: IngestOptions {
+            names: if flags.enable_utf8_names {
+                NameScheme::Utf8
+            } else {
+                NameScheme::Legacy
+            },
+            body_limits: BodyLimits {
+                body_bytes_max: flags.body_bytes_max,
+                decoded_bytes_max: flags.decoded_bytes_max,
+                decoded_ratio_max: flags.decoded_ratio_max,
+            },
+            parse_limits: ParseLimits {
+                series_max: flags.series_per_push_max,
+                labels_max: flags.labels_per_series_max,
+            },
+        },
+        shapes_per_job_max: flags.shapes_per_job_max,
+        exposition_bytes_max: flags.exposition_bytes_max,
+        release_memory,
+    }
+}
+
+/// Raises the limit on open files as far as the system allows: every connection takes a descriptor.
+fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(

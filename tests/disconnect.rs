@@ -16,8 +16,8 @@ fn request(job: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Goes away after every third byte, and at the end; then a push that contradicts what was sent
-/// must get in, unless that was stored.
+/// The client goes away after every third byte, and at the end. Then a push that contradicts what
+/// was sent must be accepted, unless what was sent was stored.
 #[test]
 fn a_client_that_goes_away_leaves_no_claim() {
     let gateway = Gateway::start();
@@ -28,11 +28,11 @@ fn a_client_that_goes_away_leaves_no_claim() {
             stream.write_all(&request("gone")[..sent]).unwrap();
             stream.shutdown(how).unwrap();
             if how == Shutdown::Write {
-                // Whatever it says, it says it and closes.
+                // The gateway may answer or not, and closes the connection.
                 while read_response(&mut BufReader::new(&stream), false).is_some() {}
             }
             drop(stream);
-            // One scrape: a whole push may be on its way still.
+            // Both families in one scrape: a whole push may still be on its way.
             let scrape = gateway.scrape();
             let stored = (
                 scrape.matches("\nx{").count(),
@@ -54,7 +54,7 @@ fn a_client_that_goes_away_leaves_no_claim() {
     }
 }
 
-/// As `nc -N` does.
+/// A half-close is what `nc -N` does.
 #[test]
 fn a_whole_push_before_a_half_close_is_answered() {
     let gateway = Gateway::start();
@@ -70,7 +70,7 @@ fn a_whole_push_before_a_half_close_is_answered() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_asked_is_asked() {
+fn a_client_that_expects_100_continue_gets_it() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
     let head = format!(
@@ -91,7 +91,7 @@ fn a_client_that_waits_to_be_asked_is_asked() {
 }
 
 #[test]
-fn chunks_are_put_together() {
+fn chunks_of_a_body_are_joined() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
     stream.write_all(b"POST /metrics/job/j HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nx \r\n").unwrap();
@@ -105,9 +105,10 @@ fn chunks_are_put_together() {
     assert_eq!(gateway.lines("x").len(), 1);
 }
 
-/// What was sent whole before the signal is answered, and the process ends with 0.
+/// Requests that were sent whole before the signal are answered, and the process ends with status
+/// 0.
 #[test]
-fn a_shutdown_answers_what_was_asked() {
+fn a_shutdown_answers_what_was_asked_before() {
     let mut gateway = Gateway::start();
     let streams: Vec<_> = (0..20)
         .map(|i| {
@@ -130,7 +131,7 @@ fn a_shutdown_answers_what_was_asked() {
 }
 
 #[test]
-fn a_shutdown_is_requested_over_http_where_that_is_enabled() {
+fn a_shutdown_can_be_requested_over_http_only_where_that_is_enabled() {
     let mut gateway = Gateway::with_flags(&["--web.enable-lifecycle"]);
     assert_eq!(
         gateway.put("/-/quit", "").status_and_text(),

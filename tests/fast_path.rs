@@ -1,6 +1,6 @@
-//! Requests of the usual form are answered without the HTTP library, and nobody can tell: each is
-//! sent on a connection of its own, and on one that the library serves, because it has served
-//! something else before.
+//! Requests of the usual form are answered without the HTTP library, and a client cannot tell the
+//! difference. Each request is sent twice: on a new connection, and on a connection that the
+//! library serves, because something else was asked on it before.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     [request.as_bytes(), b"\r\n", body].concat()
 }
 
-/// One after the other, each finds what those before left.
+/// Requests to be sent one after the other: what one leaves behind, the next one finds.
 fn requests() -> Vec<Vec<u8>> {
     let put = |path, body: &str| request("PUT", path, &[], body.as_bytes());
     let form = "Content-Type: application/x-www-form-urlencoded";
@@ -80,7 +80,7 @@ fn requests() -> Vec<Vec<u8>> {
             b"\x12\x0a\x01p\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\xf0",
         ),
         request("POST", "/metrics/job/form", &[form], b"nightly_success+1"),
-        // Refused.
+        // These are refused.
         put("/metrics/job/a/instance/c", "# TYPE x counter\nx 1\n"),
         put("/metrics/job/a/instance/c", "x 1 2\n"),
         put("/metrics/job/a/instance/c", "x{ 1\n"),
@@ -113,7 +113,8 @@ fn requests() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Status line, headers without the date, body, and whether the connection goes on.
+/// Reads an answer: its status line and headers without the date, its body, and whether the
+/// connection goes on.
 fn answer(stream: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>, bool) {
     let mut lines = Vec::new();
     loop {
@@ -145,9 +146,9 @@ fn answer(stream: &mut BufReader<TcpStream>) -> (Vec<String>, Vec<u8>, bool) {
     (lines, body, goes_on)
 }
 
-/// What the gateway holds and has counted; times, which differ, left out.
+/// What the gateway exposes, as sorted lines, without what depends on time.
 fn state(gateway: &Gateway) -> Vec<String> {
-    let is_alike = |line: &&str| {
+    let is_comparable = |line: &&str| {
         let of_time = [
             "process_",
             "push_time_seconds",
@@ -162,7 +163,7 @@ fn state(gateway: &Gateway) -> Vec<String> {
     let mut lines: Vec<String> = gateway
         .scrape()
         .lines()
-        .filter(is_alike)
+        .filter(is_comparable)
         .map(str::to_owned)
         .collect();
     lines.sort();
@@ -170,7 +171,7 @@ fn state(gateway: &Gateway) -> Vec<String> {
 }
 
 #[test]
-fn answers_and_effects_are_the_same() {
+fn answers_and_effects_are_the_same_as_by_the_library() {
     let (fast, library) = (Gateway::start(), Gateway::start());
     for request in requests() {
         let mut stream = BufReader::new(fast.connect());
@@ -219,7 +220,8 @@ fn requests_that_come_together_are_answered_in_order() {
         request("PUT", &format!("/metrics/job/{job}"), &[], body.as_bytes())
     };
     let delete = request("DELETE", "/metrics/job/c", &[], b"");
-    // The last is cut in half, and one in the middle is for the library, which then has the rest.
+    // The last request of the first write is cut in half. In the second write one in the middle is
+    // for the library, which then serves the rest.
     let get = b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let last = put("d", "x 1\n");
     let (begun, rest) = last.split_at(last.len() - 2);
@@ -237,7 +239,7 @@ fn requests_that_come_together_are_answered_in_order() {
         .unwrap();
     assert_eq!(answers(&stream, 5), [200, 200, 404, 202, 200]);
     assert_eq!(gateway.lines("x").len(), 3);
-    // What is behind a last request is not answered.
+    // What follows a request that wants the connection to close is not answered.
     stream
         .write_all(
             &[
@@ -252,7 +254,7 @@ fn requests_that_come_together_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_may_come_in_any_pieces() {
+fn a_request_may_arrive_in_any_pieces() {
     let gateway = Gateway::start();
     let mut stream = gateway.connect();
     for body in [
@@ -262,7 +264,7 @@ fn a_request_may_come_in_any_pieces() {
         let whole = request("PUT", "/metrics/job/a", &[], &body);
         for piece in whole.chunks(whole.len().div_ceil(100)) {
             stream.write_all(piece).unwrap();
-            // Sent one by one: a client that waits between them.
+            // So that the pieces arrive one by one.
             std::thread::yield_now();
         }
         assert_eq!(answers(&stream, 1), [200]);
@@ -283,7 +285,7 @@ fn answers_arrive_at_a_client_that_reads_late() {
         }
         half_close(&sending);
     });
-    // Answers are twice as long as what is asked: they soon find no room in the socket.
+    // An answer is twice as long as a request: soon the socket has no room for more answers.
     std::thread::sleep(std::time::Duration::from_millis(200));
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();

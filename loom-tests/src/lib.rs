@@ -22,6 +22,8 @@ pub mod scrape;
 pub mod store;
 #[path = "../../src/sync/mod.rs"]
 pub mod sync;
+#[path = "../../src/gateway/wakeup.rs"]
+pub mod wakeup;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 use crate::scrape::{Assembler, Document, Effort, Exposition, Format, PageSizes, Rendezvous};

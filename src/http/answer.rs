@@ -1,35 +1,37 @@
-//! Answers, before they are put into HTTP's terms.
+//! What is answered to a request, before hyper or the fast path writes it.
 
-use super::body::Body;
+use super::answer_body::AnswerBody;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// A status, headers and a body.
+/// The answer to a request.
 pub(super) struct Answer {
     pub status: u16,
     headers: Vec<(HeaderName, HeaderValue)>,
-    pub body: Body,
+    pub body: AnswerBody,
+    /// The request was not read to its end.
     is_unread: bool,
 }
 
-/// Marks a response to a request that was not read whole.
+/// Marks a response to a request that was not read to its end.
 #[derive(Clone, Copy)]
 pub(super) struct Unread;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 impl Answer {
+    /// No body.
     pub fn empty(status: u16) -> Self {
         Self {
             status,
             headers: Vec::new(),
-            body: Body::Empty,
+            body: AnswerBody::Empty,
             is_unread: false,
         }
     }
 
-    /// A body of this type.
-    pub fn of(status: u16, content_type: HeaderValue, body: Body) -> Self {
+    /// A body of this content type.
+    pub fn with_body(status: u16, content_type: HeaderValue, body: AnswerBody) -> Self {
         Self {
             status,
             headers: vec![(header::CONTENT_TYPE, content_type)],
@@ -38,12 +40,13 @@ impl Answer {
         }
     }
 
-    /// A line of text.
+    /// Plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self::of(status, TEXT, Body::bytes(text.into()))
+        Self::with_body(status, TEXT, AnswerBody::bytes(text.into()))
     }
 
-    /// An error as the reference writes it: a line, which no browser may take for anything else.
+    /// An error as the reference writes it: a line of text, with a header that keeps browsers from
+    /// taking it for anything else.
     pub fn error(status: u16, text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.push('\n');
@@ -53,29 +56,30 @@ impl Answer {
         )
     }
 
+    /// This answer with one more header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The connection ends with this answer.
+    /// This answer as the last one of its connection.
     pub fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// The connection cannot go on: the rest of the request was not read.
+    /// This answer to a request that was not read to its end, so that the connection cannot go on.
     pub fn unread(mut self) -> Self {
         self.is_unread = true;
         self.closing()
     }
 
-    /// Whether it is nothing but its status.
-    pub fn is_bare(&self) -> bool {
-        self.headers.is_empty() && matches!(self.body, Body::Empty)
+    /// Whether this is nothing but a status.
+    pub fn is_status_only(&self) -> bool {
+        self.headers.is_empty() && matches!(self.body, AnswerBody::Empty)
     }
 
-    /// Writes status and headers but for the date, as hyper does. Not for answers that close the
-    /// connection by themselves.
+    /// Writes the status line and all headers but the date to `out`, as hyper would. `is_last` says
+    /// that the client wants the connection to end; not for answers that end it themselves.
     pub fn write_head(&self, is_last: bool, out: &mut impl Extend<u8>) {
         debug_assert!(
             !self.is_unread
@@ -110,7 +114,9 @@ impl Answer {
         StatusCode::from_u16(self.status).expect("status codes are written in this crate")
     }
 
-    pub fn into_response(self) -> Response<Body> {
+    /// The response for hyper, with [`Unread`] among its extensions if the request was not read to
+    /// its end.
+    pub fn into_response(self) -> Response<AnswerBody> {
         let status = self.status_code();
         let mut response = Response::new(self.body);
         *response.status_mut() = status;

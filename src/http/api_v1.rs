@@ -1,17 +1,17 @@
-//! The query API: groups and flags as JSON, to the reference's letter.
+//! The query API: groups and flags as JSON, exactly as the reference writes them.
 
 use super::answer::Answer;
-use super::body::Body;
-use super::gateway::Gateway;
+use super::answer_body::AnswerBody;
+use super::front_end::FrontEnd;
 use crate::exposition::json;
-use crate::store::Snapshot;
+use crate::gateway::{Gateway, Snapshot, unix_ns};
 use crate::telemetry::build_labels;
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
 
-/// Bytes that are made at a time.
-const PIECE_BYTES: usize = 64 << 10;
+/// About how many bytes of an answer are made at a time, when the connection has room for them.
+const CHUNK_BYTES: usize = 64 << 10;
 
 const CORS: [(HeaderName, HeaderValue); 5] = [
     (
@@ -41,8 +41,8 @@ fn with_cors(answer: Answer) -> Answer {
         .fold(answer, |answer, (name, value)| answer.with(name, value))
 }
 
-fn json_answer(status: u16, body: Body) -> Answer {
-    with_cors(Answer::of(
+fn json_answer(status: u16, body: AnswerBody) -> Answer {
+    with_cors(Answer::with_body(
         status,
         HeaderValue::from_static("application/json"),
         body,
@@ -55,7 +55,7 @@ pub(super) fn options() -> Answer {
 }
 
 /// Answers `/api/v1/status`.
-pub(super) fn status(gateway: &Gateway) -> Answer {
+pub(super) fn status(front_end: &FrontEnd) -> Answer {
     let label = |name: &str| {
         build_labels()
             .into_iter()
@@ -74,7 +74,7 @@ pub(super) fn status(gateway: &Gateway) -> Answer {
     out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"build_information\":");
     json::write_object(build.into_iter(), &mut out);
     out.extend_from_slice(b",\"flags\":");
-    let mut flags: Vec<(&str, &str)> = gateway
+    let mut flags: Vec<(&str, &str)> = front_end
         .options
         .flags
         .iter()
@@ -83,32 +83,20 @@ pub(super) fn status(gateway: &Gateway) -> Answer {
     flags.sort_unstable();
     json::write_object(flags.into_iter(), &mut out);
     out.extend_from_slice(b",\"start_time\":");
-    let started = gateway
-        .started_at
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    json::write_time(
-        i64::try_from(started.as_nanos()).unwrap_or(i64::MAX),
-        &mut out,
-    );
+    json::write_time(unix_ns(front_end.gateway.clock.started_at), &mut out);
     out.extend_from_slice(b"}}");
-    json_answer(200, Body::bytes(out))
+    json_answer(200, AnswerBody::bytes(out))
 }
 
-/// Answers `/api/v1/metrics`, for all groups, those of a job, or those of a job and instance.
+/// Answers `/api/v1/metrics` with all groups, those of a job, or those of a job and instance.
 pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&str>) -> Answer {
-    let is_asked = |group: &Arc<Snapshot>| {
+    let is_wanted = |group: &Arc<Snapshot>| {
         job.is_none_or(|job| group.fixed.key.job() == job)
             && instance.is_none_or(|instance| {
                 group.fixed.key.labels().get("instance").unwrap_or_default() == instance
             })
     };
-    let mut groups: Vec<Arc<Snapshot>> = gateway
-        .store
-        .groups()
-        .into_iter()
-        .filter(is_asked)
-        .collect();
+    let mut groups: Vec<Arc<Snapshot>> = gateway.groups().into_iter().filter(is_wanted).collect();
     if let Some(job) = job
         && groups.is_empty()
     {
@@ -121,21 +109,21 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
             &mut out,
         );
         out.push(b'}');
-        return json_answer(404, Body::bytes(out));
+        return json_answer(404, AnswerBody::bytes(out));
     }
     groups.sort_by(|a, b| a.fixed.key.labels().cmp(b.fixed.key.labels()));
     let mut groups = groups.into_iter();
     let mut is_first = true;
     let mut is_done = false;
-    let pieces = std::iter::from_fn(move || {
+    let chunks = std::iter::from_fn(move || {
         if is_done {
             return None;
         }
-        let mut out = Vec::with_capacity(PIECE_BYTES + (PIECE_BYTES >> 2));
+        let mut out = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
         if is_first {
             out.extend_from_slice(b"{\"status\":\"success\",\"data\":[");
         }
-        while out.len() < PIECE_BYTES {
+        while out.len() < CHUNK_BYTES {
             let Some(group) = groups.next() else {
                 out.extend_from_slice(b"]}");
                 is_done = true;
@@ -144,14 +132,15 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
             if !std::mem::take(&mut is_first) {
                 out.push(b',');
             }
-            json::write_group(&view(&group), &mut out);
+            json::write_group(&json_group(&group), &mut out);
         }
         Some(Bytes::from(out))
     });
-    json_answer(200, Body::Pieces(Box::new(pieces)))
+    json_answer(200, AnswerBody::Chunks(Box::new(chunks)))
 }
 
-fn view(group: &Snapshot) -> json::ShownGroup<'_> {
+/// A group in the words of [`json`].
+fn json_group(group: &Snapshot) -> json::ShownGroup<'_> {
     json::ShownGroup {
         labels: group.fixed.key.labels(),
         families: group

@@ -1,77 +1,66 @@
-//! Requests that a fleet sends all day, answered without the HTTP library.
+//! Pushes and deletes of the usual form, answered without the HTTP library.
 //!
-//! ```text
-//! request = head body            of which this reads what has come whole, and nothing but
-//! head    = method SP path SP "HTTP/1.1" CRLF { header CRLF } CRLF
-//! method  = "PUT" | "POST" | "DELETE"
-//! path    = that of a group, without a query
-//! header  = "Host", once | "Content-Length", at most once | "Connection" with "keep-alive" or "close" | any that says nothing
-//!           about how the request is framed or wants to be answered
-//! body    = as many bytes as announced; none for a DELETE
-//! ```
+//! A push costs less than what a general server does around it. So every connection is first read
+//! here, and requests of the usual form ([`RequestStart`]) are parsed and answered in place. A
+//! connection that brings anything else is handed over to hyper, with every byte that was read and
+//! not answered, and hyper serves it to its end: a request that is not of this form, that has not
+//! arrived whole after [`PARTIAL_BYTES_MAX`] bytes, or that is malformed.
 //!
-//! A push costs less than what a general server does around it, so a connection is first read here.
-//! What is not of this form, not here as a whole after [`PARTIAL_BYTES_MAX`], or not well-formed is
-//! handed over to hyper with every byte that was read and not answered, and hyper serves the
-//! connection from there to its end. So this part decides nothing about HTTP that hyper could
-//! decide otherwise: heads are parsed by the same library, answers are the same bytes
-//! (`tests/fast_path.rs` sends each request both ways).
+//! So nothing here decides a question of HTTP that hyper might decide in another way: heads are
+//! parsed by the same library, and answers are the same bytes (`tests/fast_path.rs` sends each
+//! request both ways).
 //!
-//! A connection between two requests keeps no buffer: what is read lies in one that the thread's
-//! connections share.
+//! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
 use super::answer::Answer;
-use super::gateway::Gateway;
-use super::push::{self, BodyFormat, Reply};
-use super::router::Route;
-use super::server::{HEAD_TIMEOUT, closed};
-use super::service::{alphanumeric_and, count_push, head_size, header_size, is_host};
-use crate::store::PushMode;
+use super::closing::closed;
+use super::date::with_date_line;
+use super::front_end::FrontEnd;
+use super::head::HEAD_TIMEOUT;
+use super::negotiation;
+use super::push::{self, Reply};
+use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
+use super::route::Route;
+use crate::gateway::PushMode;
 use crate::telemetry::{Handler, Method};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Bytes that are read at a time: after that it is the turn of other connections.
+/// How many bytes of one connection are read before other connections of this worker have their
+/// turn.
 const BUFFER_BYTES: usize = 32 << 10;
-/// A request that comes in several pieces is waited for up to this size. Every piece has it looked
-/// at from its beginning.
-const PARTIAL_BYTES_MAX: usize = 16 << 10;
-/// Pushers send a handful.
-const HEADERS_MAX: usize = 32;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into());
-    static DATE: RefCell<Date> = const { RefCell::new(Date { line: [0; DATE_BYTES], until: None }) };
 }
 
-/// What becomes of a connection.
+/// How the fast path leaves a connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// It is closed.
+pub(super) enum ConnectionEnd {
+    /// The connection is to be closed.
     Closed,
-    /// It goes on with these bytes, which were read and not answered.
+    /// hyper serves it from here on; these bytes were read and not answered.
     HandedOver(Bytes),
 }
 
-/// Serves a connection as long as its requests are of the usual form. Ends also if the process is
-/// to (`closing`) and nothing is being answered.
+/// Serves a connection as long as its requests are of the usual form. Ends also when `closing` says
+/// that connections are to be closed and no request is being answered.
 pub(super) async fn serve(
-    gateway: &Gateway,
+    front_end: &FrontEnd,
     stream: &mut TcpStream,
     closing: &mut watch::Receiver<bool>,
-) -> End {
-    let mut connection = Connection {
-        gateway,
+) -> ConnectionEnd {
+    let mut connection = FastConnection {
+        front_end,
         stream,
         partial: Vec::new(),
         unsent: Vec::new(),
@@ -82,17 +71,17 @@ pub(super) async fn serve(
     };
     let mut must_close = pin!(closed(closing));
     let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    // Both will wake this task.
+    // Whether both were polled, so that they wake this task.
     let mut are_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
             return Poll::Ready(end);
         }
-        // No need to look at these two with every request; but a wake-up of theirs may have come
-        // together with one. Draining begins before connections are closed.
+        // There is no need to poll these two with every request. But one of them may have woken the
+        // task together with a request. (Draining begins before connections are closed.)
         let has_read = std::mem::take(&mut connection.has_read);
-        if are_registered && has_read && !gateway.is_draining() && !timer.is_elapsed() {
+        if are_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
         }
         if connection.is_answering() {
@@ -120,16 +109,17 @@ pub(super) async fn serve(
     .await
 }
 
-struct Connection<'a> {
-    gateway: &'a Gateway,
+struct FastConnection<'a> {
+    front_end: &'a FrontEnd,
     stream: &'a mut TcpStream,
-    /// The beginning of a request.
+    /// The beginning of a request that has not arrived whole.
     partial: Vec<u8>,
     /// Answers that the socket had no room for.
     unsent: Vec<u8>,
-    waiting: Option<Waiting<'a>>,
-    /// How it ends when all answers are sent.
-    end: Option<End>,
+    /// The request that waits for another push, if there is one.
+    waiting: Option<WaitingRequest<'a>>,
+    /// How the connection ends once all answers are sent.
+    end: Option<ConnectionEnd>,
     /// When the last request was answered or the next one began.
     active_at: Instant,
     /// Something was read since this was last looked at.
@@ -137,34 +127,35 @@ struct Connection<'a> {
 }
 
 /// A request that waits for another push.
-struct Waiting<'a> {
-    request: Counted,
+struct WaitingRequest<'a> {
+    request: CountedRequest,
     is_last: bool,
     answer: Pin<Box<dyn Future<Output = Answer> + Send + 'a>>,
 }
 
-/// What is counted of a request.
+/// What telemetry counts of a request.
 #[derive(Clone, Copy)]
-struct Counted {
+struct CountedRequest {
     method: Method,
+    /// In bytes, as the reference counts them.
     size: u64,
     began: Instant,
 }
 
-impl Connection<'_> {
-    /// Nothing more is to be done until the socket or the answer that is waited for wakes the task,
-    /// or how the connection ends.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+impl FastConnection<'_> {
+    /// Reads, answers and sends as far as that is possible now. Ready when the connection ends;
+    /// pending when the socket, or the answer that is waited for, will wake the task.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ConnectionEnd> {
         loop {
             while !self.unsent.is_empty() {
                 match ready!(Pin::new(&mut *self.stream).poll_write(context, &self.unsent)) {
                     Ok(n) if n == self.unsent.len() => {
-                        // A client that was slow once: its connection keeps no room for that.
+                        // Frees the memory: a client that was slow once may never be slow again.
                         self.unsent = Vec::new();
                         self.active_at = Instant::now();
                     }
                     Ok(n) if n > 0 => drop(self.unsent.drain(..n)),
-                    Ok(_) | Err(_) => return Poll::Ready(End::Closed),
+                    Ok(_) | Err(_) => return Poll::Ready(ConnectionEnd::Closed),
                 }
             }
             if let Some(waiting) = &mut self.waiting {
@@ -181,15 +172,15 @@ impl Connection<'_> {
                 return Poll::Ready(end);
             }
             if ready!(self.poll_read(context)) {
-                // A client that sends without pause: others are next.
+                // The client sends without pause: other connections have their turn first.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
     }
 
-    /// Reads once and answers what that brings; true if there is more to read than that, and
-    /// nothing to be sent or waited for first.
+    /// Reads once and answers what has arrived. Returns whether there may be more to read at once:
+    /// the buffer was filled, and nothing has to be sent or waited for first.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         BUFFER.with_borrow_mut(|buffer| {
             let n_before = self.partial.len();
@@ -199,9 +190,9 @@ impl Connection<'_> {
             let result = ready!(Pin::new(&mut *self.stream).poll_read(context, &mut read));
             self.has_read = true;
             if result.is_err() {
-                self.end = Some(End::Closed);
+                self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
-                // The client sends no more. What hyper says of half a request is for hyper to say.
+                // The client sends no more. How half a request is answered is up to hyper.
                 self.end = Some(self.give_up());
             } else {
                 self.answer_all(read.filled());
@@ -211,28 +202,28 @@ impl Connection<'_> {
         })
     }
 
+    /// Answers the requests of `bytes` one after the other, and keeps the beginning of the next
+    /// one.
     fn answer_all(&mut self, mut bytes: &[u8]) {
         let mut out = SmallVec::new();
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
-            match Received::of(bytes) {
-                // While the process ends, answers say that they are the last.
-                Received::Whole(request)
-                    if !self.gateway.is_draining()
+            match RequestStart::parse(bytes) {
+                // While draining, hyper answers: it says that the answer is the last one.
+                RequestStart::Whole(request)
+                    if !self.front_end.is_draining()
                         && self.answer(&request, bytes.len(), &mut out) =>
                 {
                     bytes = &bytes[request.len..];
                 }
-                Received::Partial if bytes.len() <= PARTIAL_BYTES_MAX => break,
-                Received::Whole(_) | Received::Partial | Received::Other => {
-                    self.end = Some(End::HandedOver(Bytes::copy_from_slice(bytes)));
-                    bytes = &[];
+                RequestStart::Partial if bytes.len() <= PARTIAL_BYTES_MAX => break,
+                RequestStart::Whole(_) | RequestStart::Partial | RequestStart::Other => {
+                    self.hand_over(&mut bytes);
                 }
             }
         }
         if self.waiting.is_some() && !bytes.is_empty() {
-            // Rare enough: what was sent behind it is not looked at here.
-            self.end = Some(End::HandedOver(Bytes::copy_from_slice(bytes)));
-            bytes = &[];
+            // A client that sends more before it has its answer is rare, and so is waiting.
+            self.hand_over(&mut bytes);
         }
         if self.partial.is_empty() && !bytes.is_empty() {
             self.active_at = Instant::now();
@@ -245,24 +236,33 @@ impl Connection<'_> {
         self.send(&out);
     }
 
-    /// Answers a request of which `n_there` bytes begin; false if it is none for here.
-    fn answer(&mut self, request: &Request<'_>, n_there: usize, out: &mut Answers) -> bool {
-        let gateway = self.gateway;
-        if request.body.len() as u64 > gateway.options.body_bytes_max
-            || (request.is_last && n_there > request.len)
+    /// Has the connection end here and hyper go on with all of `bytes`, once all answers are sent.
+    fn hand_over(&mut self, bytes: &mut &[u8]) {
+        self.end = Some(ConnectionEnd::HandedOver(Bytes::copy_from_slice(bytes)));
+        *bytes = &[];
+    }
+
+    /// Answers a request, with which `n_arrived` bytes begin. Returns false, and does nothing, if
+    /// the request is one for hyper.
+    fn answer(
+        &mut self,
+        request: &WholeRequest<'_>,
+        n_arrived: usize,
+        out: &mut AnswerBytes,
+    ) -> bool {
+        let front_end = self.front_end;
+        if request.body.len() as u64 > front_end.body_bytes_max()
+            || (request.is_last && n_arrived > request.len)
         {
             return false;
         }
         let began = Instant::now();
-        let (method, reply) = match gateway
-            .options
-            .routes
-            .find(request.method, request.path, None)
-        {
+        let routes = &front_end.options.routes;
+        let (method, reply) = match routes.find(request.method, request.path, None) {
             Ok(Route::Push(path)) => {
-                let format =
-                    BodyFormat::new(request.content_type, request.content_encoding, gateway);
-                if format.is_large(request.body.len()) {
+                let body_type =
+                    negotiation::body_type(request.content_type, request.content_encoding);
+                if body_type.is_large(request.body.len()) {
                     return false;
                 }
                 let (method, mode) = if request.method == "PUT" {
@@ -270,20 +270,18 @@ impl Connection<'_> {
                 } else {
                     (Method::Post, PushMode::Merge)
                 };
-                (
-                    method,
-                    push::push_whole(gateway, mode, &path, &format, request.body),
-                )
+                let reply = push::push_whole(front_end, mode, &path, body_type, request.body);
+                (method, reply)
             }
-            // The reference looks at whatever says that it is compressed.
+            // The reference looks at every body that says that it is compressed: left to hyper.
             Ok(Route::Delete(path))
                 if request.body.is_empty() && request.content_encoding.is_none() =>
             {
-                (Method::Delete, push::delete_whole(gateway, &path))
+                (Method::Delete, push::delete_whole(front_end, &path))
             }
             _ => return false,
         };
-        let counted = Counted {
+        let counted = CountedRequest {
             method,
             size: request.size,
             began,
@@ -294,7 +292,7 @@ impl Connection<'_> {
                 write_answer(&answer, request.is_last, self.active_at, out);
             }
             Reply::Later(answer) => {
-                self.waiting = Some(Waiting {
+                self.waiting = Some(WaitingRequest {
                     request: counted,
                     is_last: request.is_last,
                     answer,
@@ -302,29 +300,27 @@ impl Connection<'_> {
             }
         }
         if request.is_last {
-            self.end = Some(End::Closed);
+            self.end = Some(ConnectionEnd::Closed);
         }
         true
     }
 
-    /// Counts an answer; returns when it was.
-    fn count(&self, request: Counted, answer: &Answer) -> Instant {
-        if request.method != Method::Delete {
-            return count_push(
-                self.gateway,
-                request.method,
-                answer,
-                request.size,
-                request.began,
-            );
+    /// Counts a request that is answered; returns when it was.
+    fn count(&self, request: CountedRequest, answer: &Answer) -> Instant {
+        let CountedRequest {
+            method,
+            size,
+            began,
+        } = request;
+        if method != Method::Delete {
+            return push::count_push(self.front_end, method, answer, size, began);
         }
-        self.gateway
-            .telemetry
-            .requests
-            .count(Handler::Delete, request.method, answer.status);
+        let requests = &self.front_end.gateway.telemetry.requests;
+        requests.count(Handler::Delete, method, answer.status);
         Instant::now()
     }
 
+    /// Sends answers, and keeps what the socket has no room for.
     fn send(&mut self, answers: &[u8]) {
         if answers.is_empty() {
             return;
@@ -334,7 +330,7 @@ impl Connection<'_> {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
-                self.end = Some(End::Closed);
+                self.end = Some(ConnectionEnd::Closed);
                 return;
             }
         };
@@ -345,292 +341,37 @@ impl Connection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends it because the process ends: of what has begun only what has its head is waited for, as
-    /// by hyper.
-    fn close(&mut self) -> End {
+    /// How the connection ends because connections are to be closed. Only a request whose head has
+    /// arrived is still waited for, as hyper does.
+    fn close(&mut self) -> ConnectionEnd {
         if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
             self.give_up()
         } else {
-            End::Closed
+            ConnectionEnd::Closed
         }
     }
 
-    /// Ends it where it is.
-    fn give_up(&mut self) -> End {
+    /// How the connection ends where it is: hyper decides about the beginning of a request.
+    fn give_up(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
-            End::Closed
+            ConnectionEnd::Closed
         } else {
-            End::HandedOver(std::mem::take(&mut self.partial).into())
+            ConnectionEnd::HandedOver(std::mem::take(&mut self.partial).into())
         }
     }
 }
 
-/// What bytes begin with.
-enum Received<'a> {
-    Whole(Request<'a>),
-    /// What may be one when more has come.
-    Partial,
-    /// Something else.
-    Other,
-}
+/// The answers to the requests of one read; usually they need no memory of their own.
+type AnswerBytes = SmallVec<[u8; 256]>;
 
-/// A request that is here as a whole.
-struct Request<'a> {
-    method: &'a str,
-    path: &'a str,
-    content_type: Option<&'a [u8]>,
-    content_encoding: Option<&'a [u8]>,
-    /// The client wants the connection to end with the answer.
-    is_last: bool,
-    body: &'a [u8],
-    /// Bytes, head and body.
-    len: usize,
-    /// As the reference counts it.
-    size: u64,
-}
-
-impl<'a> Received<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        let is_begun = |method: &[u8]| bytes.starts_with(&method[..method.len().min(bytes.len())]);
-        if ![&b"PUT /"[..], b"POST /", b"DELETE /"]
-            .into_iter()
-            .any(is_begun)
-        {
-            return Self::Other;
-        }
-        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let mut head = httparse::Request::new(&mut []);
-        let head_len = match head.parse_with_uninit_headers(bytes, &mut headers) {
-            Ok(httparse::Status::Complete(len)) => len,
-            Ok(httparse::Status::Partial) => return Self::Partial,
-            Err(_) => return Self::Other,
-        };
-        match Self::of_head(&head, bytes, head_len) {
-            Some(request) => request,
-            None => Self::Other,
-        }
-    }
-
-    /// None for something else.
-    fn of_head(head: &httparse::Request<'_, 'a>, bytes: &'a [u8], head_len: usize) -> Option<Self> {
-        let (method, path) = (head.method?, head.path?);
-        if head.version != Some(1) || !path.bytes().all(|byte| PATH_BYTES[usize::from(byte)]) {
-            return None;
-        }
-        let mut size = head_size(method, path.len());
-        let (mut content_type, mut content_encoding, mut is_last) = (None, None, false);
-        let (mut n_hosts, mut n_lengths, mut body_len) = (0, 0, 0);
-        for &httparse::Header { name, value } in &*head.headers {
-            size += header_size(name, value);
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            // By their lengths: most headers are none of these.
-            match name.len() {
-                2 if is("te") => return None,
-                4 if is("host") => {
-                    n_hosts += 1;
-                    if !is_host(value) {
-                        return None;
-                    }
-                }
-                6 if is("expect") => return None,
-                7 if is("upgrade") || is("trailer") => return None,
-                10 if is("connection") => match value {
-                    _ if value.eq_ignore_ascii_case(b"keep-alive") => {}
-                    _ if value.eq_ignore_ascii_case(b"close") => is_last = true,
-                    _ => return None,
-                },
-                12 if is("content-type") => content_type = content_type.or(Some(value)),
-                14 if is("content-length") => {
-                    n_lengths += 1;
-                    body_len = length(value)?;
-                }
-                16 if is("content-encoding") => content_encoding = content_encoding.or(Some(value)),
-                17 if is("transfer-encoding") => return None,
-                _ => {}
-            }
-        }
-        let is_framed = n_lengths == 1 || (n_lengths == 0 && method == "DELETE");
-        if n_hosts != 1 || !is_framed {
-            return None;
-        }
-        let len = head_len + body_len;
-        let Some(body) = bytes.get(head_len..len) else {
-            return if len <= PARTIAL_BYTES_MAX {
-                Some(Self::Partial)
-            } else {
-                None
-            };
-        };
-        size += body_len as u64;
-        Some(Self::Whole(Request {
-            method,
-            path,
-            content_type,
-            content_encoding,
-            is_last,
-            body,
-            len,
-            size,
-        }))
-    }
-}
-
-/// What any reader of paths takes for the same path.
-const PATH_BYTES: [bool; 256] = alphanumeric_and(b"/-_.~@=%+:,;!$&'()*");
-
-/// A length in decimal digits, of what may be here as a whole.
-fn length(digits: &[u8]) -> Option<usize> {
-    if digits.is_empty() || digits.len() > 5 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(
-        digits
-            .iter()
-            .fold(0, |len, digit| len * 10 + usize::from(digit - b'0')),
-    )
-}
-
-/// Room for the answers to a few requests.
-type Answers = SmallVec<[u8; 256]>;
-
-fn write_answer(answer: &Answer, is_last: bool, now: Instant, out: &mut Answers) {
-    if answer.status == 200 && answer.is_bare() && !is_last {
+/// Writes an answer as hyper writes it.
+fn write_answer(answer: &Answer, is_last: bool, now: Instant, out: &mut AnswerBytes) {
+    if answer.status == 200 && answer.is_status_only() && !is_last {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
     } else {
         answer.write_head(is_last, out);
     }
-    DATE.with_borrow_mut(|date| out.extend_from_slice(date.line_at(now)));
+    with_date_line(now, |line| out.extend_from_slice(line));
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(answer.body.as_bytes());
-}
-
-const DATE_BYTES: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
-
-/// The line that says when an answer is given (RFC 9110, 6.6.1).
-struct Date {
-    line: [u8; DATE_BYTES],
-    /// When the next second begins.
-    until: Option<Instant>,
-}
-
-impl Date {
-    fn line_at(&mut self, now: Instant) -> &[u8] {
-        if self.until.is_none_or(|until| until <= now) {
-            let time = SystemTime::now();
-            let line = format!("date: {}\r\n", httpdate::fmt_http_date(time));
-            self.line.copy_from_slice(line.as_bytes());
-            let since = time
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
-            self.until =
-                Some(now + Duration::from_nanos(1_000_000_000 - u64::from(since.subsec_nanos())));
-        }
-        &self.line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
-
-    /// The method, path and body of a request that is answered here; an error says whether it may
-    /// be when more has come.
-    fn read(bytes: &[u8]) -> Result<(&str, &str, &[u8]), bool> {
-        match Received::of(bytes) {
-            Received::Whole(request) => Ok((request.method, request.path, request.body)),
-            Received::Partial => Err(true),
-            Received::Other => Err(false),
-        }
-    }
-
-    #[test]
-    fn a_push_is_read_once_it_is_whole() {
-        let whole = format!("{HEAD}\r\nx 1\nPUT");
-        for len in 0..whole.len() - 3 {
-            assert_eq!(read(&whole.as_bytes()[..len]), Err(true), "{len}");
-        }
-        assert_eq!(
-            read(whole.as_bytes()),
-            Ok(("PUT", "/metrics/job/j", &b"x 1\n"[..]))
-        );
-        let delete = b"DELETE /metrics/job/j HTTP/1.1\r\nhost: h\r\n\r\n";
-        assert_eq!(read(delete), Ok(("DELETE", "/metrics/job/j", &b""[..])));
-    }
-
-    #[test]
-    fn headers_count_as_they_do_elsewhere() {
-        let more = "Connection: Close\r\nContent-type: a\r\nCONTENT-TYPE: b\r\ncontent-encoding: gzip\r\nX: y\r\n\r\nx 1\n";
-        let request = format!("{HEAD}{more}");
-        let Received::Whole(request) = Received::of(request.as_bytes()) else {
-            panic!("not taken")
-        };
-        assert_eq!(
-            (request.content_type, request.content_encoding),
-            (Some(&b"a"[..]), Some(&b"gzip"[..]))
-        );
-        assert!(request.is_last);
-        let line = "PUT/metrics/job/jHTTP/1.1".len();
-        let headers =
-            "hContent-Length4ConnectionCloseContent-typeaCONTENT-TYPEbcontent-encodinggzipXy".len();
-        assert_eq!(request.size, (line + headers + 4) as u64);
-    }
-
-    #[test]
-    fn everything_else_is_for_hyper() {
-        for header in [
-            "Host: i",
-            "Content-Length: 4",
-            "Transfer-Encoding: chunked",
-            "Expect: 100-continue",
-            "Upgrade: h2c",
-            "Connection: keep-alive, Upgrade",
-            "TE: trailers",
-            "Trailer: x",
-            "no colon",
-        ] {
-            assert_eq!(
-                read(format!("{HEAD}{header}\r\n\r\nx 1\n").as_bytes()),
-                Err(false),
-                "{header}"
-            );
-        }
-        for head in [
-            "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n",
-            "\r\nPUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
-            "PUT /metrics/job/j HTTP/1.0\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
-            "PUT /metrics/job/j HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: a b\r\nContent-Length: 0\r\n\r\n",
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\n\r\n",
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\nx",
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\nx",
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\nx",
-            "PUT /metrics/job/j?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
-            "PUT http://h/metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
-            "\x16\x03\x01\x02",
-        ] {
-            assert_eq!(read(head.as_bytes()), Err(false), "{head}");
-        }
-    }
-
-    #[test]
-    fn the_date_is_that_of_its_second() {
-        let mut date = Date {
-            line: [0; DATE_BYTES],
-            until: None,
-        };
-        let now = Instant::now();
-        let first = date.line_at(now).to_vec();
-        let until = date.until.expect("it was written");
-        assert!(
-            first.starts_with(b"date: ") && until > now && until <= now + Duration::from_secs(1)
-        );
-        date.line = [b'x'; DATE_BYTES];
-        assert_eq!(
-            date.line_at(until - Duration::from_nanos(1)),
-            [b'x'; DATE_BYTES]
-        );
-        assert!(date.line_at(until).starts_with(b"date: "));
-    }
 }

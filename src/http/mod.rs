@@ -1,26 +1,52 @@
-//! What a client sees: routes, bodies, status codes.
+//! What a client sees: paths, headers, bodies, status codes. Status codes are chosen here alone.
 //!
-//! Every request goes `server` → `router` → one of `push`, `scrape`, `api_v1`, `admin`. Status
-//! codes are chosen here alone.
+//! A request goes this way:
+//!
+//! ```text
+//! listeners → server → connection → fast_path ─────────────────┬→ push → gateway
+//!                                 ↘ dispatch → router → route ─┼→ scrape, api_v1, admin → gateway
+//!                                   (hyper)                    └→ push
+//! ```
+//!
+//! | file                                   | what it does                                      |
+//! |----------------------------------------|---------------------------------------------------|
+//! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them |
+//! | `connection.rs`, `closing.rs`          | one connection, and its end                       |
+//! | `fast_path.rs`, `request_start.rs`     | usual pushes and deletes, without hyper           |
+//! | `dispatch.rs`                          | any other request, read by hyper                  |
+//! | `head.rs`, `request_body.rs`           | what is checked in every head; receiving a body   |
+//! | `router.rs`, `route.rs`                | from a method and a path to a route               |
+//! | `request_path.rs`, `group_path.rs`     | percent decoding and cleaning; a group's path     |
+//! | `negotiation.rs`                       | formats and encodings, by headers                 |
+//! | `push.rs`                              | pushes and deletes; the answers to refused pushes |
+//! | `scrape.rs`, `api_v1.rs`, `admin.rs`   | the other handlers                                |
+//! | `answer.rs`, `answer_body.rs`, `date.rs` | what is sent back                               |
+//! | `front_end.rs`                         | what all connections share                        |
 
 mod admin;
 mod answer;
+mod answer_body;
 mod api_v1;
-mod body;
-mod cadence;
+mod closing;
+mod connection;
+mod date;
+mod dispatch;
 mod fast_path;
-mod gateway;
-mod lingering;
+mod front_end;
+mod group_path;
+mod head;
+mod listeners;
 mod negotiation;
-mod parse_pool;
 mod push;
 mod request_body;
+mod request_path;
+mod request_start;
+mod route;
 mod router;
 mod scrape;
 mod server;
-mod service;
 
-pub use body::Body;
-pub use gateway::{Gateway, Options};
+pub use front_end::HttpOptions;
+pub use listeners::Listeners;
 pub use router::Routes;
-pub use server::{Listeners, Server};
+pub use server::Server;

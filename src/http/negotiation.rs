@@ -1,19 +1,24 @@
-//! Which format and encoding a scrape gets, chosen as the reference chooses.
+//! Which format and encoding a body has, as the headers say: of a push, by its `Content-Type` and
+//! `Content-Encoding`; of the answer to a scrape, by what it accepts. The reference's choices.
 
+use crate::gateway::decode::{BodyEncoding, BodyFormat, BodyType};
 use crate::model::Escaping;
 
-/// A format a scrape may ask for.
+/// A format that a scrape may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum ScrapeFormat {
+    /// The text format.
     Text,
+    /// Delimited protobuf.
     Delimited,
     /// Protobuf's text form, indented.
     ProtoText,
-    /// Protobuf's text form, a family a line.
+    /// Protobuf's text form, with a family on each line.
     CompactText,
 }
 
-impl Wanted {
+impl ScrapeFormat {
+    /// The `Content-Type` of the answer.
     pub fn content_type(self, escaping: Escaping) -> String {
         let media = match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -32,14 +37,14 @@ impl Wanted {
 }
 
 /// One media range of an `Accept` header.
-struct Range<'a> {
+struct MediaRange<'a> {
     kind: &'a str,
     subkind: &'a str,
     quality: f64,
     parameters: Vec<(&'a str, &'a str)>,
 }
 
-impl<'a> Range<'a> {
+impl<'a> MediaRange<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';');
         let media = parts.next()?.trim();
@@ -59,7 +64,7 @@ impl<'a> Range<'a> {
                 continue;
             };
             match name.trim() {
-                // What is no number is 0 for the reference.
+                // The reference takes a quality that is not a number for 0.
                 "q" => range.quality = value.trim().parse().unwrap_or(0.0),
                 name => range.parameters.push((name, value.trim())),
             }
@@ -73,8 +78,8 @@ impl<'a> Range<'a> {
             .find_map(|&(known, value)| (known == name).then_some(value))
     }
 
-    /// Not an order: a range without wildcards goes before one with them whatever their qualities,
-    /// as the reference has it.
+    /// Whether the reference sorts this range before `other`. This is not an order: a range without
+    /// wildcards goes before one with wildcards, whatever their qualities.
     fn goes_before(&self, other: &Self) -> bool {
         self.quality > other.quality
             || (self.kind != "*" && other.kind == "*")
@@ -83,9 +88,9 @@ impl<'a> Range<'a> {
 }
 
 /// The format and escaping for an `Accept` header.
-pub(super) fn format(accept: &str) -> (Wanted, Escaping) {
-    let mut ranges: Vec<Range<'_>> = Vec::new();
-    for range in accept.split(',').filter_map(Range::parse) {
+pub(super) fn scrape_format(accept: &str) -> (ScrapeFormat, Escaping) {
+    let mut ranges: Vec<MediaRange<'_>> = Vec::new();
+    for range in accept.split(',').filter_map(MediaRange::parse) {
         let mut place = ranges.len();
         while place > 0 && range.goes_before(&ranges[place - 1]) {
             place -= 1;
@@ -106,23 +111,23 @@ pub(super) fn format(accept: &str) -> (Wanted, Escaping) {
             && range.parameter("proto") == Some("io.prometheus.client.MetricFamily")
         {
             match range.parameter("encoding") {
-                Some("delimited") => return (Wanted::Delimited, escaping),
-                Some("text") => return (Wanted::ProtoText, escaping),
-                Some("compact-text") => return (Wanted::CompactText, escaping),
+                Some("delimited") => return (ScrapeFormat::Delimited, escaping),
+                Some("text") => return (ScrapeFormat::ProtoText, escaping),
+                Some("compact-text") => return (ScrapeFormat::CompactText, escaping),
                 _ => {}
             }
         }
         if media == ("text", "plain")
             && matches!(range.parameter("version"), None | Some("" | "0.0.4"))
         {
-            return (Wanted::Text, escaping);
+            return (ScrapeFormat::Text, escaping);
         }
     }
-    (Wanted::Text, escaping)
+    (ScrapeFormat::Text, escaping)
 }
 
-/// Whether an answer is compressed for this `Accept-Encoding` header: identity wins where both are
-/// as good.
+/// Whether an answer is compressed for this `Accept-Encoding` header. If the client wants gzip and
+/// identity equally, the answer is not compressed.
 pub(super) fn wants_gzip(accept_encoding: &str) -> bool {
     let mut best = (-1.0, false);
     for is_gzip in [false, true] {
@@ -141,9 +146,42 @@ pub(super) fn wants_gzip(accept_encoding: &str) -> bool {
     best.1 && best.0 > 0.0
 }
 
-/// Whether a pushed body is delimited protobuf: the exact media type with exactly these parameters,
-/// in any order and case of names.
-pub(super) fn is_delimited_protobuf(content_type: &str) -> bool {
+/// How the body of a push is to be read, by its `Content-Type` and `Content-Encoding`: the first
+/// headers with these names.
+pub(super) fn body_type(content_type: Option<&[u8]>, content_encoding: Option<&[u8]>) -> BodyType {
+    let is_visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    let content_type = content_type
+        .filter(|value| value.iter().all(is_visible))
+        .unwrap_or_default();
+    let content_type = std::str::from_utf8(content_type).expect("visible characters are ASCII");
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    let format = if is_delimited_protobuf(content_type) {
+        BodyFormat::Protobuf
+    } else if media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        BodyFormat::TextOrForm
+    } else {
+        BodyFormat::Text
+    };
+    BodyType {
+        format,
+        encoding: content_encoding.map_or(BodyEncoding::Identity, body_encoding),
+    }
+}
+
+/// How a body is compressed. The reference takes any other encoding for none.
+pub(super) fn body_encoding(content_encoding: &[u8]) -> BodyEncoding {
+    if content_encoding.eq_ignore_ascii_case(b"gzip") {
+        BodyEncoding::Gzip
+    } else if content_encoding.eq_ignore_ascii_case(b"snappy") {
+        BodyEncoding::Snappy
+    } else {
+        BodyEncoding::Identity
+    }
+}
+
+/// Whether a `Content-Type` is that of delimited protobuf: this media type with these two
+/// parameters, in any order, their names in any case; other parameters do not count.
+fn is_delimited_protobuf(content_type: &str) -> bool {
     let mut parts = content_type.split(';');
     if !parts.next().is_some_and(|media| {
         media
@@ -155,7 +193,7 @@ pub(super) fn is_delimited_protobuf(content_type: &str) -> bool {
     let (mut encoding, mut proto) = (None, None);
     let mut rest = parts.peekable();
     while let Some(part) = rest.next() {
-        // A semicolon at the end is no parameter.
+        // After a semicolon at the end there is no parameter.
         if part.trim().is_empty() && rest.peek().is_none() {
             break;
         }
@@ -188,43 +226,43 @@ mod tests {
     fn formats_are_chosen_as_the_reference_does() {
         const DELIMITED: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
         for (accept, expected) in [
-            ("", (Wanted::Text, Escaping::Underscores)),
-            ("*/*", (Wanted::Text, Escaping::Underscores)),
+            ("", (ScrapeFormat::Text, Escaping::Underscores)),
+            ("*/*", (ScrapeFormat::Text, Escaping::Underscores)),
             (
                 "text/plain;version=1.0.0;escaping=allow-utf-8",
-                (Wanted::Text, Escaping::AllowUtf8),
+                (ScrapeFormat::Text, Escaping::AllowUtf8),
             ),
             (
                 "application/json; escaping=values",
-                (Wanted::Text, Escaping::Values),
+                (ScrapeFormat::Text, Escaping::Values),
             ),
-            (DELIMITED, (Wanted::Delimited, Escaping::Underscores)),
+            (DELIMITED, (ScrapeFormat::Delimited, Escaping::Underscores)),
             (
                 &format!("text/plain, {DELIMITED}"),
-                (Wanted::Text, Escaping::Underscores),
+                (ScrapeFormat::Text, Escaping::Underscores),
             ),
             (
                 &format!("{DELIMITED};q=0.1, text/plain;q=0.9"),
-                (Wanted::Text, Escaping::Underscores),
+                (ScrapeFormat::Text, Escaping::Underscores),
             ),
             (
                 &format!("{DELIMITED};q=0.7,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"),
-                (Wanted::Delimited, Escaping::Underscores),
+                (ScrapeFormat::Delimited, Escaping::Underscores),
             ),
             (
                 &format!("{DELIMITED};q=x, text/plain;q=0.5"),
-                (Wanted::Text, Escaping::Underscores),
+                (ScrapeFormat::Text, Escaping::Underscores),
             ),
             (
                 &format!("{DELIMITED};q=0.5, text/plain;q=x"),
-                (Wanted::Delimited, Escaping::Underscores),
+                (ScrapeFormat::Delimited, Escaping::Underscores),
             ),
             (
                 &format!("{DELIMITED};escaping=dots"),
-                (Wanted::Delimited, Escaping::Dots),
+                (ScrapeFormat::Delimited, Escaping::Dots),
             ),
         ] {
-            assert_eq!(format(accept), expected, "{accept}");
+            assert_eq!(scrape_format(accept), expected, "{accept}");
         }
     }
 

@@ -1,56 +1,15 @@
-//! Bodies of pushes: received, limited, decompressed.
+//! Receives the body of a request. The limit on its size as it is sent is enforced here.
 
-use bytes::{Bytes, BytesMut};
+use crate::gateway::body_pieces::BodyPieces;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::fmt;
-use std::io::Read;
 
-/// How large a body may be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// As it is sent.
-    pub body_bytes_max: u64,
-    /// After it was decompressed.
-    pub decoded_bytes_max: u64,
-    /// How many times its size it may decompress to, above a mebibyte.
-    pub decoded_ratio_max: u64,
-}
-
-/// How a body is compressed. Any other encoding is taken for none, as by the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Identity,
-    Gzip,
-    /// The framing format.
-    Snappy,
-}
-
-impl Encoding {
-    pub fn of(content_encoding: &[u8]) -> Self {
-        if content_encoding.eq_ignore_ascii_case(b"gzip") {
-            Self::Gzip
-        } else if content_encoding.eq_ignore_ascii_case(b"snappy") {
-            Self::Snappy
-        } else {
-            Self::Identity
-        }
-    }
-}
-
-/// Why there is no body.
+/// Why the body of a request does not arrive. `Display` is the text for the client.
 #[derive(Debug)]
 pub(super) enum BodyError {
-    /// It is larger than the limit.
+    /// The body is larger than the limit.
     TooLarge { bytes_max: u64 },
-    /// It decompresses to more than the limit.
-    DecodedTooLarge { bytes_max: u64 },
-    /// It decompresses to more than so many times its size.
-    RatioTooLarge { ratio_max: u64 },
-    /// It is not compressed as it says; in the reference's words.
-    Corrupt(&'static str),
     /// The client went away or broke the protocol.
     Broken(hyper::Error),
 }
@@ -58,23 +17,10 @@ pub(super) enum BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLarge { bytes_max } => {
-                write!(
-                    f,
-                    "the body is larger than {bytes_max} bytes, which is the limit (--limit.body-bytes)"
-                )
-            }
-            Self::DecodedTooLarge { bytes_max } => {
-                write!(
-                    f,
-                    "the body decompresses to more than {bytes_max} bytes, which is the limit (--limit.decoded-body-bytes)"
-                )
-            }
-            Self::RatioTooLarge { ratio_max } => write!(
+            Self::TooLarge { bytes_max } => write!(
                 f,
-                "the body decompresses to more than {ratio_max} times its size, which is the limit above 1 MiB (--limit.decoded-ratio)"
+                "the body is larger than {bytes_max} bytes, which is the limit (--limit.body-bytes)"
             ),
-            Self::Corrupt(what) => f.write_str(what),
             Self::Broken(error) => match std::error::Error::source(error) {
                 Some(cause) if cause.to_string().contains("chunk size") => {
                     f.write_str("invalid byte in chunk length")
@@ -85,66 +31,25 @@ impl fmt::Display for BodyError {
     }
 }
 
-/// A body in the pieces in which it came: to put those of a large one together takes milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Received {
-    pieces: SmallVec<[Bytes; 1]>,
-    /// What is not a piece yet, because it is small.
-    last: BytesMut,
-    len: usize,
-}
-
-/// What is smaller is copied: else a client that sends byte by byte would have many bytes kept for
-/// each.
-const PIECE_BYTES_MIN: usize = 16 << 10;
-
-impl Received {
-    fn add(&mut self, data: Bytes) {
-        self.len += data.len();
-        if data.len() < PIECE_BYTES_MIN && !self.pieces.is_empty() {
-            self.last.extend_from_slice(&data);
-            return;
-        }
-        if !self.last.is_empty() {
-            self.pieces.push(self.last.split().freeze());
-        }
-        // Most bodies come in one piece.
-        self.pieces.push(data);
-    }
-
-    /// How many bytes there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// All of it in one piece.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.last.is_empty() && self.pieces.len() <= 1 {
-            return self.pieces.pop().unwrap_or_default();
-        }
-        let mut whole = BytesMut::with_capacity(self.len);
-        self.pieces
-            .iter()
-            .for_each(|piece| whole.extend_from_slice(piece));
-        whole.extend_from_slice(&self.last);
-        whole.freeze()
-    }
-}
-
-/// After so many bytes of a body others have their turn: it takes some tens of microseconds to copy
-/// them.
+/// How many bytes of one body are received before other tasks of this worker have their turn.
+/// Copying them takes some tens of microseconds.
 const TURN_BYTES: usize = 256 << 10;
 
-/// Receives a body whole.
-pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Received, BodyError> {
-    let bytes_max = limits.body_bytes_max;
-    // What is announced is refused before it is sent, but never allocated for.
+/// Receives a body of at most `bytes_max` bytes.
+///
+/// # Errors
+///
+/// The body is larger, or the client does not send all of it. Then the connection cannot go on with
+/// another request.
+pub(super) async fn receive(mut body: Incoming, bytes_max: u64) -> Result<BodyPieces, BodyError> {
+    // An announced size is refused before anything is received. Memory is only allocated for what
+    // has been received.
     if body.size_hint().lower() > bytes_max {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let (mut received, mut n_bytes_of_turn) = (Received::default(), 0);
+    let (mut received, mut n_bytes_of_turn) = (BodyPieces::default(), 0);
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Any other frame is a trailer, which means nothing here.
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
@@ -154,254 +59,10 @@ pub(super) async fn receive(mut body: Incoming, limits: Limits) -> Result<Receiv
         n_bytes_of_turn += data.len();
         received.add(data);
         if n_bytes_of_turn >= TURN_BYTES {
-            // A client that sends as fast as it is read would keep the worker to itself.
+            // A client that sends as fast as this reads would keep the worker to itself.
             n_bytes_of_turn = 0;
             tokio::task::yield_now().await;
         }
     }
     Ok(received)
-}
-
-/// Decompresses a body.
-pub(super) fn decode(
-    body: &[u8],
-    encoding: Encoding,
-    limits: Limits,
-) -> Result<Cow<'_, [u8]>, BodyError> {
-    let decoded =
-        match encoding {
-            Encoding::Identity => return Ok(Cow::Borrowed(body)),
-            Encoding::Gzip => {
-                check_gzip_header(body)?;
-                read_all(
-                    flate2::bufread::MultiGzDecoder::new(body),
-                    body,
-                    limits,
-                    gzip_error,
-                )
-            }
-            Encoding::Snappy => read_all(
-                snap::read::FrameDecoder::new(body),
-                body,
-                limits,
-                |error| match error.kind() {
-                    std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
-                    _ => "snappy: corrupt input",
-                },
-            ),
-        };
-    decoded.map(Cow::Owned)
-}
-
-/// What the reference finds wrong as soon as it looks at a body that says it is compressed by gzip.
-pub(super) fn check_gzip_header(body: &[u8]) -> Result<(), BodyError> {
-    match body {
-        [] => Err(BodyError::Corrupt("EOF")),
-        _ if body.len() < 10 => Err(BodyError::Corrupt("unexpected EOF")),
-        [0x1f, 0x8b, 8, ..] => Ok(()),
-        _ => Err(BodyError::Corrupt("gzip: invalid header")),
-    }
-}
-
-fn gzip_error(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "unexpected EOF",
-        std::io::ErrorKind::InvalidInput if error.to_string().contains("header") => {
-            "gzip: invalid header"
-        }
-        std::io::ErrorKind::InvalidInput if error.to_string().contains("checksum") => {
-            "gzip: invalid checksum"
-        }
-        _ => "flate: corrupt input",
-    }
-}
-
-/// What may always come of a body, whatever its ratio.
-const RATIO_FREE_BYTES: u64 = 1 << 20;
-
-fn read_all(
-    decoder: impl Read,
-    body: &[u8],
-    limits: Limits,
-    corrupt: impl Fn(&std::io::Error) -> &'static str,
-) -> Result<Vec<u8>, BodyError> {
-    let by_ratio = (body.len() as u64)
-        .saturating_mul(limits.decoded_ratio_max)
-        .max(RATIO_FREE_BYTES);
-    let bytes_max = limits.decoded_bytes_max.min(by_ratio);
-    let mut decoded = Vec::with_capacity(body.len().saturating_mul(4).min(1 << 20));
-    // One more than may be, to see that there is more.
-    let taken = bytes_max.saturating_add(1);
-    decoder
-        .take(taken)
-        .read_to_end(&mut decoded)
-        .map_err(|error| BodyError::Corrupt(corrupt(&error)))?;
-    match decoded.len() as u64 > bytes_max {
-        false => Ok(decoded),
-        true if bytes_max == limits.decoded_bytes_max => {
-            Err(BodyError::DecodedTooLarge { bytes_max })
-        }
-        true => Err(BodyError::RatioTooLarge {
-            ratio_max: limits.decoded_ratio_max,
-        }),
-    }
-}
-
-/// The body that a client meant who sent it as a form, as `curl --data-urlencode` does: `+` is a
-/// space, then `%XX`; given its final newline. None if that is not what it looks like.
-pub(super) fn decode_form(body: &[u8]) -> Option<Vec<u8>> {
-    let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
-    if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
-        return None;
-    }
-    let spaced: Vec<u8> = body
-        .iter()
-        .map(|&byte| if byte == b'+' { b' ' } else { byte })
-        .collect();
-    let mut decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
-    if decoded.last() != Some(&b'\n') {
-        decoded.push(b'\n');
-    }
-    Some(decoded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    const LIMITS: Limits = Limits {
-        body_bytes_max: 1 << 20,
-        decoded_bytes_max: 1 << 21,
-        decoded_ratio_max: 200,
-    };
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn decoded(body: &[u8], encoding: Encoding) -> Result<Cow<'_, [u8]>, String> {
-        decode(body, encoding, LIMITS).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn gzip_is_decoded_and_its_errors_are_named_as_by_the_reference() {
-        let body = gzip(b"x 1\n");
-        assert_eq!(decoded(&body, Encoding::Gzip), Ok(b"x 1\n"[..].into()));
-        assert_eq!(
-            decoded(&[body.clone(), body.clone()].concat(), Encoding::Gzip),
-            Ok(b"x 1\nx 1\n"[..].into())
-        );
-        let check = |body: &[u8], text: &str| {
-            assert_eq!(decoded(body, Encoding::Gzip), Err(text.to_owned()))
-        };
-        check(b"", "EOF");
-        check(b"x 1\n", "unexpected EOF");
-        check(b"# TYPE x gauge\n", "gzip: invalid header");
-        check(&body[..body.len() - 9], "unexpected EOF");
-        let mut bad = body.clone();
-        let place = bad.len() - 8;
-        bad[place] ^= 1;
-        check(&bad, "gzip: invalid checksum");
-        bad = body;
-        bad[10] = 0xff;
-        check(&bad, "flate: corrupt input");
-    }
-
-    #[test]
-    fn pieces_are_put_together_in_order() {
-        let check = |lens: &[usize]| {
-            let (mut received, mut whole) = (Received::default(), Vec::new());
-            for (i, &len) in lens.iter().enumerate() {
-                let piece = vec![b'a' + u8::try_from(i % 26).unwrap(); len];
-                whole.extend_from_slice(&piece);
-                received.add(piece.into());
-            }
-            assert!(received.pieces.len() <= 1 + whole.len() / PIECE_BYTES_MIN * 2);
-            assert_eq!(received.len(), whole.len());
-            assert_eq!(received.into_bytes(), whole, "{lens:?}");
-        };
-        let large = PIECE_BYTES_MIN;
-        for lens in [
-            &[][..],
-            &[5],
-            &[large],
-            &[1, 2, 3],
-            &[1, large, 2, 3, large, large + 1, 4],
-            &[large, 1, 1],
-        ] {
-            check(lens);
-        }
-        check(&[1; 1000]);
-    }
-
-    #[test]
-    fn snappy_is_the_framing_format() {
-        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
-        encoder.write_all(b"x 1\n").unwrap();
-        let body = encoder.into_inner().unwrap();
-        assert_eq!(decoded(&body, Encoding::Snappy), Ok(b"x 1\n"[..].into()));
-        let raw = snap::raw::Encoder::new().compress_vec(b"x 1\n").unwrap();
-        assert!(decoded(&raw, Encoding::Snappy).is_err());
-    }
-
-    #[test]
-    fn a_bomb_is_defused() {
-        let check = |len: usize, limits: Limits, flag: Option<&str>| {
-            let body = gzip(&vec![b'x'; len]);
-            let error = decode(&body, Encoding::Gzip, limits)
-                .err()
-                .map(|error| error.to_string());
-            let is_named = |flag: &str| {
-                error
-                    .as_ref()
-                    .is_some_and(|error| error.ends_with(&format!("({flag})")))
-            };
-            assert!(flag.map_or(error.is_none(), is_named), "{error:?}");
-        };
-        // A run of one letter shrinks to a thousandth.
-        check(1 << 20, LIMITS, None);
-        check((1 << 20) + 1, LIMITS, Some("--limit.decoded-ratio"));
-        check(3 << 20, LIMITS, Some("--limit.decoded-ratio"));
-        check(
-            3 << 20,
-            Limits {
-                decoded_ratio_max: 2000,
-                ..LIMITS
-            },
-            Some("--limit.decoded-body-bytes"),
-        );
-        check(
-            2 << 20,
-            Limits {
-                decoded_ratio_max: 2000,
-                ..LIMITS
-            },
-            None,
-        );
-        check(
-            1 << 20,
-            Limits {
-                decoded_bytes_max: 1000,
-                ..LIMITS
-            },
-            Some("--limit.decoded-body-bytes"),
-        );
-    }
-
-    #[test]
-    fn a_form_is_decoded_if_it_looks_like_one() {
-        assert_eq!(
-            decode_form(b"nightly_success+1").as_deref(),
-            Some(&b"nightly_success 1\n"[..])
-        );
-        assert_eq!(
-            decode_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
-            Some(&b"x{a=\"b\"} 1\n"[..])
-        );
-        assert_eq!(decode_form(b"x=1"), None);
-        assert_eq!(decode_form(b""), None);
-    }
 }

@@ -1,18 +1,22 @@
-//! Paths to routes, with the reference's redirects and no others.
+//! From a method and a path to a route, with the reference's redirects and no others.
 //!
-//! Two layers, as there: first a path with `//`, `.` or `..` in it is redirected (301) to the clean
-//! one; then the routes are looked up. A path that only differs by a slash at its end or by the
-//! case of its letters is redirected (301 for GET, 307 else). Some clients take a redirect for
-//! success, so a push that the reference stores as it was sent is never redirected here.
+//! There are two layers, as in the reference. First a path with `//`, `.` or `..` in it is
+//! redirected (301) to the clean path. Then the route is looked up; a path that differs from a
+//! route's only by the slash at its end or by the case of its letters is redirected to that (301
+//! for GET, 307 for other methods). Some clients take a redirect for success, so a push that the
+//! reference stores as it was sent is never redirected here.
 //!
-//! Paths are percent-decoded once, before anything else, so an encoded slash separates components;
-//! but for the groups of a job (`/api/v1/metrics/{job}`), which the reference does not have.
+//! A path is percent-decoded once, before anything else, so an encoded slash separates components.
+//! Only the paths of the groups of a job (`/api/v1/metrics/{job}`), which the reference does not
+//! have, are taken apart first ([`ApiRoute::find_groups_of_job`]).
 
+use super::group_path::GroupPath;
+use super::request_path::{clean, percent_decode};
+use super::route::{ApiRoute, GET, GROUP, NoRoute, QUIT, Route, allows};
 use crate::telemetry::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::borrow::Cow;
 
-/// Where the gateway's pages are.
+/// The paths of the gateway's pages.
 #[derive(Clone, Debug)]
 pub struct Routes {
     prefix: String,
@@ -20,65 +24,26 @@ pub struct Routes {
     has_admin: bool,
 }
 
-/// What a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
-    Scrape,
-    /// PUT and POST, with the group's path.
-    Push(GroupPath<'a>),
-    Delete(GroupPath<'a>),
-    Healthy,
-    Ready,
-    Quit,
-    Status,
-    Static,
-    /// Below the API; the path behind `/api/v1`.
-    Api(ApiRoute),
-}
+/// A page with a fixed path: the path, the route, and the methods there are.
+type FixedPage = (String, Route<'static>, &'static str);
 
-/// What a request to the API asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ApiRoute {
-    Status,
-    /// All groups, or those of a job, or of a job and instance.
-    Metrics(Option<String>, Option<String>),
-    Wipe,
-    /// OPTIONS of any path.
-    Options,
+/// The beginning of a group's path.
+struct GroupStart {
+    /// The text in front of the job, without the prefix of all paths.
+    fixed: &'static str,
+    /// Where the job begins.
+    job_start: usize,
+    job_is_base64: bool,
 }
-
-/// The part of a path that names a group, decoded but not yet understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GroupPath<'a> {
-    pub job: Cow<'a, [u8]>,
-    pub job_is_base64: bool,
-    /// With the slash in front; may be empty.
-    pub labels: Cow<'a, [u8]>,
-}
-
-/// Why there is no route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoRoute {
-    NotFound,
-    /// The methods there are, as in `Allow`.
-    MethodNotAllowed(&'static str),
-    /// OPTIONS of a route: the methods there are.
-    Allow(&'static str),
-    Redirect {
-        permanent: bool,
-        location: String,
-    },
-    /// The path is not percent-encoded properly.
-    BadRequest,
-}
-
-const GET: &str = "GET, OPTIONS";
-const GROUP: &str = "DELETE, OPTIONS, POST, PUT";
-const QUIT: &str = "GET, OPTIONS, POST, PUT";
-const PUT: &str = "OPTIONS, PUT";
 
 impl Routes {
-    /// Routes below `prefix` (empty, or `/pg`), with scrapes at `telemetry_path` below that.
+    /// Routes below `prefix` (empty, or such as `/pg`), and the path of scrapes below that.
+    ///
+    /// ```
+    /// use pushgateway::http::Routes;
+    /// assert!(!Routes::new("/pg", "/metrics").is_telemetry_path_taken());
+    /// assert!(Routes::new("/pg", "/status").is_telemetry_path_taken());
+    /// ```
     pub fn new(prefix: &str, telemetry_path: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         let telemetry = format!("{prefix}/{}", telemetry_path.trim_matches('/'));
@@ -89,7 +54,7 @@ impl Routes {
         }
     }
 
-    /// The same with `/api/v1/admin/…`, which is not there otherwise, for no method.
+    /// These routes with `/api/v1/admin/…`. Without this there is no such path for any method.
     pub fn with_admin(self) -> Self {
         Self {
             has_admin: true,
@@ -98,20 +63,20 @@ impl Routes {
     }
 
     /// The path of the status page.
-    pub fn root(&self) -> String {
+    pub(super) fn root(&self) -> String {
         format!("{}/", self.prefix)
     }
 
-    /// The path that is scraped.
-    pub fn telemetry_path(&self) -> &str {
+    /// The path of scrapes.
+    pub(super) fn telemetry_path(&self) -> &str {
         &self.telemetry
     }
 
-    /// Whether the path that is scraped is that of another page.
-    pub fn is_telemetry_taken(&self) -> bool {
+    /// Whether the path of scrapes belongs to another page.
+    pub fn is_telemetry_path_taken(&self) -> bool {
         let path = self.telemetry.as_bytes();
         let is_page = self
-            .fixed()
+            .fixed_pages()
             .iter()
             .any(|(known, route, _)| *route != Route::Scrape && known.as_bytes() == path);
         let is_api =
@@ -125,6 +90,11 @@ impl Routes {
             .is_some_and(|below| below.starts_with("/api/v1/"))
     }
 
+    /// The route of a request.
+    ///
+    /// # Errors
+    ///
+    /// There is none; the error says what to answer.
     pub(super) fn find<'a>(
         &self,
         method: &str,
@@ -134,40 +104,46 @@ impl Routes {
         if path == "*" && method != "OPTIONS" {
             return Err(NoRoute::BadRequest);
         }
-        if let Some(route) = self.find_groups(method, path) {
-            return route;
+        let below_prefix = path.strip_prefix(&self.prefix);
+        if let Some(found) =
+            below_prefix.and_then(|below| ApiRoute::find_groups_of_job(method, path, below))
+        {
+            return found.map(Route::Api);
         }
-        let path = decode(path).ok_or(NoRoute::BadRequest)?;
+        let path = percent_decode(path).ok_or(NoRoute::BadRequest)?;
         if method != "CONNECT" {
             let clean = clean(&path);
             if *clean != *path {
-                return Err(redirect(true, &clean, query));
+                return Err(NoRoute::redirect(true, &clean, query));
             }
         }
         if let Some(below) = path.strip_prefix(self.prefix.as_bytes())
             && let Some(below) = below.strip_prefix(b"/api/v1")
         {
             match below {
-                [b'/', ..] => return self.find_api(method, below).map(Route::Api),
-                [] => return Err(redirect(true, &[&*path, b"/"].concat(), query)),
+                [b'/', ..] => {
+                    let found = ApiRoute::find(method, below, self.has_admin, &self.prefix);
+                    return found.map(Route::Api);
+                }
+                [] => return Err(NoRoute::redirect(true, &[&*path, b"/"].concat(), query)),
                 _ => {}
             }
         }
-        let method_known = match method {
+        let known_method = match method {
             "GET" => Some(Method::Get),
             "PUT" => Some(Method::Put),
             "POST" => Some(Method::Post),
             "DELETE" => Some(Method::Delete),
             _ => None,
         };
-        if let Some(method) = method_known {
-            if let Some(route) = self.exact(method, &path) {
+        if let Some(method) = known_method {
+            if let Some(route) = self.find_exact(method, &path) {
                 return Ok(route);
             }
             if *path != *b"/"
-                && let Some(other) = self.nearly(method, &path)
+                && let Some(other) = self.find_nearby(method, &path)
             {
-                return Err(redirect(method == Method::Get, &other, query));
+                return Err(NoRoute::redirect(method == Method::Get, &other, query));
             }
         }
         match self.methods_of(&path) {
@@ -178,7 +154,7 @@ impl Routes {
         }
     }
 
-    fn fixed(&self) -> [(String, Route<'static>, &'static str); 6] {
+    fn fixed_pages(&self) -> [FixedPage; 6] {
         let below = |path: &str| format!("{}{path}", self.prefix);
         [
             (self.telemetry.clone(), Route::Scrape, GET),
@@ -190,12 +166,13 @@ impl Routes {
         ]
     }
 
-    fn exact<'a>(&self, method: Method, path: &Cow<'a, [u8]>) -> Option<Route<'a>> {
-        // Pushes first: there are most of them. What is scraped may have such a path, too.
+    /// The route with exactly this path.
+    fn find_exact<'a>(&self, method: Method, path: &Cow<'a, [u8]>) -> Option<Route<'a>> {
+        // Groups first: most requests are pushes. A group may have the path of scrapes, too.
         if method != Method::Get
-            && let Some(at) = self.group_at(path, false)
+            && let Some(start) = self.find_group(path, false)
         {
-            let group = at.group(path);
+            let group = GroupPath::new(path, start.job_start, start.job_is_base64);
             return Some(if method == Method::Delete {
                 Route::Delete(group)
             } else {
@@ -206,19 +183,20 @@ impl Routes {
             return Some(Route::Static);
         }
         let (_, route, methods) = self
-            .fixed()
+            .fixed_pages()
             .into_iter()
             .find(|(known, ..)| *known.as_bytes() == **path)?;
         allows(methods, method).then_some(route)
     }
 
-    /// Finds a group's path; `any_case`: of the fixed part.
-    fn group_at(&self, path: &[u8], any_case: bool) -> Option<GroupAt> {
+    /// The beginning of a group's path. With `any_case`, the letters in front of the job may be
+    /// lower or upper case.
+    fn find_group(&self, path: &[u8], any_case: bool) -> Option<GroupStart> {
         [("/metrics/job/", false), ("/metrics/job@base64/", true)]
             .into_iter()
-            .find_map(|(fixed, is_base64)| {
-                let job = self.prefix.len() + fixed.len();
-                let (head, rest) = path.split_at_checked(job)?;
+            .find_map(|(fixed, job_is_base64)| {
+                let job_start = self.prefix.len() + fixed.len();
+                let (head, rest) = path.split_at_checked(job_start)?;
                 let (prefix, below) = head.split_at(self.prefix.len());
                 let is_same = |a: &[u8], b: &[u8]| {
                     if any_case {
@@ -231,10 +209,10 @@ impl Routes {
                 let is_group = is_same(prefix, self.prefix.as_bytes())
                     && is_same(below, fixed.as_bytes())
                     && !rest.is_empty();
-                is_group.then_some(GroupAt {
-                    job,
+                is_group.then_some(GroupStart {
                     fixed,
-                    is_base64,
+                    job_start,
+                    job_is_base64,
                 })
             })
     }
@@ -250,20 +228,21 @@ impl Routes {
         })
     }
 
+    /// The methods that a path has; none if there is no such path.
     fn methods_of(&self, path: &[u8]) -> Option<&'static str> {
-        if self.group_at(path, false).is_some() {
+        if self.find_group(path, false).is_some() {
             return Some(GROUP);
         }
         if self.is_static(path, false) {
             return Some(GET);
         }
-        self.fixed()
+        self.fixed_pages()
             .into_iter()
             .find_map(|(known, _, methods)| (known.as_bytes() == path).then_some(methods))
     }
 
-    /// The path of a route that differs from `path` by its last slash or by case.
-    fn nearly(&self, method: Method, path: &[u8]) -> Option<Vec<u8>> {
+    /// The path of a route that differs from `path` by its last slash or by the case of letters.
+    fn find_nearby(&self, method: Method, path: &[u8]) -> Option<Vec<u8>> {
         let toggled = match path.strip_suffix(b"/") {
             Some(shorter) => shorter.to_vec(),
             None => [path, b"/"].concat(),
@@ -277,12 +256,11 @@ impl Routes {
                 }
             };
             if method != Method::Get {
-                if any_case && let Some(at) = self.group_at(path, true) {
-                    return Some(
-                        [self.prefix.as_bytes(), at.fixed.as_bytes(), &path[at.job..]].concat(),
-                    );
+                if any_case && let Some(start) = self.find_group(path, true) {
+                    let (prefix, fixed) = (self.prefix.as_bytes(), start.fixed.as_bytes());
+                    return Some([prefix, fixed, &path[start.job_start..]].concat());
                 }
-                // A path without a job is sent where there is nothing either, as by the reference.
+                // The reference redirects a path without a job to one that does not exist either.
                 if !any_case && is_same(&format!("{}/metrics/job/", self.prefix), path) {
                     return Some(toggled);
                 }
@@ -290,11 +268,11 @@ impl Routes {
             if method == Method::Get && self.is_static(&toggled, any_case) {
                 return Some(format!("{}/static/", self.prefix).into_bytes());
             }
-            let fixed = self
-                .fixed()
+            let pages = self
+                .fixed_pages()
                 .into_iter()
                 .filter(|(.., methods)| allows(methods, method));
-            for (known, ..) in fixed {
+            for (known, ..) in pages {
                 if (any_case && is_same(&known, path)) || is_same(&known, &toggled) {
                     return Some(known.into_bytes());
                 }
@@ -302,198 +280,12 @@ impl Routes {
         }
         None
     }
-
-    /// The groups of a job: there a component may have an encoded slash in it. None if the path
-    /// asks for something else.
-    fn find_groups<'a>(&self, method: &str, path: &str) -> Option<Result<Route<'a>, NoRoute>> {
-        let below = path
-            .strip_prefix(&self.prefix)?
-            .strip_prefix("/api/v1/metrics/")?;
-        if method == "OPTIONS" || below.is_empty() || *clean(path.as_bytes()) != *path.as_bytes() {
-            return None;
-        }
-        let mut components = below.split('/');
-        let (job, instance) = (components.next()?, components.next());
-        if components.next().is_some() {
-            return None;
-        }
-        if method != "GET" {
-            // As where these paths do not exist, which is what pushers know.
-            return Some(Err(NoRoute::NotFound));
-        }
-        let text = |component: &str| {
-            let decoded = decode(component).ok_or(NoRoute::BadRequest)?;
-            // No label has a value that is not UTF-8.
-            String::from_utf8(decoded.into_owned()).map_err(|_| NoRoute::NotFound)
-        };
-        let found = text(job).and_then(|job| {
-            Ok(ApiRoute::Metrics(
-                Some(job),
-                instance.map(text).transpose()?,
-            ))
-        });
-        Some(found.map(Route::Api))
-    }
-
-    fn find_api(&self, method: &str, below: &[u8]) -> Result<ApiRoute, NoRoute> {
-        if method == "OPTIONS" {
-            return Ok(ApiRoute::Options);
-        }
-        let text = std::str::from_utf8(below).map_err(|_| NoRoute::NotFound)?;
-        let components: Vec<&str> = text.trim_start_matches('/').split('/').collect();
-        let (route, methods) = match components.as_slice() {
-            ["status"] => (ApiRoute::Status, GET),
-            ["metrics"] => (ApiRoute::Metrics(None, None), GET),
-            ["admin", "wipe"] if self.has_admin => (ApiRoute::Wipe, PUT),
-            [known @ ("status" | "metrics"), ""] if method == "GET" => {
-                let location = format!("{}/api/v1/{known}", self.prefix);
-                return Err(redirect(true, location.as_bytes(), None));
-            }
-            _ => return Err(NoRoute::NotFound),
-        };
-        if methods.split(", ").any(|known| known == method) {
-            Ok(route)
-        } else {
-            Err(NoRoute::MethodNotAllowed(methods))
-        }
-    }
-}
-
-/// Where the parts of a group's path are.
-struct GroupAt {
-    job: usize,
-    fixed: &'static str,
-    is_base64: bool,
-}
-
-impl GroupAt {
-    fn group<'a>(&self, path: &Cow<'a, [u8]>) -> GroupPath<'a> {
-        let job_end =
-            memchr::memchr(b'/', &path[self.job..]).map_or(path.len(), |len| self.job + len);
-        let (job, labels) = match path {
-            Cow::Borrowed(path) => (
-                Cow::Borrowed(&path[self.job..job_end]),
-                Cow::Borrowed(&path[job_end..]),
-            ),
-            Cow::Owned(path) => (
-                Cow::Owned(path[self.job..job_end].to_vec()),
-                Cow::Owned(path[job_end..].to_vec()),
-            ),
-        };
-        GroupPath {
-            job,
-            job_is_base64: self.is_base64,
-            labels,
-        }
-    }
-}
-
-fn allows(methods: &str, method: Method) -> bool {
-    let name = match method {
-        Method::Delete => "DELETE",
-        Method::Get => "GET",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-    };
-    methods.split(", ").any(|known| known == name)
-}
-
-/// What stays as it is in the path of a `Location`.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b'/')
-    .remove(b':')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
-
-fn redirect(permanent: bool, path: &[u8], query: Option<&str>) -> NoRoute {
-    let mut location = percent_encode(path, KEPT).to_string();
-    if let Some(query) = query {
-        location.push('?');
-        location.push_str(query);
-    }
-    NoRoute::Redirect {
-        permanent,
-        location,
-    }
-}
-
-/// Undoes percent encoding; none if it is not complete.
-fn decode(path: &str) -> Option<Cow<'_, [u8]>> {
-    let bytes = path.as_bytes();
-    let Some(first) = memchr::memchr(b'%', bytes) else {
-        return Some(Cow::Borrowed(bytes));
-    };
-    let mut decoded = bytes[..first].to_vec();
-    let mut rest = &bytes[first..];
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        decoded.push(
-            u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?)
-                .expect("two digits are a byte"),
-        );
-        rest = after;
-    }
-    Some(Cow::Owned(decoded))
-}
-
-/// The path without `//`, `.` and `..`; a slash at its end stays.
-fn clean(path: &[u8]) -> Cow<'_, [u8]> {
-    // What is odd begins with a slash and one of these.
-    if path.starts_with(b"/")
-        && memchr::memchr_iter(b'/', path).all(|at| !matches!(path.get(at + 1), Some(b'/' | b'.')))
-    {
-        return Cow::Borrowed(path);
-    }
-    let is_odd = |component: &[u8]| matches!(component, b"" | b"." | b"..");
-    let Some(below) = path.strip_prefix(b"/") else {
-        // Only `*` and the like: a path begins with a slash.
-        return Cow::Borrowed(path);
-    };
-    let ends_with_slash = below.is_empty() || below.ends_with(b"/");
-    let inner = below.strip_suffix(b"/").unwrap_or(below);
-    if inner.is_empty() && below.len() <= 1 && path.len() <= 1
-        || !inner.split(|&b| b == b'/').any(is_odd)
-    {
-        return Cow::Borrowed(path);
-    }
-    let mut kept: Vec<&[u8]> = Vec::new();
-    for component in inner.split(|&b| b == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => {
-                kept.pop();
-            }
-            component => kept.push(component),
-        }
-    }
-    let mut clean = Vec::with_capacity(path.len());
-    for component in &kept {
-        clean.push(b'/');
-        clean.extend_from_slice(component);
-    }
-    if clean.is_empty() || ends_with_slash {
-        clean.push(b'/');
-    }
-    Cow::Owned(clean)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::group_path::GroupPath;
+    use super::super::route::{GET, GROUP, PUT, QUIT};
     use super::*;
 
     fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
@@ -508,9 +300,9 @@ mod tests {
         }
     }
 
-    fn to(permanent: bool, location: &str) -> Result<Route<'static>, NoRoute> {
+    fn to(is_permanent: bool, location: &str) -> Result<Route<'static>, NoRoute> {
         Err(NoRoute::Redirect {
-            permanent,
+            is_permanent,
             location: location.to_owned(),
         })
     }
@@ -590,42 +382,6 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_a_job_are_found_by_components_that_are_decoded_one_by_one() {
-        let groups = |job: &str, instance: Option<&str>| {
-            Ok(Route::Api(ApiRoute::Metrics(
-                Some(job.to_owned()),
-                instance.map(str::to_owned),
-            )))
-        };
-        for (path, expected) in [
-            ("/api/v1/metrics/j", groups("j", None)),
-            ("/api/v1/metrics/j/i", groups("j", Some("i"))),
-            ("/api/v1/metrics/j/", groups("j", Some(""))),
-            ("/api/v1/metrics/a%2Fb%20c", groups("a/b c", None)),
-            ("/api/v1/metrics/%2e%2e/%2F", groups("..", Some("/"))),
-            ("/api/v1/metrics/%ff", Err(NoRoute::NotFound)),
-            ("/api/v1/metrics/%f", Err(NoRoute::BadRequest)),
-            ("/api/v1/metrics/j/i/x", Err(NoRoute::NotFound)),
-            ("/api/v1/metrics/", to(true, "/api/v1/metrics")),
-            ("/api/v1/metrics//j", to(true, "/api/v1/metrics/j")),
-            ("/api/v1/metrics/../status", to(true, "/api/v1/status")),
-        ] {
-            assert_eq!(find("GET", path), expected, "{path}");
-        }
-        for method in ["POST", "PUT", "DELETE", "HEAD"] {
-            assert_eq!(find(method, "/api/v1/metrics/j"), Err(NoRoute::NotFound));
-        }
-        assert_eq!(
-            find("OPTIONS", "/api/v1/metrics/j"),
-            Ok(Route::Api(ApiRoute::Options))
-        );
-        assert_eq!(
-            Routes::new("/pg", "/metrics").find("GET", "/pg/api/v1/metrics/j", None),
-            groups("j", None)
-        );
-    }
-
-    #[test]
     fn paths_are_cleaned_by_a_redirect() {
         for (path, clean) in [
             ("/metrics/job/a//b", "/metrics/job/a/b"),
@@ -651,13 +407,13 @@ mod tests {
     }
 
     #[test]
-    fn a_last_slash_and_case_are_mended_by_a_redirect() {
+    fn a_redirect_corrects_the_last_slash_and_the_case_of_letters() {
         assert_eq!(find("PUT", "/metrics/job/"), to(false, "/metrics/job"));
         assert_eq!(find("PUT", "/Metrics/job/a"), to(false, "/metrics/job/a"));
         assert_eq!(
             find("DELETE", "/metrics/JOB/aB/C"),
             Err(NoRoute::Redirect {
-                permanent: false,
+                is_permanent: false,
                 location: "/metrics/job/aB/C".into()
             })
         );
@@ -668,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_moves_below_a_prefix() {
+    fn all_paths_begin_with_the_prefix() {
         let routes = Routes::new("/pg/", "/metrics");
         let find = |method: &str, path: &'static str| routes.find(method, path, None);
         assert_eq!(
@@ -704,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scraped_cannot_be_where_something_else_is() {
+    fn a_telemetry_path_that_belongs_to_another_page_is_taken() {
         let taken = [
             "/",
             "//",
@@ -727,7 +483,7 @@ mod tests {
             for path in paths {
                 for prefix in ["", "/pg"] {
                     assert_eq!(
-                        Routes::new(prefix, path).is_telemetry_taken(),
+                        Routes::new(prefix, path).is_telemetry_path_taken(),
                         expected,
                         "{prefix}{path}"
                     );

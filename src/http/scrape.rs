@@ -1,10 +1,10 @@
 //! GET of the telemetry path.
 
 use super::answer::Answer;
-use super::body::Body;
-use super::gateway::Gateway;
-use super::negotiation::{self, Wanted};
+use super::answer_body::AnswerBody;
+use super::negotiation::{self, ScrapeFormat};
 use crate::exposition::protobuf;
+use crate::gateway::Gateway;
 use crate::model::Escaping;
 use crate::scrape::{Document, Format};
 use crate::telemetry::OWN_FAMILIES;
@@ -13,22 +13,23 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Answers a scrape with everything that was answered before it came.
 pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
-    let (wanted, escaping) = negotiation::format(header_text(headers, &header::ACCEPT));
+    let accept = header_text(headers, &header::ACCEPT);
+    let (format, escaping) = negotiation::scrape_format(accept);
     let gzip = negotiation::wants_gzip(header_text(headers, &header::ACCEPT_ENCODING));
     let content_type =
-        HeaderValue::try_from(wanted.content_type(escaping)).expect("a content type is ASCII");
-    let body = match wanted {
-        Wanted::Text => Body::document(document(gateway, Format::Text(escaping), gzip).await),
-        Wanted::Delimited => {
-            Body::document(document(gateway, Format::Protobuf(escaping), gzip).await)
-        }
-        Wanted::ProtoText | Wanted::CompactText => {
-            let text = as_text(gateway, escaping, wanted == Wanted::CompactText).await;
-            // For people who look: nobody scrapes it, so it is neither kept nor compressed.
-            return Answer::of(200, content_type, Body::bytes(text));
+        HeaderValue::try_from(format.content_type(escaping)).expect("a content type is ASCII");
+    let document = match format {
+        ScrapeFormat::Text => document(gateway, Format::Text(escaping), gzip).await,
+        ScrapeFormat::Delimited => document(gateway, Format::Protobuf(escaping), gzip).await,
+        ScrapeFormat::ProtoText | ScrapeFormat::CompactText => {
+            let is_compact = format == ScrapeFormat::CompactText;
+            let text = proto_text(gateway, escaping, is_compact).await;
+            // Such text is for people to look at, no scraper asks for it: it is made for each
+            // request and not compressed.
+            return Answer::with_body(200, content_type, AnswerBody::bytes(text));
         }
     };
-    let answer = Answer::of(200, content_type, body);
+    let answer = Answer::with_body(200, content_type, AnswerBody::document(document));
     if gzip {
         answer.with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
     } else {
@@ -36,19 +37,23 @@ pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
     }
 }
 
+/// The exposition in a format, with the gateway's own families as they are now.
 async fn document(gateway: &Gateway, format: Format, gzip: bool) -> Document {
     let exposition = gateway.current_exposition(format, gzip).await;
-    let own = gateway.telemetry.families(&exposition, gateway.now_ms());
+    let own = gateway
+        .telemetry
+        .families(&exposition, gateway.clock.now_ms());
     Document::new(exposition, format, gzip, &own, OWN_FAMILIES).expect("the format was asked for")
 }
 
-async fn as_text(gateway: &Gateway, escaping: Escaping, is_compact: bool) -> String {
+/// The exposition in protobuf's text form, with a family on each line if `is_compact`.
+async fn proto_text(gateway: &Gateway, escaping: Escaping, is_compact: bool) -> String {
     let mut document = document(gateway, Format::Protobuf(escaping), false).await;
     let delimited = document.copy_to_bytes(document.remaining());
     protobuf::to_text(&delimited, is_compact)
 }
 
-/// The first header of this name.
+/// The first header with this name; empty if there is none, or if it is not visible ASCII.
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     headers
         .get(name)

@@ -22,6 +22,10 @@
 mod loomed;
 #[cfg(not(gateway_loom))]
 mod real;
+#[cfg(not(gateway_loom))]
+mod wake;
+#[cfg(gateway_loom)]
+mod wake_loomed;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -30,6 +34,11 @@ use std::sync::Arc;
 pub use loomed::{Loaded, Published, Queue, Registry, fence, yield_now};
 #[cfg(not(gateway_loom))]
 pub use real::{Loaded, Published, Queue, Registry, fence, yield_now};
+
+#[cfg(not(gateway_loom))]
+pub use wake::{Flag, Notify, Parker};
+#[cfg(gateway_loom)]
+pub use wake_loomed::{Flag, Notify, Parker};
 
 #[cfg(gateway_loom)]
 pub use loom::sync::atomic::AtomicU64;

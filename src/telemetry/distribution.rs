@@ -1,25 +1,31 @@
 //! Quantiles over the last ten minutes, recorded without waiting.
 //!
-//! Numbers fall into buckets whose width is at most 1/64 of their value; five sets of buckets of
-//! two minutes each take turns. A quantile is the middle of the bucket it falls into: at most 0.8 %
-//! off, and exact below 128.
+//! A number falls into a bucket whose width is at most 1/64 of the number. Five sets of buckets
+//! take turns, each for two minutes. A quantile is the middle of the bucket in which it lies: at
+//! most 0.8 % off, and exact below 128.
+//!
+//! Relaxed throughout: these are statistics, no decision depends on them.
 
 use crate::sync::Tally;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+/// How long numbers are recorded in one set of buckets.
 const WINDOW_MS: u64 = 2 * 60 * 1000;
+/// How many sets of buckets there are.
 const N_WINDOWS: usize = 5;
-/// Buckets for each power of two, as a power of two.
+/// There are 2 to this power buckets between a power of two and the next.
 const PRECISION: u32 = 6;
 /// Numbers from 2⁴⁴ on (five hours in nanoseconds, 16 TiB) fall into the last bucket.
 const N_BUCKETS: usize = ((44 - PRECISION as usize) << PRECISION) + (1 << PRECISION);
 
+/// The buckets of two minutes.
 #[derive(Default)]
 struct Window {
-    /// Which two minutes, counted from the clock's beginning, plus one; 0 for never used.
+    /// Which two minutes these are, counted from 1 at the clock's start; 0 if the window was never
+    /// used.
     turn: AtomicU64,
-    /// Made when something is counted: most gateways see one kind of push.
+    /// Allocated when the first number is recorded: most gateways only get PUTs or only POSTs.
     counts: OnceLock<Box<[AtomicU32]>>,
 }
 
@@ -32,18 +38,20 @@ impl Window {
 
 /// A distribution of whole numbers.
 #[derive(Default)]
-pub struct Distribution {
+pub(super) struct Distribution {
     windows: [Window; N_WINDOWS],
     count: Tally,
     sum: Tally,
 }
 
+/// The bucket of a number.
 fn bucket_of(value: u64) -> usize {
     let exponent = (63 - (value | 1).leading_zeros()).saturating_sub(PRECISION);
     let bucket = ((exponent as usize) << PRECISION) + (value >> exponent) as usize;
     bucket.min(N_BUCKETS - 1)
 }
 
+/// The number in the middle of a bucket.
 fn middle_of(bucket: usize) -> f64 {
     if bucket < 2 << PRECISION {
         return bucket as f64;
@@ -54,15 +62,15 @@ fn middle_of(bucket: usize) -> f64 {
 }
 
 impl Distribution {
-    /// Records a number at `now_ms` of a clock that does not go back.
+    /// Records a number at `now_ms` of a monotonic clock.
     pub fn record(&self, value: u64, now_ms: u64) {
         self.count.add(1);
         self.sum.add(value);
         let turn = now_ms / WINDOW_MS + 1;
         let window = &self.windows[(turn as usize) % N_WINDOWS];
         let before = window.turn.load(Relaxed);
-        // Relaxed throughout: a statistic. Whoever is first in a new turn empties the buckets; what
-        // others record meanwhile may be lost.
+        // The first thread that records in a new turn empties the buckets. What other threads
+        // record meanwhile may be lost.
         if before != turn
             && window
                 .turn
@@ -78,13 +86,13 @@ impl Distribution {
         window.counts()[bucket_of(value)].fetch_add(1, Relaxed);
     }
 
-    /// How many numbers were ever recorded, and their sum.
+    /// How many numbers were recorded since the start, and their sum.
     pub fn totals(&self) -> (u64, u64) {
         (self.count.get(), self.sum.get())
     }
 
-    /// The quantiles of these ascending ranks over the last ten minutes and over all of `parts`;
-    /// NaN for none recorded.
+    /// The quantiles of the numbers that all of `parts` recorded in the last ten minutes, at
+    /// `ranks` from 0 to 1; NaN if nothing was recorded.
     pub fn quantiles<'a, const N: usize>(
         parts: impl Iterator<Item = &'a Self>,
         ranks: [f64; N],
@@ -92,8 +100,8 @@ impl Distribution {
     ) -> [f64; N] {
         let turn = now_ms / WINDOW_MS + 1;
         let is_recent = |window: &&Window| {
-            let of = window.turn.load(Relaxed);
-            of != 0 && of + N_WINDOWS as u64 > turn
+            let turn_of_window = window.turn.load(Relaxed);
+            turn_of_window != 0 && turn_of_window + N_WINDOWS as u64 > turn
         };
         let recent: Vec<&[AtomicU32]> = parts
             .flat_map(|part| part.windows.iter().filter(is_recent))

@@ -1,7 +1,7 @@
-//! The log: one line an event on standard error, in logfmt or JSON, with the reference's keys:
-//! `ts`, `level`, `msg`, then the event's own.
+//! The log: one line for each event on standard error, in logfmt or JSON, with the reference's
+//! keys: `ts`, `level` and `msg`, then those of the event.
 //!
-//! Whatever an event carries, it is one line: control characters are escaped in both formats.
+//! An event is always one line, because control characters are escaped in both formats.
 
 use std::fmt::{self, Write as _};
 use time::OffsetDateTime;
@@ -14,19 +14,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How a line of the log is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// `ts=… level=info msg="…" key=value`
     Logfmt,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
-/// From which severity on events are logged.
+/// The least severe events that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
-    /// Everything.
+    /// Every event.
     Debug,
     /// What an operator may want to know.
     Info,
@@ -36,7 +36,7 @@ pub enum LogLevel {
     Error,
 }
 
-/// Sets up the process' log. Call once.
+/// Sets up the log of the process. Call this once.
 pub fn init(format: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -45,7 +45,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let layer = tracing_subscriber::fmt::layer()
-        .event_format(Lines(format))
+        .event_format(LineFormatter(format))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry()
         .with(level)
@@ -53,10 +53,10 @@ pub fn init(format: LogFormat, level: LogLevel) {
         .init();
 }
 
-/// Writes events as lines.
-struct Lines(LogFormat);
+/// Formats events as lines.
+struct LineFormatter(LogFormat);
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormatter
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -73,10 +73,10 @@ where
             Level::INFO => "info",
             Level::DEBUG | Level::TRACE => "debug",
         };
-        let mut line = Line::new(self.0);
+        let mut line = LogLine::new(self.0);
         line.text("ts", &timestamp(OffsetDateTime::now_utc()));
         line.text("level", level);
-        // Messages come first among the fields of the macros.
+        // The macros put the message in front of the other fields.
         event.record(&mut line);
         writer.write_str(&line.finish())
     }
@@ -91,12 +91,12 @@ fn timestamp(at: OffsetDateTime) -> String {
 }
 
 /// A line that is being written.
-struct Line {
+struct LogLine {
     format: LogFormat,
     out: String,
 }
 
-impl Line {
+impl LogLine {
     fn new(format: LogFormat) -> Self {
         Self {
             format,
@@ -104,6 +104,7 @@ impl Line {
         }
     }
 
+    /// Begins the next key and value.
     fn key(&mut self, key: &str) {
         match self.format {
             LogFormat::Logfmt => {
@@ -121,6 +122,7 @@ impl Line {
         }
     }
 
+    /// Writes a key and a text, which logfmt quotes only where it has to.
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         let is_plain =
@@ -132,14 +134,14 @@ impl Line {
         }
     }
 
-    /// A number or truth value, which neither format quotes.
+    /// Writes a key and a number or truth value, which neither format quotes.
     fn bare(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
         // Writing to a String cannot fail.
         let _ = write!(self.out, "{value}");
     }
 
-    /// In JSON's escapes, which readers of logfmt know as well.
+    /// Writes a quoted text with JSON's escapes, which readers of logfmt know as well.
     fn quoted(&mut self, text: &str) {
         self.out.push('"');
         for c in text.chars() {
@@ -168,11 +170,12 @@ impl Line {
     }
 }
 
-/// What some take for the end of a line, though it is no control character.
+/// Whether some programs take `c` for the end of a line, although it is not a control character.
 fn is_line_end(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// The key of a field; the reference calls the message `msg`.
 fn key_of(field: &Field) -> &str {
     if field.name() == "message" {
         "msg"
@@ -181,7 +184,7 @@ fn key_of(field: &Field) -> &str {
     }
 }
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
             self.bare(key_of(field), value)
@@ -217,9 +220,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    struct KeptBytes(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Kept {
+    impl std::io::Write for KeptBytes {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -230,12 +233,12 @@ mod tests {
         }
     }
 
-    /// The lines of `log`, without their times.
+    /// The lines that `log` writes, with `T` for the time.
     fn written(format: LogFormat, log: impl Fn()) -> String {
-        let kept = Kept::default();
+        let kept = KeptBytes::default();
         let writer = kept.clone();
         let layer = tracing_subscriber::fmt::layer()
-            .event_format(Lines(format))
+            .event_format(LineFormatter(format))
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn logfmt_has_the_references_keys_and_a_line_an_event() {
+    fn logfmt_has_the_references_keys_and_one_line_for_each_event() {
         let expected = r#"ts=T level=info msg=listening address=[::]:9091 n=3 ok=true
 ts=T level=error msg="cannot run" err="a \"b\"\n\u001b[0m\u2028\\" empty="" path=C:\x
 ts=T level=debug msg="one word: 1"
@@ -271,7 +274,7 @@ ts=T level=warn msg=plain x=1.5
     }
 
     #[test]
-    fn json_has_the_references_keys_and_a_line_an_event() {
+    fn json_has_the_references_keys_and_one_line_for_each_event() {
         let expected = r#"{"ts":"T","level":"info","msg":"listening","address":"[::]:9091","n":3,"ok":true}
 {"ts":"T","level":"error","msg":"cannot run","err":"a \"b\"\n\u001b[0m\u2028\\","empty":"","path":"C:\\x"}
 {"ts":"T","level":"debug","msg":"one word: 1"}

@@ -1,22 +1,23 @@
-//! The gateway's own families, and its log.
+//! What the gateway says about itself: its own metric families, and its log.
 
 mod distribution;
 pub mod log;
+mod own_families;
 mod process;
 mod requests;
 
-pub use distribution::Distribution;
-pub use requests::{Handler, Method, Requests};
+pub(crate) use requests::{Handler, Method};
 
-use crate::model::{Families, FamiliesBuilder, MetricFlags, MetricType};
+use crate::model::{Families, MetricType};
 use crate::scrape::Exposition;
 use crate::store::Refusal;
 use crate::sync::Tally;
+use own_families::OwnFamiliesBuilder;
 use std::time::Duration;
 
-/// Names and types of all own families, in ascending order of their names. Pushes cannot use these
-/// names for other types.
-pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
+/// Names and types of the gateway's own families, in ascending order of their names. A push cannot
+/// use one of these names with another type.
+pub(crate) const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("process_cpu_seconds_total", MetricType::Counter),
     ("process_max_fds", MetricType::Gauge),
     ("process_network_receive_bytes_total", MetricType::Counter),
@@ -46,20 +47,21 @@ pub const OWN_FAMILIES: &[(&str, MetricType)] = &[
 
 /// Why a push was refused before the store saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EarlyRefusal {
-    /// It is not compressed as it says.
+pub(crate) enum EarlyRefusal {
+    /// The body is not compressed as its `Content-Encoding` says.
     Encoding,
-    /// Its path names no group.
+    /// The path names no group.
     GroupingKey,
-    /// The client went away or broke the protocol before it was whole.
+    /// The client went away or broke the protocol before the body had arrived.
     Incomplete,
-    /// It does not parse.
+    /// The body does not parse.
     Malformed,
-    /// It is over a limit.
+    /// The push is over a limit.
     TooLarge,
 }
 
 impl EarlyRefusal {
+    /// The label `reason` of `pushgateway_pushes_refused_total`.
     fn reason(self) -> &'static str {
         match self {
             Self::Encoding => "encoding",
@@ -71,7 +73,8 @@ impl EarlyRefusal {
     }
 }
 
-/// All words for why a push was refused: the store's and those from before it.
+/// All values of the label `reason` of `pushgateway_pushes_refused_total`: the store's
+/// ([`Refusal::REASONS`]) and those of [`EarlyRefusal`].
 const REASONS: [&str; 11] = [
     "duplicate_label",
     "duplicate_series",
@@ -86,30 +89,31 @@ const REASONS: [&str; 11] = [
     "type",
 ];
 
-/// Everything the gateway counts about itself.
+/// Everything that the gateway counts about itself.
 #[derive(Default)]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     /// HTTP requests other than scrapes.
-    pub requests: Requests,
+    pub requests: requests::Requests,
     process: process::Process,
     refused: [Tally; REASONS.len()],
     n_assemblies: Tally,
     assembly_ns: Tally,
+    /// Pages that were rendered in all rounds.
     n_pages: Tally,
 }
 
 impl Telemetry {
-    /// All zero.
+    /// All counts are zero.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The store refused a push.
+    /// Counts a push that the store refused.
     pub fn count_refusal(&self, refusal: &Refusal) {
         self.count_reason(refusal.reason());
     }
 
-    /// A push was refused before the store saw it.
+    /// Counts a push that was refused before the store saw it.
     pub fn count_early_refusal(&self, refusal: EarlyRefusal) {
         self.count_reason(refusal.reason());
     }
@@ -119,17 +123,18 @@ impl Telemetry {
         self.refused[place.expect("every reason is listed")].add(1);
     }
 
-    /// A round was run.
-    pub fn count_assembly(&self, took: Duration, n_pages: usize) {
+    /// Counts a round that took so long and rendered `n_pages`.
+    pub fn count_round(&self, took: Duration, n_pages: usize) {
         self.n_assemblies.add(1);
         self.assembly_ns
             .add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         self.n_pages.add(n_pages as u64);
     }
 
-    /// The own families as they are now, with those that describe `exposition`.
+    /// The gateway's own families at `now_ms` of a monotonic clock, with those that describe
+    /// `exposition`.
     pub fn families(&self, exposition: &Exposition, now_ms: u64) -> Families {
-        let mut own = OwnBuilder(FamiliesBuilder::new());
+        let mut own = OwnFamiliesBuilder::new();
         self.process.write(&mut own, now_ms);
         own.counter(
             "pushgateway_assemblies_total",
@@ -173,12 +178,12 @@ impl Telemetry {
             "Samples exposed, the gateway's own excluded.",
         );
         own.value(&[], exposition.n_samples as f64);
-        own.0.finish().expect("own families are small")
+        own.finish()
     }
 }
 
-/// Version, and the platform in the words of the reference.
-pub fn build_labels() -> [(&'static str, &'static str); 7] {
+/// The labels of `pushgateway_build_info`: the version, and the platform in the reference's words.
+pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -198,57 +203,11 @@ pub fn build_labels() -> [(&'static str, &'static str); 7] {
     ]
 }
 
-/// Builds own families: gauges, counters, summaries.
-pub(crate) struct OwnBuilder(FamiliesBuilder);
-
-impl OwnBuilder {
-    pub fn counter(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Counter, Some(help));
-    }
-
-    pub fn gauge(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Gauge, Some(help));
-    }
-
-    pub fn summary(&mut self, name: &str, help: &str) {
-        self.0.family(name, MetricType::Summary, Some(help));
-    }
-
-    pub fn value(&mut self, labels: &[(&str, &str)], value: f64) {
-        self.labels(labels);
-        self.0.value(value.to_bits());
-        self.0.end_metric(MetricFlags::default());
-    }
-
-    /// A metric of a summary: count, sum, and ranks with their values.
-    pub fn quantiles(
-        &mut self,
-        labels: &[(&str, &str)],
-        count: u64,
-        sum: f64,
-        quantiles: &[(f64, f64)],
-    ) {
-        self.labels(labels);
-        self.0.value(count);
-        self.0.value(sum.to_bits());
-        for &(rank, value) in quantiles {
-            self.0.bound(rank);
-            self.0.value(value.to_bits());
-        }
-        self.0
-            .end_metric(MetricFlags::HAS_COUNT | MetricFlags::HAS_SUM);
-    }
-
-    fn labels(&mut self, labels: &[(&str, &str)]) {
-        labels
-            .iter()
-            .for_each(|(name, value)| self.0.label(name, value));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::GroupingKey;
+    use crate::store::Layout;
 
     #[test]
     fn every_reason_is_listed() {
@@ -263,8 +222,6 @@ mod tests {
         );
         assert!(REASONS.is_sorted());
     }
-    use crate::model::GroupingKey;
-    use crate::store::Layout;
 
     #[test]
     fn own_families_are_the_listed_ones_and_valid() {

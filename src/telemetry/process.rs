@@ -1,20 +1,24 @@
-//! The `process_*` families, from `/proc`.
+//! The `process_*` families, read from `/proc`.
 //!
-//! Looking costs a system call for each open file; so what was seen is shown for up to a second.
+//! Reading costs a system call for each open file, so a reading is shown for up to a second.
 
-use super::OwnBuilder;
+use super::own_families::OwnFamiliesBuilder;
 use crate::sync::Published;
 use procfs::process::LimitValue;
 use std::sync::Arc;
 
+/// How long a reading is shown before `/proc` is read again.
 const KEPT_MS: u64 = 1000;
 
+/// What was read at one time; none for what could not be read.
 #[derive(Clone, Default)]
-struct Seen {
+struct ProcessReading {
+    /// When, in milliseconds of a monotonic clock; 0 for never.
     at_ms: u64,
     cpu_seconds: Option<f64>,
     open_fds: Option<f64>,
     max_fds: Option<f64>,
+    /// Bytes received and sent.
     network: Option<(f64, f64)>,
     resident_bytes: Option<f64>,
     virtual_bytes: Option<f64>,
@@ -23,7 +27,8 @@ struct Seen {
     n_threads: Option<f64>,
 }
 
-pub(super) struct Process(Published<Seen>);
+/// Reads and shows the `process_*` families.
+pub(super) struct Process(Published<ProcessReading>);
 
 impl Default for Process {
     fn default() -> Self {
@@ -32,13 +37,14 @@ impl Default for Process {
 }
 
 impl Process {
-    pub fn write(&self, own: &mut OwnBuilder, now_ms: u64) {
-        let mut seen = Arc::clone(&self.0.load());
-        if seen.at_ms == 0 || now_ms.saturating_sub(seen.at_ms) >= KEPT_MS {
-            seen = Arc::new(look(now_ms.max(1)));
-            self.0.store(Arc::clone(&seen));
+    /// Adds the families to the gateway's own.
+    pub fn write(&self, own: &mut OwnFamiliesBuilder, now_ms: u64) {
+        let mut reading = Arc::clone(&self.0.load());
+        if reading.at_ms == 0 || now_ms.saturating_sub(reading.at_ms) >= KEPT_MS {
+            reading = Arc::new(read(now_ms.max(1)));
+            self.0.store(Arc::clone(&reading));
         }
-        let value = |value: Option<f64>, own: &mut OwnBuilder| {
+        let value = |value: Option<f64>, own: &mut OwnFamiliesBuilder| {
             if let Some(value) = value {
                 own.value(&[], value);
             }
@@ -47,55 +53,55 @@ impl Process {
             "process_cpu_seconds_total",
             "Total user and system CPU time spent in seconds.",
         );
-        value(seen.cpu_seconds, own);
+        value(reading.cpu_seconds, own);
         own.gauge(
             "process_max_fds",
             "Maximum number of open file descriptors.",
         );
-        value(seen.max_fds, own);
+        value(reading.max_fds, own);
         own.counter(
             "process_network_receive_bytes_total",
             "Number of bytes received by the process over the network.",
         );
-        value(seen.network.map(|(received, _)| received), own);
+        value(reading.network.map(|(received, _)| received), own);
         own.counter(
             "process_network_transmit_bytes_total",
             "Number of bytes sent by the process over the network.",
         );
-        value(seen.network.map(|(_, sent)| sent), own);
+        value(reading.network.map(|(_, sent)| sent), own);
         own.gauge("process_open_fds", "Number of open file descriptors.");
-        value(seen.open_fds, own);
+        value(reading.open_fds, own);
         own.gauge(
             "process_resident_memory_bytes",
             "Resident memory size in bytes.",
         );
-        value(seen.resident_bytes, own);
+        value(reading.resident_bytes, own);
         own.gauge(
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
         );
-        value(seen.start_seconds, own);
+        value(reading.start_seconds, own);
         own.gauge("process_threads", "Number of threads of the process.");
-        value(seen.n_threads, own);
+        value(reading.n_threads, own);
         own.gauge(
             "process_virtual_memory_bytes",
             "Virtual memory size in bytes.",
         );
-        value(seen.virtual_bytes, own);
+        value(reading.virtual_bytes, own);
         own.gauge(
             "process_virtual_memory_max_bytes",
             "Maximum amount of virtual memory available in bytes.",
         );
-        value(seen.virtual_max_bytes, own);
+        value(reading.virtual_max_bytes, own);
     }
 }
 
-/// What cannot be read is left out.
-fn look(now_ms: u64) -> Seen {
+/// Reads `/proc`.
+fn read(now_ms: u64) -> ProcessReading {
     let Ok(process) = procfs::process::Process::myself() else {
-        return Seen {
+        return ProcessReading {
             at_ms: now_ms,
-            ..Seen::default()
+            ..ProcessReading::default()
         };
     };
     let stat = process.stat().ok();
@@ -106,7 +112,7 @@ fn look(now_ms: u64) -> Seen {
         LimitValue::Value(value) => value as f64,
     };
     let interfaces = process.dev_status().ok();
-    Seen {
+    ProcessReading {
         at_ms: now_ms,
         cpu_seconds: stat
             .as_ref()

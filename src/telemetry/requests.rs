@@ -1,13 +1,13 @@
 //! Counts of HTTP requests, with the reference's names and labels.
 
-use super::{Distribution, OwnBuilder};
+use super::distribution::Distribution;
+use super::own_families::OwnFamiliesBuilder;
 use crate::sync::Tally;
 use std::time::Duration;
 
-/// The label `handler` of a request.
+/// The label `handler` of a request: its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it: each is a route")]
-pub enum Handler {
+pub(crate) enum Handler {
     ApiMetrics,
     ApiStatus,
     Delete,
@@ -35,8 +35,7 @@ const HANDLERS: [(Handler, &str); 10] = [
 
 /// The label `method` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "HTTP's own names")]
-pub enum Method {
+pub(crate) enum Method {
     Delete,
     Get,
     Post,
@@ -45,58 +44,65 @@ pub enum Method {
 
 const METHODS: [&str; 4] = ["delete", "get", "post", "put"];
 
-/// The codes that are counted; any other counts as the first.
+/// The status codes that are counted; any other code counts as the first of these.
 const CODES: [u16; 10] = [500, 200, 202, 400, 403, 404, 405, 408, 413, 503];
+/// The places of the codes above in ascending order of the codes.
 const CODE_ORDER: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 0, 9];
 
-/// Copies of the counters, so that cores do not share cache lines.
+/// How many copies of the counters there are, so that cores do not wait for each other's cache
+/// lines. Each thread counts in one of them, and a scrape adds them up.
 const N_STRIPES: usize = 16;
 
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe {
+    /// By handler, method and code.
     counts: [[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()],
-    /// Of POST and of PUT.
-    pushes: [Pushes; 2],
+    /// Of POST, then of PUT.
+    pushes: [PushDistributions; 2],
 }
 
 #[derive(Default)]
-struct Pushes {
-    /// Bytes of the request.
+struct PushDistributions {
+    /// The sizes of requests, in bytes.
     sizes: Distribution,
-    /// Nanoseconds until the answer.
+    /// The times until the answers, in nanoseconds.
     times: Distribution,
 }
 
 /// Counts and distributions of requests.
 #[derive(Default)]
-pub struct Requests(Box<[Stripe; N_STRIPES]>);
+pub(crate) struct Requests(Box<[Stripe; N_STRIPES]>);
 
+/// The stripe of the calling thread.
 fn stripe() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static N_THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        // Relaxed: threads only should have different ones.
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % N_STRIPES;
+        // Relaxed: the threads only have to get different numbers.
+        static STRIPE: usize = N_THREADS.fetch_add(1, Relaxed) % N_STRIPES;
     }
-    MINE.with(|stripe| *stripe)
+    STRIPE.with(|stripe| *stripe)
 }
 
 impl Requests {
-    /// A request was answered.
+    /// Counts a request that was answered with `code`.
     pub fn count(&self, handler: Handler, method: Method, code: u16) {
         let code = CODES.iter().position(|&known| known == code).unwrap_or(0);
         self.0[stripe()].counts[handler as usize][method as usize][code].add(1);
     }
 
-    /// A push of `size` bytes was answered after `took`, at `now_ms`.
+    /// Counts a push of `size` bytes that was answered after `took`, at `now_ms` of a monotonic
+    /// clock.
     pub fn count_push(&self, method: Method, size: u64, took: Duration, now_ms: u64) {
-        let Pushes { sizes, times } = &self.0[stripe()].pushes[usize::from(method == Method::Put)];
+        let PushDistributions { sizes, times } =
+            &self.0[stripe()].pushes[usize::from(method == Method::Put)];
         sizes.record(size, now_ms);
         times.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), now_ms);
     }
 
-    pub(super) fn write(&self, own: &mut OwnBuilder, now_ms: u64) {
+    /// Adds the families to the gateway's own.
+    pub(super) fn write(&self, own: &mut OwnFamiliesBuilder, now_ms: u64) {
         own.summary(
             "pushgateway_http_push_duration_seconds",
             "HTTP request duration for pushes to the Pushgateway.",
@@ -135,11 +141,12 @@ impl Requests {
         }
     }
 
+    /// Adds the metrics of a summary of pushes, in units of `unit`.
     fn write_pushes(
         &self,
-        own: &mut OwnBuilder,
+        own: &mut OwnFamiliesBuilder,
         now_ms: u64,
-        which: fn(&Pushes) -> &Distribution,
+        which: fn(&PushDistributions) -> &Distribution,
         unit: f64,
     ) {
         for (place, method) in ["post", "put"].into_iter().enumerate() {

@@ -1,33 +1,33 @@
-//! The status page: what the gateway holds, and where to look further.
+//! The status page: how many groups the gateway has, its flags, and links to its other pages.
 
 use std::fmt::Write as _;
 
-/// What the page says.
-pub struct Status<'a> {
-    /// Groups that are kept.
+/// What the page shows.
+pub(crate) struct StatusPage<'a> {
+    /// How many groups there are.
     pub n_groups: usize,
     /// The path of this page, with its last slash.
     pub root: &'a str,
-    /// The path that is scraped.
+    /// The path of scrapes.
     pub telemetry_path: &'a str,
     /// The gateway's version.
     pub version: &'a str,
-    /// Flags and their values.
+    /// Names and values of the flags.
     pub flags: &'a [(String, String)],
 }
 
 /// The page as HTML.
-pub fn status_page(status: &Status<'_>) -> String {
+pub(crate) fn status_page(page: &StatusPage<'_>) -> String {
     let mut flags = String::new();
-    for (name, value) in status.flags {
+    for (name, value) in page.flags {
         // Writing to a String cannot fail.
         let _ = write!(flags, "<tr><th>--{}<td>{}", escape(name), escape(value));
     }
-    // Relative: a proxy in front may have its own idea of where this page is.
-    let telemetry = status
+    // A relative link: a proxy in front may serve this page under another path.
+    let telemetry = page
         .telemetry_path
-        .strip_prefix(status.root)
-        .unwrap_or(status.telemetry_path);
+        .strip_prefix(page.root)
+        .unwrap_or(page.telemetry_path);
     let telemetry = escape(telemetry);
     format!(
         "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><title>Pushgateway</title>\n\
@@ -36,11 +36,12 @@ pub fn status_page(status: &Status<'_>) -> String {
          <h1>Pushgateway</h1>\n<p>Version {}, {} groups.\n\
          <p><a href=\"{telemetry}\">Metrics</a> · <a href=\"api/v1/metrics\">Groups as JSON</a> · \
          <a href=\"api/v1/status\">Status as JSON</a>\n<h2>Flags</h2>\n<table>{flags}</table>\n",
-        escape(status.version),
-        status.n_groups,
+        escape(page.version),
+        page.n_groups,
     )
 }
 
+/// `text` without characters that mean something in HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -54,12 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_outside_is_no_markup() {
+    fn flags_are_escaped() {
         let flags = [(
             "web.external-url".to_owned(),
             "http://x/<script>\"".to_owned(),
         )];
-        let page = status_page(&Status {
+        let page = status_page(&StatusPage {
             n_groups: 3,
             root: "/pg/",
             telemetry_path: "/pg/metrics",

@@ -1,19 +1,27 @@
-//! Flags, with the reference's names, defaults and syntax.
+//! The command line: flags with the names, defaults and syntax of the reference's, and the
+//! gateway's own limits.
+//!
+//! The comments on the fields of [`Flags`] are the texts of `--help`.
+
+mod duration;
+
+pub use duration::GoDuration;
 
 use crate::telemetry::log::{LogFormat, LogLevel};
 use clap::Parser;
+use duration::parse_duration;
 
 /// Accepts pushes of metrics from batch jobs and shows them to Prometheus.
 ///
 /// A drop-in replacement for the Prometheus Pushgateway: the same API, flags and metrics, made for
 /// very many concurrent pushers.
 ///
-/// Arguments can also be read from a file, one a line: pushgateway @FILE.
+/// Arguments can also be read from a file, one per line: pushgateway @FILE.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pushgateway", version, max_term_width = 100)]
 pub struct Flags {
     /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a
-    /// port, any that is free. May be repeated.
+    /// port, any free port. May be repeated.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
@@ -141,7 +149,8 @@ pub struct Flags {
     #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
     pub decoded_bytes_max: u64,
 
-    /// How many times its size the body of a push may decompress to, above 1 MiB.
+    /// How many times its size the body of a push may decompress to; what stays below 1 MiB is
+    /// always allowed.
     #[arg(
         long = "limit.decoded-ratio",
         value_name = "N",
@@ -150,7 +159,7 @@ pub struct Flags {
     )]
     pub decoded_ratio_max: u64,
 
-    /// How many series one push may have: lines of the text format, in protobuf metrics with their
+    /// How many series one push may have: lines of the text format; in protobuf, metrics with their
     /// buckets and quantiles. It may have as many families.
     #[arg(
         long = "limit.series-per-push",
@@ -169,7 +178,7 @@ pub struct Flags {
     )]
     pub labels_per_series_max: usize,
 
-    /// Most text that one group may be exposed with, reckoned without escapes; at most 256 MiB,
+    /// Largest text that one group may be exposed with, counted without escapes; at most 256 MiB,
     /// because escaped names may make it up to ten times as large, and offsets in the exposition
     /// have 32 bits.
     #[arg(long = "limit.group-exposition-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(256 << 20), help_heading = "Limits")]
@@ -193,12 +202,19 @@ pub struct Flags {
     pub log_format: LogFormat,
 }
 
+/// A number of at most `max`.
 fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=max)
 }
 
-/// The arguments that a file has: one a line, but for comments, which begin with `#`. A line is
-/// taken as it is, so an empty one is an empty argument, which nothing expects.
+/// The arguments in the text of a file: one on each line that is not a comment, which begins with
+/// `#`. Lines are taken as they are, so an empty line is an empty argument, which the parser
+/// refuses.
+///
+/// ```
+/// let arguments = pushgateway::cli::arguments_of_file("# limits\n--limit.body-bytes=1000", '@');
+/// assert_eq!(arguments.len(), 1);
+/// ```
 pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
@@ -206,8 +222,8 @@ pub fn arguments_of_file(text: &str, prefix: char) -> Vec<argfile::Argument> {
         .collect()
 }
 
-/// What is wrong with the arguments, in one line: what clap says before it tells the usage, tips
-/// included.
+/// What is wrong with the arguments, as one line: the part of clap's message before the usage, with
+/// its tips.
 pub fn error_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let said = text.lines().map(str::trim).take_while(|line| {
@@ -221,7 +237,7 @@ pub fn error_line(error: &clap::Error) -> String {
             None => out.extend([" ", line]),
         }
     }
-    // An argument may have anything in it.
+    // An argument may contain control characters.
     out.chars()
         .map(|c| {
             if c.is_control() {
@@ -233,95 +249,8 @@ pub fn error_line(error: &clap::Error) -> String {
         .collect()
 }
 
-/// A duration, and how Go writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoDuration {
-    /// Nanoseconds; an interval below zero is over at once, as for the reference.
-    pub nanoseconds: i64,
-}
-
-/// Reads a duration as Go's `time.ParseDuration` does: `90s`, `1h30m`, `+1.5s`, `-1m`.
-fn parse_duration(text: &str) -> Result<GoDuration, String> {
-    let error = || format!("{text:?} is no duration such as 90s or 1h30m");
-    let (sign, unsigned) = match text.as_bytes().first() {
-        Some(b'-') => (-1.0, &text[1..]),
-        Some(b'+') => (1.0, &text[1..]),
-        _ => (1.0, text),
-    };
-    if unsigned == "0" {
-        return Ok(GoDuration { nanoseconds: 0 });
-    }
-    // The micro sign and the Greek letter.
-    let units = [
-        ("ns", 1.0),
-        ("us", 1e3),
-        ("µs", 1e3),
-        ("μs", 1e3),
-        ("ms", 1e6),
-        ("s", 1e9),
-        ("m", 60e9),
-        ("h", 3600e9),
-    ];
-    let (mut rest, mut total) = (unsigned, 0.0);
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(error)?;
-        let (number, after) = rest.split_at(digits);
-        let unit_len = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_len);
-        let (_, factor) = units
-            .iter()
-            .find(|(known, _)| *known == unit)
-            .ok_or_else(error)?;
-        total += number.parse::<f64>().map_err(|_| error())? * factor;
-        rest = after;
-    }
-    if unsigned.is_empty() || total > 9e18 {
-        Err(error())
-    } else {
-        Ok(GoDuration {
-            nanoseconds: (sign * total) as i64,
-        })
-    }
-}
-
-/// As Go writes durations of whole milliseconds: `1m30s`, `5m0s`, `250ms`.
-impl std::fmt::Display for GoDuration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.nanoseconds < 0 {
-            f.write_str("-")?;
-        }
-        let (seconds, fraction) = (
-            self.nanoseconds.unsigned_abs() / 1_000_000_000,
-            self.nanoseconds.unsigned_abs() % 1_000_000_000,
-        );
-        if seconds == 0 && fraction > 0 {
-            return match fraction {
-                ..1_000 => write!(f, "{fraction}ns"),
-                1_000..1_000_000 => write!(f, "{}µs", fraction as f64 / 1e3),
-                _ => write!(f, "{}ms", fraction as f64 / 1e6),
-            };
-        }
-        let (hours, minutes, seconds) = (
-            seconds / 3600,
-            seconds / 60 % 60,
-            (seconds % 60) as f64 + fraction as f64 / 1e9,
-        );
-        if hours > 0 {
-            write!(f, "{hours}h")?;
-        }
-        if hours > 0 || minutes > 0 {
-            write!(f, "{minutes}m")?;
-        }
-        write!(f, "{seconds}s")
-    }
-}
-
 impl Flags {
-    /// Names and values of the flags that the reference has, as its API shows them.
+    /// Names and values of those flags that the reference has as well, as its API shows them.
     pub fn shown(&self) -> Vec<(String, String)> {
         let lower = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         [
@@ -342,8 +271,8 @@ impl Flags {
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.external-url", self.external_url.clone()),
             ("web.listen-address", self.listen_addresses.join(",")),
-            // With its default filled in; an external URL that is none ends the process before
-            // anybody asks.
+            // With the default filled in. The prefix is valid: otherwise the process has ended
+            // before it serves the API.
             ("web.route-prefix", self.prefix().unwrap_or_default()),
             ("web.systemd-socket", self.systemd_socket.to_string()),
             ("web.telemetry-path", self.telemetry_path.clone()),
@@ -352,11 +281,11 @@ impl Flags {
         .to_vec()
     }
 
-    /// The prefix of all paths, without a slash at its end.
+    /// The prefix of all paths, without a slash at its end; may be empty.
     ///
     /// # Errors
     ///
-    /// The external URL is none.
+    /// `--web.external-url` is not a URL.
     pub fn prefix(&self) -> Result<String, String> {
         let external = self.external_path()?;
         let prefix = if self.route_prefix.is_empty() {
@@ -390,33 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_and_written_as_go_does() {
-        for (text, shown) in [
-            ("90s", "1m30s"),
-            ("5m", "5m0s"),
-            ("1h", "1h0m0s"),
-            ("250ms", "250ms"),
-            ("1.5s", "1.5s"),
-            ("0", "0s"),
-            ("+1s", "1s"),
-            ("-1s", "-1s"),
-            ("-1m.5s", "-1m0.5s"),
-            ("-0", "0s"),
-            ("5μs", "5µs"),
-            ("1s1s", "2s"),
-        ] {
-            assert_eq!(
-                parse_duration(text).map(|duration| duration.to_string()),
-                Ok(shown.to_owned())
-            );
-        }
-        for bad in ["", "5", "m", "5x", "-", "+", "--1s", ".s", "1e3s", " 1s"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_file_has_an_argument_a_line_and_comments() {
+    fn a_file_has_one_argument_on_each_line_and_comments() {
         let arguments = |text: &str| -> Vec<String> {
             let of = |argument: argfile::Argument| match argument {
                 argfile::Argument::PassThrough(argument) => argument.into_string().unwrap(),
@@ -435,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_flags_are_one_line() {
+    fn mistakes_in_flags_are_reported_on_one_line() {
         let check = |args: &[&str], line: &str| {
             let error =
                 Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args)).unwrap_err();
@@ -462,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_written_as_for_the_reference() {
+    fn flags_are_read_as_the_reference_reads_them() {
         let flags =
             |args: &[&str]| Flags::try_parse_from(std::iter::once(&"pushgateway").chain(args));
         let parsed = flags(&[

@@ -1,4 +1,4 @@
-//! What an answer sends.
+//! The body of an answer.
 
 use crate::scrape::Document;
 use bytes::{Buf, Bytes};
@@ -8,38 +8,37 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A body that is known before it is sent: nothing, some bytes, an exposition; or one that is made
-/// while it is sent.
-pub enum Body {
+/// The body of an answer.
+pub(super) enum AnswerBody {
     /// No bytes.
     Empty,
-    /// All of it, in one piece.
-    Whole(Option<Chunk>),
-    /// Pieces, made when the connection has room for them.
-    Pieces(Box<dyn Iterator<Item = Bytes> + Send>),
+    /// One chunk; none once it was sent.
+    Whole(Option<AnswerChunk>),
+    /// Chunks, made when the connection has room for them.
+    Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
 }
 
-/// A piece of a body.
-pub enum Chunk {
-    /// Bytes of their own.
+/// A part of a body.
+pub(super) enum AnswerChunk {
+    /// Bytes.
     Bytes(Bytes),
-    /// Pages as they lie in memory.
+    /// An exposition: pages that are sent from where they lie, without a copy.
     Document(Box<Document>),
 }
 
-impl Body {
+impl AnswerBody {
     /// A body of these bytes.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole(Some(Chunk::Bytes(bytes.into())))
+        Self::Whole(Some(AnswerChunk::Bytes(bytes.into())))
     }
 
-    /// Its bytes, where they lie in one piece: no exposition and nothing that is made while it is
-    /// sent.
+    /// The bytes of the answer to a push or delete, which are neither an exposition nor made while
+    /// they are sent.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Whole(Some(Chunk::Bytes(bytes))) => bytes,
+            Self::Whole(Some(AnswerChunk::Bytes(bytes))) => bytes,
             Self::Empty | Self::Whole(None) => &[],
-            Self::Whole(Some(Chunk::Document(_))) | Self::Pieces(_) => {
+            Self::Whole(Some(AnswerChunk::Document(_))) | Self::Chunks(_) => {
                 unreachable!("answers to pushes and deletes are bytes")
             }
         }
@@ -47,22 +46,22 @@ impl Body {
 
     /// A body of this exposition.
     pub fn document(document: Document) -> Self {
-        Self::Whole(Some(Chunk::Document(Box::new(document))))
+        Self::Whole(Some(AnswerChunk::Document(Box::new(document))))
     }
 }
 
-impl http_body::Body for Body {
-    type Data = Chunk;
+impl http_body::Body for AnswerBody {
+    type Data = AnswerChunk;
     type Error = Infallible;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<AnswerChunk>, Infallible>>> {
         let chunk = match self.get_mut() {
             Self::Empty => None,
             Self::Whole(chunk) => chunk.take(),
-            Self::Pieces(pieces) => pieces.next().map(Chunk::Bytes),
+            Self::Chunks(chunks) => chunks.next().map(AnswerChunk::Bytes),
         };
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
@@ -71,7 +70,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Whole(chunk) => chunk.is_none(),
-            Self::Pieces(_) => false,
+            Self::Chunks(_) => false,
         }
     }
 
@@ -81,12 +80,12 @@ impl http_body::Body for Body {
             Self::Whole(chunk) => {
                 SizeHint::with_exact(chunk.as_ref().map_or(0, |chunk| chunk.remaining() as u64))
             }
-            Self::Pieces(_) => SizeHint::default(),
+            Self::Chunks(_) => SizeHint::default(),
         }
     }
 }
 
-impl Buf for Chunk {
+impl Buf for AnswerChunk {
     fn remaining(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.remaining(),

@@ -1,0 +1,475 @@
+//! The way of a push from its bytes into the store. Nothing here knows HTTP.
+//!
+//! [`Ingester::ingest`] takes a push as it was received and brings it into effect, in three steps
+//! of which most pushes need only the first:
+//!
+//! 1. *Known layout.* Most pushes have the names and labels of the last push to their group and
+//!    differ only in their numbers. Such a body is compared with the form of that push (the bytes
+//!    between its numbers), only the numbers are read, and the group gets them. A push to a new
+//!    group is compared with the last pushes to its job in the same way.
+//! 2. *Parse.* Any other body is decompressed ([`decode`]) and parsed.
+//! 3. *Admit.* The store checks the push against the other groups and publishes it.
+//!
+//! A push is accepted, refused, or has to wait for another push ([`IngestOutcome`]). A push that
+//! waits holds nothing: its client may go away at any time.
+//!
+//! [`Ingester::ingest_large`] does the same for large bodies on the threads of the [`ParsePool`].
+
+use super::body_pieces::BodyPieces;
+use super::decode::{
+    BodyEncoding, BodyFormat, BodyLimits, BodyType, DecodeError, decode, decode_urlencoded_form,
+};
+use super::grouping_labels::GroupingLabels;
+use super::parse_pool::{LARGE_BODY_BYTES, ParsePool};
+use crate::exposition::{ParseLimits, protobuf, text};
+use crate::model::{Families, GroupingKey, NameScheme};
+use crate::store::{Layout, Outcome, Push, PushMode, Refusal, Store};
+use crate::telemetry::{EarlyRefusal, Telemetry};
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::Arc;
+
+/// The form of a body is kept, and compared with later bodies, up to this size: that of the bodies
+/// that runtime workers parse. The forms of larger bodies would take as much memory as the bodies.
+const FORM_BYTES_MAX: usize = LARGE_BODY_BYTES;
+
+/// What the operator decides about pushes.
+#[derive(Clone, Copy, Debug)]
+pub struct IngestOptions {
+    /// Which names metrics, labels and grouping labels may have.
+    pub names: NameScheme,
+    /// How large a body may be.
+    pub body_limits: BodyLimits,
+    /// How much a body may hold.
+    pub parse_limits: ParseLimits,
+}
+
+/// A push as it was received.
+pub(crate) struct IncomingPush<'a, 'text> {
+    /// Whether the push replaces its group or is merged into it.
+    pub mode: PushMode,
+    /// The group.
+    pub labels: &'a GroupingLabels<'text>,
+    /// How the body is to be read.
+    pub body_type: BodyType,
+    /// The body, not larger than [`BodyLimits::body_bytes_max`]: whoever receives a body enforces
+    /// that limit before the body is in memory.
+    pub body: &'a [u8],
+    /// When the push was received, in nanoseconds since the Unix epoch.
+    pub received_at_ns: i64,
+}
+
+/// A push with a large body as it was received: like [`IncomingPush`], but with its own data.
+pub(crate) struct LargePush {
+    pub mode: PushMode,
+    pub key: Arc<GroupingKey>,
+    pub body_type: BodyType,
+    /// Not larger than [`BodyLimits::body_bytes_max`].
+    pub body: BodyPieces,
+    /// In nanoseconds since the Unix epoch.
+    pub received_at_ns: i64,
+}
+
+/// What became of a push.
+pub(crate) enum IngestOutcome {
+    /// The push is in effect: every later scrape shows it.
+    Accepted,
+    /// The push is not in effect.
+    Refused(PushRefusal),
+    /// Another push is about to decide something that this push depends on. This push holds
+    /// nothing. Yield, then call [`Ingester::try_again`].
+    Busy(Box<PendingPush>),
+}
+
+/// A push that was read and has to wait for another push.
+pub(crate) struct PendingPush(Push);
+
+/// Why a push was refused. `Display` says it in the words for clients, without command-line flags.
+#[derive(Debug)]
+pub(crate) enum PushRefusal {
+    /// The body cannot be decompressed.
+    Decode(DecodeError),
+    /// The body is not in the text format, or holds more than the limits allow.
+    Text(text::ParseError),
+    /// The body is not delimited protobuf, or holds more than the limits allow.
+    Protobuf(protobuf::ParseError),
+    /// The parser panicked on this body, which is a bug.
+    ParserFailed,
+    /// The store refused the push.
+    Store {
+        /// The group it was pushed to.
+        key: Arc<GroupingKey>,
+        /// What it contradicts.
+        refusal: Refusal,
+    },
+}
+
+impl fmt::Display for PushRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decode(error) => error.fmt(f),
+            Self::Text(error) => error.fmt(f),
+            Self::Protobuf(error) => error.fmt(f),
+            Self::ParserFailed => f.write_str("the parser failed on this body"),
+            Self::Store { refusal, .. } => refusal.fmt(f),
+        }
+    }
+}
+
+impl PushRefusal {
+    fn count(&self, telemetry: &Telemetry) {
+        let early = match self {
+            Self::Decode(DecodeError::Corrupt(_)) => EarlyRefusal::Encoding,
+            Self::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. })
+            | Self::Text(text::ParseError::TooManySeries(_))
+            | Self::Protobuf(protobuf::ParseError::TooManySeries(_)) => EarlyRefusal::TooLarge,
+            Self::Text(_) | Self::Protobuf(_) => EarlyRefusal::Malformed,
+            // A bug of the gateway's is not a refusal.
+            Self::ParserFailed => return,
+            Self::Store { refusal, .. } => return telemetry.count_refusal(refusal),
+        };
+        telemetry.count_early_refusal(early);
+    }
+}
+
+/// What comparing a body with the forms of earlier pushes has led to.
+enum KnownLayout {
+    /// The group has this layout. Its numbers were replaced: the push is in effect.
+    Published,
+    /// A group of the same job has this layout, and these are the numbers of the push.
+    OfJob(Arc<Layout>, SmallVec<[u64; 12]>),
+    /// No form that was compared fits: the body has to be parsed.
+    Unknown,
+}
+
+/// Brings pushes into effect.
+pub(crate) struct Ingester {
+    store: Arc<Store>,
+    telemetry: Arc<Telemetry>,
+    options: IngestOptions,
+    parse_pool: ParsePool,
+}
+
+impl Ingester {
+    /// An ingester for `store`, which counts in `telemetry` what is refused. Starts the threads
+    /// that parse large bodies.
+    ///
+    /// # Errors
+    ///
+    /// A thread cannot be started.
+    pub fn start(
+        store: Arc<Store>,
+        telemetry: Arc<Telemetry>,
+        options: IngestOptions,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            store,
+            telemetry,
+            options,
+            parse_pool: ParsePool::start()?,
+        })
+    }
+
+    /// What the operator decided about pushes.
+    pub fn options(&self) -> &IngestOptions {
+        &self.options
+    }
+
+    /// Reads a push and brings it into effect, unless it is refused or has to wait. Not for bodies
+    /// that are [large](BodyType::is_large), which would keep other work from this thread.
+    pub fn ingest(&self, incoming: &IncomingPush<'_, '_>) -> IngestOutcome {
+        let key = || Arc::new(incoming.labels.key());
+        let (mode, received_at_ns) = (incoming.mode, incoming.received_at_ns);
+        let push = match self.publish_if_layout_is_known(incoming) {
+            KnownLayout::Published => return IngestOutcome::Accepted,
+            KnownLayout::OfJob(layout, values) => {
+                Push::of_layout(key(), layout, values, mode, received_at_ns)
+            }
+            KnownLayout::Unknown => match parse(incoming.body_type, incoming.body, &self.options) {
+                Ok(families) => Push::new(key(), families, mode, received_at_ns),
+                Err(refusal) => return self.refused(refusal),
+            },
+        };
+        self.admit(push)
+    }
+
+    /// Tries to bring a push into effect that had to wait.
+    pub fn try_again(&self, mut pending: Box<PendingPush>) -> IngestOutcome {
+        match self.store.push(&mut pending.0) {
+            Outcome::Busy => IngestOutcome::Busy(pending),
+            Outcome::Done => IngestOutcome::Accepted,
+            Outcome::Refused(refusal) => self.refused_by_store(&pending.0, refusal),
+        }
+    }
+
+    /// Brings a push into effect that had to wait, or says why it is refused. Yields to other tasks
+    /// between its attempts.
+    ///
+    /// # Errors
+    ///
+    /// The push is refused.
+    pub async fn admit_when_free(&self, mut pending: Box<PendingPush>) -> Result<(), PushRefusal> {
+        loop {
+            pending = match self.try_again(pending) {
+                IngestOutcome::Accepted => return Ok(()),
+                IngestOutcome::Refused(refusal) => return Err(refusal),
+                IngestOutcome::Busy(pending) => pending,
+            };
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Brings a push with a large body into effect, or says why it is refused.
+    ///
+    /// For such a body it takes milliseconds to join its pieces, to parse it, to compare it with
+    /// what its group had, and to free that again. All of this is done on a thread of the parse
+    /// pool, so that small pushes on the runtime's workers do not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The push is refused.
+    pub async fn ingest_large(&self, large: LargePush) -> Result<(), PushRefusal> {
+        let key = Arc::clone(&large.key);
+        let (store, options) = (Arc::clone(&self.store), self.options);
+        let outcome = self.parse_pool.run(move || {
+            let families = parse(large.body_type, &large.body.into_bytes(), &options)?;
+            let mut push = Push::new(large.key, families, large.mode, large.received_at_ns);
+            loop {
+                match store.push(&mut push) {
+                    Outcome::Busy => std::thread::yield_now(),
+                    Outcome::Done => return Ok(()),
+                    Outcome::Refused(refusal) => return Err(PushRefusal::Store { key, refusal }),
+                }
+            }
+        });
+        let result = outcome.await.unwrap_or(Err(PushRefusal::ParserFailed));
+        if let Err(refusal) = &result {
+            refusal.count(&self.telemetry);
+        }
+        result
+    }
+
+    fn admit(&self, mut push: Push) -> IngestOutcome {
+        match self.store.push(&mut push) {
+            Outcome::Done => IngestOutcome::Accepted,
+            Outcome::Refused(refusal) => self.refused_by_store(&push, refusal),
+            Outcome::Busy => IngestOutcome::Busy(Box::new(PendingPush(push))),
+        }
+    }
+
+    /// Compares the body with the forms of the last pushes to the group, then to the job. Where the
+    /// group itself has the layout, the push is in effect when this returns.
+    fn publish_if_layout_is_known(&self, incoming: &IncomingPush<'_, '_>) -> KnownLayout {
+        let IncomingPush { labels, body, .. } = incoming;
+        if !may_have_form(incoming.body_type, body) {
+            return KnownLayout::Unknown;
+        }
+        let read_values = |layout: &Layout| {
+            let mut values = SmallVec::from_elem(0, layout.skeleton().n_values());
+            layout
+                .forms()
+                .any(|form| text::parse_along(form, body, &mut values))
+                .then_some(values)
+        };
+        let key = labels.encoded();
+        while let Some(found) = self.store.find(&key) {
+            let Some(values) = read_values(&found.snapshot().fixed.layout) else {
+                break;
+            };
+            if self
+                .store
+                .push_numbers(&found, values, incoming.received_at_ns)
+            {
+                return KnownLayout::Published;
+            }
+            // Another push to the group came first: the group may have another layout now.
+        }
+        for layout in self.store.recent_layouts(labels.job()) {
+            if let Some(values) = read_values(&layout) {
+                return KnownLayout::OfJob(layout, values);
+            }
+        }
+        KnownLayout::Unknown
+    }
+
+    fn refused_by_store(&self, push: &Push, refusal: Refusal) -> IngestOutcome {
+        let key = Arc::clone(push.key());
+        self.refused(PushRefusal::Store { key, refusal })
+    }
+
+    fn refused(&self, refusal: PushRefusal) -> IngestOutcome {
+        refusal.count(&self.telemetry);
+        IngestOutcome::Refused(refusal)
+    }
+}
+
+/// Whether a body may be compared, as it was received, with the form of an earlier body.
+fn may_have_form(body_type: BodyType, body: &[u8]) -> bool {
+    body_type.format != BodyFormat::Protobuf
+        && body_type.encoding == BodyEncoding::Identity
+        && body.len() <= FORM_BYTES_MAX
+}
+
+/// Decompresses and parses a body.
+fn parse(
+    body_type: BodyType,
+    body: &[u8],
+    options: &IngestOptions,
+) -> Result<Families, PushRefusal> {
+    let (names, limits) = (options.names, options.parse_limits);
+    let body =
+        decode(body, body_type.encoding, options.body_limits).map_err(PushRefusal::Decode)?;
+    if body_type.format == BodyFormat::Protobuf {
+        return protobuf::parse_within(&body, limits).map_err(PushRefusal::Protobuf);
+    }
+    let parse = if body.len() <= FORM_BYTES_MAX {
+        text::parse_with_form
+    } else {
+        text::parse_within
+    };
+    parse(&body, names, limits).or_else(|error| {
+        // A body that parses as it was sent is never taken for a form.
+        let decoded = match body_type.format {
+            BodyFormat::TextOrForm => decode_urlencoded_form(&body),
+            BodyFormat::Text | BodyFormat::Protobuf => None,
+        };
+        decoded
+            .and_then(|text| text::parse_within(&text, names, limits).ok())
+            .ok_or(PushRefusal::Text(error))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Config;
+    use std::borrow::Cow;
+
+    const TEXT: BodyType = BodyType {
+        format: BodyFormat::Text,
+        encoding: BodyEncoding::Identity,
+    };
+
+    fn ingester() -> Ingester {
+        let options = IngestOptions {
+            names: NameScheme::Legacy,
+            body_limits: BodyLimits {
+                body_bytes_max: 1 << 20,
+                decoded_bytes_max: 1 << 20,
+                decoded_ratio_max: 200,
+            },
+            parse_limits: ParseLimits {
+                series_max: 3,
+                labels_max: 2,
+            },
+        };
+        let store = Arc::new(Store::new(Config::default()));
+        Ingester::start(store, Arc::new(Telemetry::new()), options).expect("threads start")
+    }
+
+    fn labels(job: &str) -> GroupingLabels<'_> {
+        GroupingLabels::new(SmallVec::new(), Cow::Borrowed(job))
+    }
+
+    /// Pushes `body` to `job`; an error is what a client would read.
+    fn push(ingester: &Ingester, job: &str, body_type: BodyType, body: &str) -> Result<(), String> {
+        let outcome = ingester.ingest(&IncomingPush {
+            mode: PushMode::Replace,
+            labels: &labels(job),
+            body_type,
+            body: body.as_bytes(),
+            received_at_ns: 1,
+        });
+        match outcome {
+            IngestOutcome::Accepted => Ok(()),
+            IngestOutcome::Refused(refusal) => Err(refusal.to_string()),
+            IngestOutcome::Busy(_) => panic!("there is no other push"),
+        }
+    }
+
+    /// The value of the only series of a group.
+    fn value(ingester: &Ingester, job: &str) -> Option<f64> {
+        let group = ingester.store.group(&labels(job).key())?;
+        assert_eq!(group.values.len(), 1);
+        Some(f64::from_bits(group.values[0]))
+    }
+
+    #[test]
+    fn a_push_is_in_effect_when_it_is_accepted() {
+        let ingester = ingester();
+        assert_eq!(push(&ingester, "a", TEXT, "x 1\n"), Ok(()));
+        assert_eq!(value(&ingester, "a"), Some(1.0));
+        // Read along the form of the first push to the group, then of the last push to the job.
+        assert_eq!(push(&ingester, "a", TEXT, "x 2\n"), Ok(()));
+        assert_eq!(value(&ingester, "a"), Some(2.0));
+    }
+
+    #[test]
+    fn a_refused_push_says_why_and_changes_no_value() {
+        let ingester = ingester();
+        assert_eq!(push(&ingester, "a", TEXT, "x 1\n"), Ok(()));
+        let gzip = BodyType {
+            encoding: BodyEncoding::Gzip,
+            ..TEXT
+        };
+        let protobuf = BodyType {
+            format: BodyFormat::Protobuf,
+            ..TEXT
+        };
+        for (body_type, body, text) in [
+            (TEXT, "x{\n", "text format parsing error in line 1"),
+            (
+                TEXT,
+                "x 1\ny 1\nz 1\nw 1\n",
+                "the push has more than 3 series",
+            ),
+            (TEXT, "x 1 1\n", "pushed metrics must not have timestamps"),
+            (gzip, "not compressed", "gzip: invalid header"),
+            (protobuf, "\u{1}", "unexpected EOF"),
+        ] {
+            let refusal = push(&ingester, "a", body_type, body).expect_err(body);
+            assert!(refusal.starts_with(text), "{body}: {refusal}");
+            assert_eq!(value(&ingester, "a"), Some(1.0), "{body}");
+        }
+        let refusal =
+            push(&ingester, "b", TEXT, "# TYPE x gauge\nx 1\n").expect_err("x is untyped");
+        assert!(refusal.ends_with("is not a GAUGE"), "{refusal}");
+    }
+
+    #[test]
+    fn a_body_that_does_not_parse_may_be_a_form() {
+        let ingester = ingester();
+        let form = BodyType {
+            format: BodyFormat::TextOrForm,
+            ..TEXT
+        };
+        assert_eq!(push(&ingester, "a", form, "x+1"), Ok(()));
+        assert_eq!(value(&ingester, "a"), Some(1.0));
+        assert!(push(&ingester, "b", TEXT, "x+1").is_err());
+    }
+
+    #[test]
+    fn a_large_push_has_the_same_effect() {
+        let ingester = ingester();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let push = |body: &str| {
+            let mut pieces = BodyPieces::default();
+            pieces.add(body.to_owned().into());
+            let large = LargePush {
+                mode: PushMode::Replace,
+                key: Arc::new(labels("a").key()),
+                body_type: TEXT,
+                body: pieces,
+                received_at_ns: 1,
+            };
+            runtime
+                .block_on(ingester.ingest_large(large))
+                .map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(push("x 7\n"), Ok(()));
+        assert!(push("x{\n").is_err());
+        assert_eq!(value(&ingester, "a"), Some(7.0));
+    }
+}

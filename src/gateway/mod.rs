@@ -1,0 +1,185 @@
+//! The gateway without HTTP: from the content of a request to an outcome.
+//!
+//! [`Gateway`] is what all requests share. HTTP calls it today; persistence, imports, batches and
+//! replicas call the same functions.
+//!
+//! | file                 | what it does                                                       |
+//! |----------------------|--------------------------------------------------------------------|
+//! | `ingest.rs`          | a push, from its bytes into the store                              |
+//! | `grouping_labels.rs` | the labels by which a push names its group                         |
+//! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
+//! | `decode.rs`          | decompresses bodies, within limits                                 |
+//! | `parse_pool.rs`      | threads for large bodies                                           |
+//! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
+//! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
+//! | `cadence.rs`         | foresees the next scrape                                           |
+//! | `clock.rs`           | the gateway's clocks                                               |
+//!
+//! No push takes a lock of the gateway's own, and none waits for I/O, for a scrape or for another
+//! client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another
+//! thread. A scrape that waits for a round sleeps.
+
+pub(crate) mod body_pieces;
+mod cadence;
+mod clock;
+pub(crate) mod decode;
+mod driver;
+pub(crate) mod grouping_labels;
+pub(crate) mod ingest;
+mod parse_pool;
+mod wakeup;
+
+pub use decode::BodyLimits;
+pub use ingest::IngestOptions;
+
+pub(crate) use crate::store::{PushMode, Refusal, Snapshot};
+pub(crate) use clock::unix_ns;
+
+use crate::model::GroupingKey;
+use crate::scrape::{Exposition, Format};
+use crate::store::{self, Outcome, Store};
+use crate::telemetry::{OWN_FAMILIES, Telemetry};
+use clock::Clock;
+use driver::AssemblerDriver;
+use ingest::Ingester;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What the operator decides, but for what only concerns HTTP.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// What pushes may be like.
+    pub ingest: IngestOptions,
+    /// How many sets of grouping label names the groups of one job may have.
+    pub shapes_per_job_max: usize,
+    /// How many bytes of text one group may be exposed with: see
+    /// [`store::Config::exposition_bytes_max`].
+    pub exposition_bytes_max: u64,
+    /// Makes the allocator return to the system what the calling thread has freed. Called on the
+    /// threads that build the exposition, after much of it was replaced.
+    pub release_memory: fn(),
+}
+
+/// What all requests share: the groups, the exposition, the gateway's own metrics, its clocks, and
+/// whether the process is to end.
+pub struct Gateway {
+    pub(crate) ingester: Ingester,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) clock: Clock,
+    store: Arc<Store>,
+    driver: AssemblerDriver,
+    is_shutdown_requested: watch::Sender<bool>,
+}
+
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeleteOutcome {
+    /// There is no such group, whether there was one or not. Every later scrape shows that.
+    Deleted,
+    /// A push is about to decide something that the deletion depends on. Nothing is held: yield,
+    /// then try again.
+    Busy,
+}
+
+impl Gateway {
+    /// Makes a gateway without groups and starts its threads, which live as long as the process.
+    ///
+    /// # Errors
+    ///
+    /// A thread cannot be started.
+    pub fn start(options: GatewayOptions) -> std::io::Result<Arc<Self>> {
+        let own_families = OWN_FAMILIES
+            .iter()
+            .map(|&(name, metric_type)| (name.to_owned(), metric_type))
+            .collect();
+        let store = Arc::new(Store::new(store::Config {
+            shapes_per_job_max: options.shapes_per_job_max,
+            exposition_bytes_max: options.exposition_bytes_max,
+            own_families,
+        }));
+        let telemetry = Arc::new(Telemetry::new());
+        let gateway = Arc::new(Self {
+            ingester: Ingester::start(Arc::clone(&store), Arc::clone(&telemetry), options.ingest)?,
+            telemetry,
+            clock: Clock::start(),
+            store,
+            driver: AssemblerDriver::new(),
+            is_shutdown_requested: watch::Sender::new(false),
+        });
+        let shared = Arc::clone(&gateway);
+        let assembler = std::thread::Builder::new()
+            .name("assembler".to_owned())
+            .spawn(move || {
+                let run = std::panic::AssertUnwindSafe(|| {
+                    shared.driver.run(
+                        &shared.store,
+                        &shared.telemetry,
+                        shared.clock,
+                        options.release_memory,
+                    )
+                });
+                if std::panic::catch_unwind(run).is_err() {
+                    // Without the assembler every scrape would wait for ever.
+                    tracing::error!("the assembler failed; this is a bug");
+                    std::process::exit(1);
+                }
+            })?;
+        gateway.driver.bind_thread(assembler.thread().clone());
+        Ok(gateway)
+    }
+
+    /// The exposition in a format, showing every push and deletion that was answered before this
+    /// call. Sleeps until a round has run, if the last one does not show all of them.
+    pub(crate) async fn current_exposition(&self, format: Format, gzip: bool) -> Arc<Exposition> {
+        self.driver
+            .current_exposition(&self.store, format, gzip, self.clock.now_ms())
+            .await
+    }
+
+    /// The groups, in no order, each as it is when this comes to it: not a cut.
+    pub(crate) fn groups(&self) -> Vec<Arc<Snapshot>> {
+        self.store.groups()
+    }
+
+    /// Deletes the group with exactly this key, if there is one.
+    pub(crate) fn try_delete(&self, key: &GroupingKey) -> DeleteOutcome {
+        match self.store.delete(key) {
+            Outcome::Busy => DeleteOutcome::Busy,
+            Outcome::Done => DeleteOutcome::Deleted,
+            Outcome::Refused(_) => unreachable!("a deletion contradicts nothing"),
+        }
+    }
+
+    /// Deletes the group with exactly this key, if there is one, and yields to other tasks while a
+    /// push is in the way.
+    pub(crate) async fn delete(&self, key: &GroupingKey) {
+        while self.try_delete(key) == DeleteOutcome::Busy {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Deletes every group that exists when this is called. What is pushed meanwhile may be deleted
+    /// as well, or stay.
+    pub(crate) async fn wipe(&self) {
+        /// How many groups are deleted before other tasks of this worker have their turn.
+        const GROUPS_PER_TURN: usize = 256;
+        for (n, group) in self.groups().into_iter().enumerate() {
+            self.delete(&group.fixed.key).await;
+            if n % GROUPS_PER_TURN == GROUPS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Asks for the end of the process, as a signal does.
+    pub fn request_shutdown(&self) {
+        self.is_shutdown_requested.send_replace(true);
+    }
+
+    /// Completes once the end of the process was asked for.
+    pub async fn shutdown_requested(&self) {
+        let mut receiver = self.is_shutdown_requested.subscribe();
+        // An error would say that the sender is gone, and `self` holds it.
+        let _ = receiver.wait_for(|&is_requested| is_requested).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! The end of connections: when it comes, and how a client gets its answer in spite of it.
+//!
+//! A socket that is closed while there is something left to read is reset, and a reset takes the
+//! answer away from a client that is still sending: many clients send a whole body before they look
+//! for an answer. So after a request that was not read to its end ([`LingeringStream`]) the sending
+//! side is closed first. Then what the client sends is read and thrown away until the client closes
+//! its side, too, or sends nothing for [`IDLE_TIMEOUT`], or sends too long or too much.
+
+use bytes::Bytes;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long the client may send nothing before the connection is closed for good.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all of this may take.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many bytes are read and thrown away at a time.
+const DISCARD_BYTES: usize = 32 << 10;
+
+/// Completes when connections are to be closed, at once if that is so already.
+pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
+    while !*closing.borrow_and_update() {
+        if closing.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A stream that is shut down in such a way that the client gets the last answer.
+pub(super) struct LingeringStream<'a> {
+    stream: TcpStream,
+    /// Bytes that were read from the stream before, and are read again first.
+    unanswered: Bytes,
+    /// The last request was not read to its end.
+    is_unread: &'a AtomicBool,
+    /// How many bytes may still be thrown away.
+    n_discards_left: u64,
+    /// The timers, once the sending side was closed.
+    linger: Option<LingerTimers>,
+}
+
+struct LingerTimers {
+    /// When the connection is closed whatever the client does.
+    end: Instant,
+    /// Fires when the client has sent nothing for [`IDLE_TIMEOUT`], or at `end`.
+    idle: Pin<Box<Sleep>>,
+}
+
+impl<'a> LingeringStream<'a> {
+    /// Wraps a stream from which `unanswered` was read before. At the end at most
+    /// `discarded_bytes_max` bytes are thrown away.
+    pub fn new(
+        stream: TcpStream,
+        unanswered: Bytes,
+        is_unread: &'a AtomicBool,
+        discarded_bytes_max: u64,
+    ) -> Self {
+        Self {
+            stream,
+            unanswered,
+            is_unread,
+            n_discards_left: discarded_bytes_max,
+            linger: None,
+        }
+    }
+}
+
+impl AsyncRead for LingeringStream<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unanswered.is_empty() {
+            let n = self.unanswered.len().min(buf.remaining());
+            buf.put_slice(&self.unanswered.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for LingeringStream<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // Relaxed: only the task of this connection uses it.
+        if !this.is_unread.load(Relaxed) {
+            return Pin::new(&mut this.stream).poll_shutdown(cx);
+        }
+        let linger = match &mut this.linger {
+            Some(linger) => linger,
+            none => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                let now = Instant::now();
+                none.insert(LingerTimers {
+                    end: now + LINGER_TIMEOUT,
+                    idle: Box::pin(sleep_until(now + IDLE_TIMEOUT)),
+                })
+            }
+        };
+        let mut scratch = [MaybeUninit::uninit(); DISCARD_BYTES];
+        loop {
+            let mut read = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && this.n_discards_left > 0 => {
+                    let n_read = read.filled().len() as u64;
+                    this.n_discards_left = this.n_discards_left.saturating_sub(n_read);
+                    let idle_end = Instant::now() + IDLE_TIMEOUT;
+                    linger.idle.as_mut().reset(linger.end.min(idle_end));
+                }
+                // The client has closed its side, has gone away, or has sent too much.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return linger.idle.as_mut().poll(cx).map(Ok),
+            }
+        }
+    }
+}

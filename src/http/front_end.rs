@@ -1,0 +1,56 @@
+//! What all connections share: the gateway, and what only HTTP needs to know.
+
+use super::router::Routes;
+use crate::gateway::Gateway;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+
+/// What the operator decides about HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// The paths of the gateway's pages.
+    pub routes: Routes,
+    /// Whether the client of a push that contradicts other groups is told so, with 400, and that of
+    /// an accepted push with 200. Otherwise every push is answered with 202. Pushes that contradict
+    /// others are exposed in neither case.
+    pub is_check_announced: bool,
+    /// Whether `/-/quit` ends the process.
+    pub is_lifecycle_enabled: bool,
+    /// Names and values of the flags, as the API and the status page show them.
+    pub flags: Vec<(String, String)>,
+}
+
+/// A gateway that answers HTTP.
+pub(super) struct FrontEnd {
+    pub gateway: Arc<Gateway>,
+    pub options: HttpOptions,
+    is_draining: AtomicBool,
+}
+
+impl FrontEnd {
+    pub fn new(gateway: Arc<Gateway>, options: HttpOptions) -> Self {
+        Self {
+            gateway,
+            options,
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// How large a body may be as it is sent, in bytes (`--limit.body-bytes`).
+    pub fn body_bytes_max(&self) -> u64 {
+        self.gateway.ingester.options().body_limits.body_bytes_max
+    }
+
+    /// Whether the process is about to end, so that every answer is the last of its connection.
+    pub fn is_draining(&self) -> bool {
+        // Acquire: pairs with the Release in `begin_draining`.
+        self.is_draining.load(Acquire)
+    }
+
+    /// Has every answer from now on close its connection.
+    pub fn begin_draining(&self) {
+        // Release: pairs with the Acquire in `is_draining`. A connection that is woken to be closed
+        // sees the flag as well, because it is set before the message to close is sent.
+        self.is_draining.store(true, Release);
+    }
+}
