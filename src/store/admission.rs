@@ -4,7 +4,8 @@
 //! is given back, so `Busy` never cycles and somebody always proceeds.
 
 use super::cell::{Cell, Mode, NotGranted};
-use super::layout::{ClaimedName, Layout};
+use super::layout::Layout;
+use super::layout_check::ClaimedName;
 use super::refusal::Owner;
 use crate::model::GroupingKey;
 use crate::sync::Registry;

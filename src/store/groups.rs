@@ -3,9 +3,11 @@
 use super::admission::{Claims, NotClaimed};
 use super::cell::{Cell, Mode};
 use super::job_door::{Becomes, Entry, JobDoor, NotEntered, Shape};
-use super::layout::{ClaimedName, Layout, SeriesLabels, series_hash, series_labels};
+use super::layout::Layout;
+use super::layout_check::ClaimedName;
 use super::push::{MARKERS, Push};
 use super::refusal::{Owner, Refusal, show_metric};
+use super::series_labels::{SeriesLabels, series_hash, series_labels};
 use super::slot::Slot;
 use super::snapshot::{Content, Snapshot};
 use crate::model::{

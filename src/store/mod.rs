@@ -21,19 +21,23 @@
 
 mod admission;
 mod cell;
+mod exposed_size;
 mod groups;
 mod job_door;
 mod layout;
+mod layout_check;
 mod mark;
 mod push;
 mod refusal;
+mod series_labels;
 mod slot;
 mod snapshot;
 
 pub use cell::{Cell, Mode, NotGranted};
 pub use groups::{Config, Consumer, Found, Outcome, Store, Taken};
 pub use job_door::{Becomes, Entry, JobDoor, NotEntered};
-pub use layout::{Checked, ClaimedName, Flaw, Layout};
+pub use layout::Layout;
+pub use layout_check::{Checked, ClaimedName, Flaw};
 pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{Owner, Refusal};

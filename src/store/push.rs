@@ -1,7 +1,8 @@
 //! A push on its way into the store: what it makes of the group it finds.
 
 use super::job_door::JobDoor;
-use super::layout::{Checked, Flaw, Layout};
+use super::layout::Layout;
+use super::layout_check::{Checked, Flaw};
 use super::refusal::{self, Refusal, show_metric};
 use super::snapshot::{Content, Snapshot};
 use crate::model::{
