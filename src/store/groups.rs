@@ -1,7 +1,7 @@
 //! All groups: how pushes and deletions take effect, and what consumers take.
 
-use super::admission::{Claims, NotClaimed};
 use super::cell::{Cell, Mode};
+use super::claims::{Claims, NotClaimed};
 use super::job_door::{Becomes, Entry, JobDoor, NotEntered, Shape};
 use super::layout::Layout;
 use super::layout_check::ClaimedName;

@@ -19,8 +19,8 @@
 //! A refusal rests on a firm claim or a published series, and counts only if the group is still at
 //! `base` after that was seen.
 
-mod admission;
 mod cell;
+mod claims;
 mod exposed_size;
 mod groups;
 mod job_door;
