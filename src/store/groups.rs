@@ -2,6 +2,7 @@
 
 use super::cell::{Cell, Mode};
 use super::claims::{Claims, NotClaimed};
+use super::consumer::Consumer;
 use super::job_door::{Becomes, Entry, JobDoor, NotEntered, Shape};
 use super::layout::Layout;
 use super::layout_check::ClaimedName;
@@ -9,30 +10,15 @@ use super::push::{MARKERS, Push};
 use super::refusal::{Owner, Refusal, show_metric};
 use super::series_labels::{SeriesLabels, series_hash, series_labels};
 use super::slot::Slot;
+use super::slots::{Slots, Taken};
 use super::snapshot::{Content, Snapshot};
 use crate::model::{
     Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_label_name,
     escape_name,
 };
-use crate::sync::{Loaded, Queue, Registry, Word};
+use crate::sync::{Loaded, Registry};
 use smallvec::SmallVec;
 use std::sync::Arc;
-
-/// Who looks at what has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consumer {
-    /// The one that makes expositions.
-    Assembler,
-}
-
-/// A marked slot as a consumer found it.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// The slot's number.
-    pub slot: u32,
-    /// The group.
-    pub snapshot: Arc<Snapshot>,
-}
 
 /// A group that was there when a push to it was looked at, before its body is parsed: most pushes
 /// are like the last one.
@@ -82,22 +68,12 @@ impl Default for Config {
     }
 }
 
-/// Numbers of slots that are free are kept in bundles of up to so many.
-const FREE_IDS_MAX: usize = 256;
-/// So many groups that went leave memory behind that is worth looking for.
-const RETIRED_MANY: usize = 1024;
-
 /// All groups.
 pub struct Store {
     config: Config,
-    slots: Registry<Slot>,
+    slots: Slots,
     cells: Registry<Cell>,
     doors: Registry<JobDoor>,
-    version: Word,
-    marked: Queue<Arc<Slot>>,
-    n_slot_ids: Word,
-    /// In bundles, none of them empty: a million ids one by one would be megabytes of queue.
-    free_slot_ids: Queue<Vec<u32>>,
     empty: Arc<Layout>,
 }
 
@@ -161,13 +137,9 @@ impl Store {
         );
         Self {
             config,
-            slots: Registry::default(),
+            slots: Slots::new(Arc::clone(&empty)),
             cells,
             doors: Registry::default(),
-            version: Word::new(0),
-            marked: Queue::default(),
-            n_slot_ids: Word::new(0),
-            free_slot_ids: Queue::default(),
             empty,
         }
     }
@@ -175,7 +147,7 @@ impl Store {
     /// The group with exactly this key, if a push to it was ever accepted. Not found is one whose
     /// key is not canonical.
     pub fn find(&self, key: &LabelBytes) -> Option<Found> {
-        let slot = self.slots.get(key.as_bytes())?;
+        let slot = self.slots.find(key.as_bytes())?;
         let base = slot.current_for_update();
         (base.is_accepted() && base.fixed.is_canonical).then_some(Found { slot, base })
     }
@@ -191,7 +163,7 @@ impl Store {
     ) -> bool {
         let next = found
             .base
-            .with_numbers(self.draw_version(), values, received_at);
+            .with_numbers(self.slots.draw_version(), values, received_at);
         matches!(
             self.publish_values(&found.slot, &found.base, next),
             Attempt::Done
@@ -213,7 +185,7 @@ impl Store {
             return Outcome::Refused(push.refusal.take().expect("just seen"));
         }
         for _ in 0..LOST_MAX {
-            let slot = self.slot(&push.key);
+            let slot = self.slots.find_or_add(&push.key);
             let base = slot.current_for_update();
             if base.is_dead() {
                 self.slots.remove(&slot);
@@ -257,7 +229,7 @@ impl Store {
             };
             if !base.is_live() {
                 // A slot that may stay without a group: the consumer that looks at it removes it.
-                self.mark(&slot);
+                self.slots.mark(&slot);
             }
             return outcome;
         }
@@ -270,7 +242,7 @@ impl Store {
         {
             let next = Snapshot::pushed(
                 base,
-                self.draw_version(),
+                self.slots.draw_version(),
                 self.shared_key(base, push),
                 content,
                 push.received_at,
@@ -312,7 +284,7 @@ impl Store {
             return self.publish_values(
                 slot,
                 base,
-                Snapshot::failed(base, self.draw_version(), key, None, received_at),
+                Snapshot::failed(base, self.slots.draw_version(), key, None, received_at),
             );
         }
         let empty =
@@ -333,7 +305,7 @@ impl Store {
     /// again.
     pub fn delete(&self, key: &GroupingKey) -> Outcome {
         for _ in 0..LOST_MAX {
-            let Some(slot) = self.slots.get(key.canonical().as_bytes()) else {
+            let Some(slot) = self.slots.find(key.canonical().as_bytes()) else {
                 return Outcome::Done;
             };
             let base = slot.current_for_update();
@@ -360,8 +332,7 @@ impl Store {
 
     /// The group with this key in any way to write it.
     pub fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
-        let snapshot = Arc::clone(&self.slots.get(key.canonical().as_bytes())?.current());
-        snapshot.is_live().then_some(snapshot)
+        self.slots.group(key.canonical().as_bytes())
     }
 
     /// The groups that are there all the while, in no order, each as it is when it is come to.
@@ -379,103 +350,24 @@ impl Store {
     /// Takes the marked slots, again and again, until none of them is newer than the beginning of
     /// this pass: together with what was taken before, that is the state of all groups at one
     /// moment. A slot may stand in `taken` more than once; the last one is the newest.
-    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<Taken>) {
-        loop {
-            let start = self.version.load();
-            let n_marked = self.marked.len();
-            let mut is_cut = true;
-            for _ in 0..n_marked {
-                let Some(slot) = self.marked.pop() else { break };
-                slot.mark.begin_look();
-                let snapshot = slot.current();
-                // The consumer has passed the tombstone, and the number may belong to another slot
-                // by now.
-                if snapshot.is_dead() {
-                    continue;
-                }
-                is_cut &= snapshot.version <= start;
-                taken.push(Taken {
-                    slot: slot.id,
-                    snapshot: Arc::clone(&snapshot),
-                });
-            }
-            if is_cut {
-                return;
-            }
-        }
+    pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<Taken>) {
+        self.slots.take_cut(consumer, taken);
     }
 
     /// Whether a slot is marked, or may be.
-    pub fn has_marked(&self, _: Consumer) -> bool {
-        !self.marked.is_empty()
+    pub fn has_marked(&self, consumer: Consumer) -> bool {
+        self.slots.has_marked(consumer)
     }
 
     /// How many slots are marked, about.
-    pub fn n_marked(&self, _: Consumer) -> usize {
-        self.marked.len()
+    pub fn n_marked(&self, consumer: Consumer) -> usize {
+        self.slots.n_marked(consumer)
     }
 
     /// The consumer has passed these snapshots of groups that are no more: their slots go, if no
     /// push has come meanwhile.
-    pub fn retire(&self, _: Consumer, passed: &[Arc<Snapshot>]) {
-        for passed in passed.chunks(FREE_IDS_MAX) {
-            let free: Vec<u32> = passed
-                .iter()
-                .filter_map(|passed| self.retire_one(passed))
-                .collect();
-            if !free.is_empty() {
-                self.free_slot_ids.push(free);
-            }
-        }
-        if passed.len() >= RETIRED_MANY {
-            self.slots.flush();
-        }
-    }
-
-    fn retire_one(&self, passed: &Arc<Snapshot>) -> Option<u32> {
-        let slot = self.slots.get(passed.fixed.key.canonical().as_bytes())?;
-        let current = slot.current_for_update();
-        if current.is_live()
-            || !Arc::ptr_eq(&current, passed)
-            || !slot.replace(&current, Arc::new(current.dead()))
-        {
-            return None;
-        }
-        self.slots.remove(&slot);
-        Some(slot.id)
-    }
-
-    fn free_slot_id(&self) -> Option<u32> {
-        let mut ids = self.free_slot_ids.pop()?;
-        let id = ids.pop();
-        if !ids.is_empty() {
-            self.free_slot_ids.push(ids);
-        }
-        id
-    }
-
-    fn slot(&self, key: &Arc<GroupingKey>) -> Arc<Slot> {
-        let mut id = None;
-        let (slot, is_new) = self.slots.get_or_insert(key.canonical().as_bytes(), || {
-            let new = self.free_slot_id().unwrap_or_else(|| {
-                u32::try_from(self.n_slot_ids.add(1))
-                    .expect("fewer than 2^32 groups fit into memory")
-            });
-            id = Some(new);
-            Slot::new(
-                new,
-                key,
-                Arc::new(Snapshot::absent(
-                    0,
-                    Arc::clone(key),
-                    Arc::clone(&self.empty),
-                )),
-            )
-        });
-        if let (Some(id), false) = (id, is_new) {
-            self.free_slot_ids.push(vec![id]);
-        }
-        slot
+    pub fn retire(&self, consumer: Consumer, passed: &[Arc<Snapshot>]) {
+        self.slots.retire(consumer, passed);
     }
 
     /// The key of a group that is there is kept, rather than one copy a push.
@@ -487,20 +379,12 @@ impl Store {
         })
     }
 
-    fn draw_version(&self) -> u64 {
-        self.version.add(1) + 1
-    }
-
-    fn mark(&self, slot: &Arc<Slot>) {
-        slot.mark.mark(|| self.marked.push(Arc::clone(slot)));
-    }
-
     /// Publishes a state that exposes the same series as `base`.
     fn publish_values(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, next: Snapshot) -> Attempt {
         if !slot.replace(base, Arc::new(next)) {
             return Attempt::Lost;
         }
-        self.mark(slot);
+        self.slots.mark(slot);
         Attempt::Done
     }
 
@@ -522,10 +406,10 @@ impl Store {
         match self.admit(&inside, base, becomes, &content, &mut claims) {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
-                let next = Arc::new(next(self.draw_version(), content));
+                let next = Arc::new(next(self.slots.draw_version(), content));
                 debug_assert_eq!(Becomes::of(&next), becomes);
                 if slot.replace(base, next) {
-                    self.mark(slot);
+                    self.slots.mark(slot);
                     claims.settle();
                     (inside.was, inside.is) = (Becomes::of(base), becomes);
                     return Attempt::Done;
@@ -687,7 +571,7 @@ impl Store {
                     };
                     let wanted = LabelSet::new(wanted);
                     if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
-                        let slot = self.slots.get(wanted.as_bytes());
+                        let slot = self.slots.find(wanted.as_bytes());
                         *found = Some((
                             wanted,
                             slot.map(|slot| Arc::clone(&slot.current()))
@@ -725,7 +609,7 @@ impl Store {
             .map(|name| Some((name, key.canonical().get(name)?)))
             .collect();
         wanted.is_none_or(|wanted| {
-            let slot = self.slots.get(LabelSet::new(wanted).as_bytes());
+            let slot = self.slots.find(LabelSet::new(wanted).as_bytes());
             slot.is_some_and(|slot| slot.current().is_live())
         })
     }
@@ -855,6 +739,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::push::PushMode;
+    use super::super::slots::FREE_IDS_MAX;
     use super::*;
     use crate::model::{FamiliesBuilder, MetricFlags};
 

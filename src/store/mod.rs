@@ -21,6 +21,7 @@
 
 mod cell;
 mod claims;
+mod consumer;
 mod exposed_size;
 mod groups;
 mod job_door;
@@ -31,10 +32,12 @@ mod push;
 mod refusal;
 mod series_labels;
 mod slot;
+mod slots;
 mod snapshot;
 
 pub use cell::{Cell, Mode, NotGranted};
-pub use groups::{Config, Consumer, Found, Outcome, Store, Taken};
+pub use consumer::Consumer;
+pub use groups::{Config, Found, Outcome, Store};
 pub use job_door::{Becomes, Entry, JobDoor, NotEntered};
 pub use layout::Layout;
 pub use layout_check::{Checked, ClaimedName, Flaw};
@@ -42,4 +45,5 @@ pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{Owner, Refusal};
 pub use slot::Slot;
+pub use slots::Taken;
 pub use snapshot::{Content, Fixed, Snapshot};

@@ -1,0 +1,8 @@
+//! Who looks at what has changed.
+
+/// Who looks at what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The one that makes expositions.
+    Assembler,
+}
