@@ -1,22 +1,16 @@
 //! All groups: how pushes and deletions take effect, and what consumers take.
 
-use super::cell::{Cell, Mode};
-use super::claims::{Claims, NotClaimed};
+use super::admission::Admission;
 use super::consumer::Consumer;
-use super::job_door::{Becomes, Entry, JobDoor, NotEntered, Shape};
+use super::job_door::Becomes;
 use super::layout::Layout;
-use super::layout_check::ClaimedName;
 use super::push::{MARKERS, Push};
-use super::refusal::{Owner, Refusal, show_metric};
-use super::series_labels::{SeriesLabels, series_hash, series_labels};
+use super::refusal::Refusal;
 use super::slot::Slot;
 use super::slots::{Slots, Taken};
 use super::snapshot::{Content, Snapshot};
-use crate::model::{
-    Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_label_name,
-    escape_name,
-};
-use crate::sync::{Loaded, Registry};
+use crate::model::{GroupingKey, LabelBytes, MetricType, Skeleton};
+use crate::sync::Loaded;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -70,10 +64,9 @@ impl Default for Config {
 
 /// All groups.
 pub struct Store {
-    config: Config,
+    exposition_bytes_max: u64,
     slots: Slots,
-    cells: Registry<Cell>,
-    doors: Registry<JobDoor>,
+    admission: Admission,
     empty: Arc<Layout>,
 }
 
@@ -89,57 +82,22 @@ enum Attempt {
 /// Attempts of one call that others may win; after that many the caller yields.
 const LOST_MAX: usize = 16;
 
-/// Inside a door, until this is dropped.
-struct Inside<'a> {
-    doors: &'a Registry<JobDoor>,
-    door: Arc<JobDoor>,
-    entry: Entry,
-    key: &'a GroupingKey,
-    was: Becomes,
-    is: Becomes,
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.door.leave(self.entry, self.key, self.was, self.is);
-        if self.door.is_dead() {
-            self.doors.remove(&self.door);
-        }
-    }
-}
-
 impl Store {
     /// An empty store.
     pub fn new(config: Config) -> Self {
-        let cells: Registry<Cell> = Registry::default();
-        let pin = |name: &str, mode| {
-            cells.get_or_insert(name, || Cell::pinned(name, mode));
-        };
-        for (name, metric_type) in &config.own_families {
-            pin(name, Mode::Family(*metric_type));
-            let suffixes: &[&str] = match metric_type {
-                MetricType::Summary => &["_count", "_sum"],
-                MetricType::Histogram | MetricType::GaugeHistogram => {
-                    &["_bucket", "_count", "_sum"]
-                }
-                MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
-            };
-            suffixes
-                .iter()
-                .for_each(|suffix| pin(&format!("{name}{suffix}"), Mode::Derived));
-        }
-        for name in MARKERS {
-            pin(name, Mode::Family(MetricType::Gauge));
-        }
+        let own_families = config.own_families.iter();
+        let pinned = own_families
+            .map(|(name, metric_type)| (name.as_str(), *metric_type))
+            .chain(MARKERS.map(|name| (name, MetricType::Gauge)));
+        let admission = Admission::new(pinned, config.shapes_per_job_max);
         let any_key = GroupingKey::new([("job", "none")]).expect("it has a job");
         let empty = Arc::new(
             Layout::new(Skeleton::default(), &any_key).expect("nothing contradicts nothing"),
         );
         Self {
-            config,
+            exposition_bytes_max: config.exposition_bytes_max,
             slots: Slots::new(Arc::clone(&empty)),
-            cells,
-            doors: Registry::default(),
+            admission,
             empty,
         }
     }
@@ -172,8 +130,8 @@ impl Store {
 
     /// The layouts that were pushed to a job lately, newest first.
     pub fn recent_layouts(&self, job: &str) -> SmallVec<[Arc<Layout>; 4]> {
-        self.doors
-            .get(job)
+        self.admission
+            .door(job)
             .map(|door| door.recent_layouts())
             .unwrap_or_default()
     }
@@ -249,8 +207,8 @@ impl Store {
             );
             return self.publish_values(slot, base, next);
         }
-        let door = self.doors.get(push.key.job());
-        let content = match push.content(base, door.as_deref(), self.config.exposition_bytes_max) {
+        let door = self.admission.door(push.key.job());
+        let content = match push.content(base, door.as_deref(), self.exposition_bytes_max) {
             Ok(content) => content,
             // What contradicts what the group has must contradict its current state.
             Err(refusal) if !push.is_merge_into(base) || slot.is_still(base) => {
@@ -270,7 +228,7 @@ impl Store {
             |version, content| Snapshot::pushed(base, version, key, content, received_at),
         );
         if let Attempt::Done = attempt
-            && let Some(door) = self.doors.get(push.key.job())
+            && let Some(door) = self.admission.door(push.key.job())
         {
             door.remember(&layout);
         }
@@ -399,11 +357,14 @@ impl Store {
         content: Content,
         next: impl FnOnce(u64, Content) -> Snapshot,
     ) -> Attempt {
-        let Some(mut inside) = self.enter(key) else {
+        let Some(mut inside) = self.admission.enter(key) else {
             return Attempt::Busy;
         };
-        let mut claims = Claims::new(&self.cells, key);
-        match self.admit(&inside, base, becomes, &content, &mut claims) {
+        let mut claims = self.admission.claims(key);
+        match self
+            .admission
+            .admit(&self.slots, &inside, base, becomes, &content, &mut claims)
+        {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
                 let next = Arc::new(next(self.slots.draw_version(), content));
@@ -411,7 +372,7 @@ impl Store {
                 if slot.replace(base, next) {
                     self.slots.mark(slot);
                     claims.settle();
-                    (inside.was, inside.is) = (Becomes::of(base), becomes);
+                    inside.note(Becomes::of(base), becomes);
                     return Attempt::Done;
                 }
                 Attempt::Lost
@@ -420,318 +381,6 @@ impl Store {
             Err(_) if !slot.is_still(base) => Attempt::Lost,
             Err(None) => Attempt::Busy,
             Err(Some(refusal)) => Attempt::Refused(refusal),
-        }
-    }
-
-    fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<Inside<'a>> {
-        loop {
-            let (door, is_mine) = self
-                .doors
-                .get_or_insert(key.job(), || JobDoor::entered(key));
-            let entered = if is_mine {
-                Ok(Entry::Shared)
-            } else {
-                door.try_enter(key)
-            };
-            match entered {
-                Ok(entry) => {
-                    let (was, is) = (Becomes::Absent, Becomes::Absent);
-                    return Some(Inside {
-                        doors: &self.doors,
-                        door,
-                        entry,
-                        key,
-                        was,
-                        is,
-                    });
-                }
-                Err(NotEntered::Busy) => return None,
-                Err(NotEntered::Dead) => self.doors.remove(&door),
-            }
-        }
-    }
-
-    /// Whether a state may follow `base`; the error is a refusal, or none for busy.
-    fn admit(
-        &self,
-        inside: &Inside<'_>,
-        base: &Snapshot,
-        becomes: Becomes,
-        content: &Content,
-        claims: &mut Claims<'_>,
-    ) -> Result<(), Option<Refusal>> {
-        let (layout, values) = (&*content.layout, content.values.as_slice());
-        let base_layout = if base.is_live() {
-            &base.fixed.layout
-        } else {
-            &self.empty
-        };
-        claims
-            .claim(base_layout, layout)
-            .map_err(|denied| match denied {
-                NotClaimed::Busy => None,
-                NotClaimed::Conflict {
-                    name,
-                    mode,
-                    raw,
-                    owner,
-                } => Some(self.conflict(
-                    &layout.claims()[name],
-                    mode,
-                    &raw,
-                    owner,
-                    layout,
-                    values,
-                    inside.key,
-                )),
-            })?;
-        if inside.entry == Entry::Exclusive {
-            let shapes_max = self.config.shapes_per_job_max;
-            if !inside
-                .door
-                .add_shape_while_alone(inside.key, becomes, shapes_max)
-            {
-                return Err(Some(Refusal::TooManyShapes { shapes_max }));
-            }
-            self.check_series(inside, base, layout, values)
-                .map_err(Some)?;
-        }
-        Ok(())
-    }
-
-    /// A series of one group can be that of a group of the same job with another shape, and then of
-    /// exactly one: the one whose key has the values that the series has.
-    fn check_series(
-        &self,
-        inside: &Inside<'_>,
-        base: &Snapshot,
-        layout: &Layout,
-        values: &[u64],
-    ) -> Result<(), Refusal> {
-        let (shapes, key) = (inside.door.shapes_while_alone(), inside.key);
-        let own_names = || key.canonical().iter().map(|(name, _)| name);
-        let others = shapes
-            .iter()
-            .filter(|shape| shape.is_live() && !shape.names().eq(own_names()));
-        let others: Vec<_> = others
-            .filter(|shape| self.may_have_group_beside(shape, key))
-            .collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        // The series of a metric mostly lead to the same group as those of the one before.
-        let mut found: Vec<Option<(LabelSet, Option<Arc<Snapshot>>)>> = vec![None; others.len()];
-        for family in layout.skeleton().families() {
-            let before = base
-                .is_live()
-                .then(|| base.fixed.layout.family_by_name(family.name()))
-                .flatten();
-            for metric in family.metrics() {
-                let has = |name| {
-                    key.canonical().get(name).is_some()
-                        || metric
-                            .labels()
-                            .any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
-                };
-                if !others.iter().any(|shape| shape.names().all(has)) {
-                    continue;
-                }
-                let labels = series_labels(metric, key.labels());
-                let is_key = |name: &str| key.canonical().get(name).is_some();
-                let own = |is_key: &dyn Fn(&str) -> bool| -> SeriesLabels<'_> {
-                    labels
-                        .iter()
-                        .filter(|(name, _)| !is_key(name))
-                        .cloned()
-                        .collect()
-                };
-                if let Some(before) = before
-                    && base
-                        .fixed
-                        .layout
-                        .find_series(before, series_hash(&own(&is_key)), |m| {
-                            series_labels(m, key.labels())[..] == labels[..]
-                        })
-                {
-                    continue;
-                }
-                for (shape, found) in others.iter().zip(&mut found) {
-                    let value = |name| {
-                        labels
-                            .iter()
-                            .find(|(label, _)| *label == name)
-                            .map(|&(_, value)| value)
-                    };
-                    let Some(wanted) = shape
-                        .names()
-                        .map(|name| Some((name, value(name)?)))
-                        .collect::<Option<Vec<_>>>()
-                    else {
-                        continue;
-                    };
-                    let wanted = LabelSet::new(wanted);
-                    if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
-                        let slot = self.slots.find(wanted.as_bytes());
-                        *found = Some((
-                            wanted,
-                            slot.map(|slot| Arc::clone(&slot.current()))
-                                .filter(|other| other.is_live()),
-                        ));
-                    }
-                    let Some((_, Some(other))) = found else {
-                        continue;
-                    };
-                    let Some(theirs) = other.fixed.layout.family_by_name(family.name()) else {
-                        continue;
-                    };
-                    let hash =
-                        series_hash(&own(&|name| shape.names().any(|in_shape| in_shape == name)));
-                    if other.fixed.layout.find_series(theirs, hash, |m| {
-                        series_labels(m, other.fixed.key.labels())[..] == labels[..]
-                    }) {
-                        let metric = show_metric(layout.skeleton(), values, metric, key.labels());
-                        return Err(Refusal::Series {
-                            metric,
-                            owner: Arc::clone(&other.fixed.key),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there may be a group of `shape` that a series of the group of `key` leads to. Where
-    /// the key has all names of the shape, all its series lead to the same one.
-    fn may_have_group_beside(&self, shape: &Shape, key: &GroupingKey) -> bool {
-        let wanted: Option<Vec<_>> = shape
-            .names()
-            .map(|name| Some((name, key.canonical().get(name)?)))
-            .collect();
-        wanted.is_none_or(|wanted| {
-            let slot = self.slots.find(LabelSet::new(wanted).as_bytes());
-            slot.is_some_and(|slot| slot.current().is_live())
-        })
-    }
-
-    /// The words for a name that is exposed as something else.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place calls it, with what it has at hand"
-    )]
-    fn conflict(
-        &self,
-        name: &ClaimedName,
-        exposed: Mode,
-        exposed_raw: &str,
-        owner: Owner,
-        layout: &Layout,
-        values: &[u64],
-        key: &GroupingKey,
-    ) -> Refusal {
-        let owner = self.verified(owner, name, exposed, key);
-        let family = layout.skeleton().family(name.family as usize);
-        if exposed_raw != &*name.raw {
-            return Refusal::EscapedName {
-                pushed: name.raw.to_string(),
-                exposed: exposed_raw.to_owned(),
-                owner: Some(owner),
-            };
-        }
-        match (name.mode, exposed) {
-            (Mode::Family(pushed), Mode::Family(exposed)) => {
-                let of_owner = match &owner {
-                    Owner::Group(owner) => self.group(owner).and_then(|group| {
-                        let metric = group
-                            .fixed
-                            .layout
-                            .family_by_name(&name.raw)?
-                            .metrics()
-                            .next()?;
-                        Some(show_metric(
-                            group.fixed.layout.skeleton(),
-                            &group.values,
-                            metric,
-                            group.fixed.key.labels(),
-                        ))
-                    }),
-                    Owner::Unknown | Owner::Gateway => None,
-                };
-                let owner = if of_owner.is_none() && owner != Owner::Gateway {
-                    Owner::Unknown
-                } else {
-                    owner
-                };
-                let pushed_metric = || {
-                    let metric = family
-                        .metrics()
-                        .next()
-                        .expect("a name is claimed for a metric");
-                    show_metric(layout.skeleton(), values, metric, key.labels())
-                };
-                let metric = of_owner.unwrap_or_else(pushed_metric);
-                Refusal::FamilyType {
-                    metric,
-                    family: family.name().to_owned(),
-                    pushed,
-                    exposed,
-                    owner,
-                }
-            }
-            (Mode::Derived, _) => {
-                let of = Some((family.metric_type(), family.name().to_owned()));
-                Refusal::Suffix {
-                    name: name.raw.to_string(),
-                    of,
-                    owner: Some(owner),
-                    is_name_exposed: true,
-                }
-            }
-            (Mode::Family(_), Mode::Derived) => {
-                let of = self.suffix_owner(&name.raw);
-                Refusal::Suffix {
-                    name: name.raw.to_string(),
-                    of,
-                    owner: Some(owner),
-                    is_name_exposed: false,
-                }
-            }
-        }
-    }
-
-    /// Hints get old: a group is only named if it exposes the name in that way, and is not the one
-    /// that was pushed to.
-    fn verified(
-        &self,
-        owner: Owner,
-        name: &ClaimedName,
-        mode: Mode,
-        pushed_to: &GroupingKey,
-    ) -> Owner {
-        let Owner::Group(key) = owner else {
-            return owner;
-        };
-        let exposes = self.group(&key).is_some_and(|group| {
-            let claims = group.fixed.layout.claims();
-            let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
-            place.is_ok_and(|place| claims[place].mode == mode)
-        });
-        if exposes && *key != *pushed_to {
-            Owner::Group(key)
-        } else {
-            Owner::Unknown
-        }
-    }
-
-    /// The summary or histogram that exposes a name as a suffix of its own.
-    fn suffix_owner(&self, raw: &str) -> Option<(MetricType, String)> {
-        let base = ["_bucket", "_count", "_sum"]
-            .iter()
-            .find_map(|suffix| raw.strip_suffix(suffix))?;
-        let cell = self.cells.get(&*escape_name(base, Escaping::Underscores))?;
-        match cell.counts().0 {
-            Mode::Family(metric_type) => Some((metric_type, base.to_owned())),
-            Mode::Derived => None,
         }
     }
 }

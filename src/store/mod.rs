@@ -19,8 +19,10 @@
 //! A refusal rests on a firm claim or a published series, and counts only if the group is still at
 //! `base` after that was seen.
 
+mod admission;
 mod cell;
 mod claims;
+mod conflict;
 mod consumer;
 mod exposed_size;
 mod groups;
@@ -30,6 +32,7 @@ mod layout_check;
 mod mark;
 mod push;
 mod refusal;
+mod series_check;
 mod series_labels;
 mod slot;
 mod slots;

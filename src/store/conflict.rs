@@ -1,0 +1,135 @@
+//! The words for a name that is exposed as something else.
+
+use super::cell::{Cell, Mode};
+use super::layout::Layout;
+use super::layout_check::ClaimedName;
+use super::refusal::{Owner, Refusal, show_metric};
+use super::slots::Slots;
+use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
+use crate::sync::Registry;
+
+/// The words for a name that is exposed as something else.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one place calls it, with what it has at hand"
+)]
+pub(super) fn conflict(
+    cells: &Registry<Cell>,
+    slots: &Slots,
+    name: &ClaimedName,
+    exposed: Mode,
+    exposed_raw: &str,
+    owner: Owner,
+    layout: &Layout,
+    values: &[u64],
+    key: &GroupingKey,
+) -> Refusal {
+    let owner = verified(slots, owner, name, exposed, key);
+    let family = layout.skeleton().family(name.family as usize);
+    if exposed_raw != &*name.raw {
+        return Refusal::EscapedName {
+            pushed: name.raw.to_string(),
+            exposed: exposed_raw.to_owned(),
+            owner: Some(owner),
+        };
+    }
+    match (name.mode, exposed) {
+        (Mode::Family(pushed), Mode::Family(exposed)) => {
+            let of_owner = match &owner {
+                Owner::Group(owner) => {
+                    slots.group(owner.canonical().as_bytes()).and_then(|group| {
+                        let metric = group
+                            .fixed
+                            .layout
+                            .family_by_name(&name.raw)?
+                            .metrics()
+                            .next()?;
+                        Some(show_metric(
+                            group.fixed.layout.skeleton(),
+                            &group.values,
+                            metric,
+                            group.fixed.key.labels(),
+                        ))
+                    })
+                }
+                Owner::Unknown | Owner::Gateway => None,
+            };
+            let owner = if of_owner.is_none() && owner != Owner::Gateway {
+                Owner::Unknown
+            } else {
+                owner
+            };
+            let pushed_metric = || {
+                let metric = family
+                    .metrics()
+                    .next()
+                    .expect("a name is claimed for a metric");
+                show_metric(layout.skeleton(), values, metric, key.labels())
+            };
+            let metric = of_owner.unwrap_or_else(pushed_metric);
+            Refusal::FamilyType {
+                metric,
+                family: family.name().to_owned(),
+                pushed,
+                exposed,
+                owner,
+            }
+        }
+        (Mode::Derived, _) => {
+            let of = Some((family.metric_type(), family.name().to_owned()));
+            Refusal::Suffix {
+                name: name.raw.to_string(),
+                of,
+                owner: Some(owner),
+                is_name_exposed: true,
+            }
+        }
+        (Mode::Family(_), Mode::Derived) => {
+            let of = suffix_owner(cells, &name.raw);
+            Refusal::Suffix {
+                name: name.raw.to_string(),
+                of,
+                owner: Some(owner),
+                is_name_exposed: false,
+            }
+        }
+    }
+}
+
+/// Hints get old: a group is only named if it exposes the name in that way, and is not the one
+/// that was pushed to.
+fn verified(
+    slots: &Slots,
+    owner: Owner,
+    name: &ClaimedName,
+    mode: Mode,
+    pushed_to: &GroupingKey,
+) -> Owner {
+    let Owner::Group(key) = owner else {
+        return owner;
+    };
+    let exposes = slots
+        .group(key.canonical().as_bytes())
+        .is_some_and(|group| {
+            let claims = group.fixed.layout.claims();
+            let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
+            place.is_ok_and(|place| claims[place].mode == mode)
+        });
+    if exposes && *key != *pushed_to {
+        Owner::Group(key)
+    } else {
+        Owner::Unknown
+    }
+}
+
+/// The summary or histogram that exposes a name as a suffix of its own.
+fn suffix_owner(cells: &Registry<Cell>, raw: &str) -> Option<(MetricType, String)> {
+    let base = ["_bucket", "_count", "_sum"]
+        .iter()
+        .find_map(|suffix| raw.strip_suffix(suffix))?;
+    let cell = cells.get(&*escape_name(base, Escaping::Underscores))?;
+    match cell.counts().0 {
+        Mode::Family(metric_type) => Some((metric_type, base.to_owned())),
+        Mode::Derived => None,
+    }
+}
