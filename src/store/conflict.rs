@@ -3,7 +3,8 @@
 use super::cell::{Cell, Mode};
 use super::layout::Layout;
 use super::layout_check::ClaimedName;
-use super::refusal::{Owner, Refusal, show_metric};
+use super::metric_text::show_metric;
+use super::refusal::{Owner, Refusal};
 use super::slots::Slots;
 use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
 use crate::sync::Registry;

@@ -2,12 +2,11 @@
 
 use super::job_door::JobDoor;
 use super::layout::Layout;
-use super::layout_check::{Checked, Flaw};
-use super::refusal::{self, Refusal, show_metric};
+use super::layout_check::Checked;
+use super::push_check::{bad_key_name, check_exposed_bytes, of_flaw, of_invalid};
+use super::refusal::Refusal;
 use super::snapshot::{Content, Snapshot};
-use crate::model::{
-    Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton, extras_of,
-};
+use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, Skeleton, extras_of};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -49,8 +48,10 @@ impl Push {
         mode: PushMode,
         received_at: i64,
     ) -> Self {
-        let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
-        let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
+        let refusal = bad_key_name(&key).or_else(|| {
+            let invalid = families.invalid.as_ref()?;
+            Some(of_invalid(invalid, &families, key.labels()))
+        });
         let families = without_markers(families);
         Self {
             key,
@@ -325,118 +326,6 @@ impl Push {
         let families = builder.finish().map_err(|_| Refusal::TooLarge)?;
         Ok((families, times.into()))
     }
-}
-
-/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not
-/// only what is pushed.
-fn check_exposed_bytes(layout: &Layout, key: &GroupingKey, bytes_max: u64) -> Result<(), Refusal> {
-    let bytes = layout.exposed_bytes(key);
-    if bytes <= bytes_max {
-        Ok(())
-    } else {
-        Err(Refusal::ExpositionTooLarge { bytes, bytes_max })
-    }
-}
-
-fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {
-    let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
-    let type_of = |metric: usize| {
-        let of_metric = skeleton
-            .families()
-            .find(|family| family.metric_range().contains(&metric));
-        of_metric.map(|family| family.metric_type())
-    };
-    match flaw {
-        Flaw::NoName => Refusal::NoName,
-        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries {
-            metric: show(*metric),
-        },
-        Flaw::LabelTwice { metric, label }
-            if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
-        {
-            Refusal::Malformed {
-                metric: show(*metric),
-                what: "must not have an explicit \"quantile\" label".to_owned(),
-            }
-        }
-        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice {
-            metric: show(*metric),
-            label: label.clone(),
-        },
-        // As the reference has it, whose check takes an empty name for the one before the first.
-        Flaw::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
-            metric: show(*metric),
-            label: String::new(),
-        },
-        Flaw::LabelName { metric, label } => Refusal::Malformed {
-            metric: show(*metric),
-            what: format!("has a label with an invalid name: {label}"),
-        },
-        Flaw::SameEscapedName { family, other } => {
-            let pushed = skeleton.family(*family).name().to_owned();
-            Refusal::EscapedName {
-                pushed,
-                exposed: other.clone(),
-                owner: None,
-            }
-        }
-        Flaw::Suffix { name, family } => {
-            let of = skeleton.family(*family);
-            Refusal::Suffix {
-                name: name.clone(),
-                of: Some((of.metric_type(), of.name().to_owned())),
-                owner: None,
-                is_name_exposed: false,
-            }
-        }
-    }
-}
-
-/// A name that would make every line of the group invalid.
-fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
-    use crate::model::{Escaping, escape_label_name, is_legacy_label_name};
-    let labels = key.labels();
-    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
-        return Some(Refusal::KeyNames {
-            name: name.to_owned(),
-            why: "is empty",
-        });
-    }
-    if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
-        return Some(Refusal::KeyNames {
-            name: name.to_owned(),
-            why: "is reserved",
-        });
-    }
-    // Legacy names stay as they are under every scheme, and each stands there once.
-    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
-        0
-    } else {
-        Escaping::LEGACY.len()
-    };
-    Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
-        let mut names: SmallVec<[_; 8]> = labels
-            .iter()
-            .map(|(name, _)| escape_label_name(name, escaping))
-            .collect();
-        names.sort();
-        let twice = names
-            .windows(2)
-            .find(|pair| pair[0] == pair[1])
-            .map(|pair| (&pair[0], "stands twice once escaped"));
-        let reserved = || {
-            names
-                .iter()
-                .find(|name| *name == "__name__")
-                .map(|name| (name, "is reserved"))
-        };
-        twice
-            .or_else(reserved)
-            .map(|(name, why)| Refusal::KeyNames {
-                name: name.to_string(),
-                why,
-            })
-    })
 }
 
 fn without_markers(families: Families) -> Families {

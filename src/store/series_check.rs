@@ -2,7 +2,8 @@
 
 use super::job_door::Shape;
 use super::layout::Layout;
-use super::refusal::{Refusal, show_metric};
+use super::metric_text::show_metric;
+use super::refusal::Refusal;
 use super::series_labels::{SeriesLabels, series_hash, series_labels};
 use super::slots::Slots;
 use super::snapshot::Snapshot;

@@ -1,0 +1,177 @@
+//! What is wrong with a push by itself, whatever groups there are.
+
+use super::layout::Layout;
+use super::layout_check::Flaw;
+use super::metric_text::{show_metric, show_with};
+use super::refusal::Refusal;
+use crate::model::{
+    Escaping, Families, Family, GroupingKey, Invalid, LabelSet, MetricType, Skeleton,
+    escape_label_name, is_legacy_label_name,
+};
+use smallvec::SmallVec;
+use std::fmt::Write as _;
+
+/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not
+/// only what is pushed.
+pub(super) fn check_exposed_bytes(
+    layout: &Layout,
+    key: &GroupingKey,
+    bytes_max: u64,
+) -> Result<(), Refusal> {
+    let bytes = layout.exposed_bytes(key);
+    if bytes <= bytes_max {
+        Ok(())
+    } else {
+        Err(Refusal::ExpositionTooLarge { bytes, bytes_max })
+    }
+}
+
+pub(super) fn of_flaw(
+    flaw: &Flaw,
+    skeleton: &Skeleton,
+    values: &[u64],
+    key: &GroupingKey,
+) -> Refusal {
+    let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
+    let type_of = |metric: usize| {
+        let of_metric = skeleton
+            .families()
+            .find(|family| family.metric_range().contains(&metric));
+        of_metric.map(|family| family.metric_type())
+    };
+    match flaw {
+        Flaw::NoName => Refusal::NoName,
+        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries {
+            metric: show(*metric),
+        },
+        Flaw::LabelTwice { metric, label }
+            if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
+        {
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: "must not have an explicit \"quantile\" label".to_owned(),
+            }
+        }
+        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: label.clone(),
+        },
+        // As the reference has it, whose check takes an empty name for the one before the first.
+        Flaw::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: String::new(),
+        },
+        Flaw::LabelName { metric, label } => Refusal::Malformed {
+            metric: show(*metric),
+            what: format!("has a label with an invalid name: {label}"),
+        },
+        Flaw::SameEscapedName { family, other } => {
+            let pushed = skeleton.family(*family).name().to_owned();
+            Refusal::EscapedName {
+                pushed,
+                exposed: other.clone(),
+                owner: None,
+            }
+        }
+        Flaw::Suffix { name, family } => {
+            let of = skeleton.family(*family);
+            Refusal::Suffix {
+                name: name.clone(),
+                of: Some((of.metric_type(), of.name().to_owned())),
+                owner: None,
+                is_name_exposed: false,
+            }
+        }
+    }
+}
+
+/// A name that would make every line of the group invalid.
+pub(super) fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
+    let labels = key.labels();
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is empty",
+        });
+    }
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is reserved",
+        });
+    }
+    // Legacy names stay as they are under every scheme, and each stands there once.
+    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
+        0
+    } else {
+        Escaping::LEGACY.len()
+    };
+    Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
+        let mut names: SmallVec<[_; 8]> = labels
+            .iter()
+            .map(|(name, _)| escape_label_name(name, escaping))
+            .collect();
+        names.sort();
+        let twice = names
+            .windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| (&pair[0], "stands twice once escaped"));
+        let reserved = || {
+            names
+                .iter()
+                .find(|name| *name == "__name__")
+                .map(|name| (name, "is reserved"))
+        };
+        twice
+            .or_else(reserved)
+            .map(|(name, why)| Refusal::KeyNames {
+                name: name.to_string(),
+                why,
+            })
+    })
+}
+
+/// What a broken rule of the body means for the group.
+pub(super) fn of_invalid(invalid: &Invalid, families: &Families, key: &LabelSet) -> Refusal {
+    let show = |metric: u32| {
+        show_metric(
+            &families.skeleton,
+            &families.values,
+            families.skeleton.metric(metric as usize),
+            key,
+        )
+    };
+    match invalid {
+        Invalid::Timestamp => Refusal::Timestamps,
+        Invalid::NotOfType { metric, found } => {
+            let of_metric =
+                |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
+            let family = families
+                .skeleton
+                .families()
+                .find(of_metric)
+                .expect("a metric belongs to a family");
+            let shown = show_with(
+                &families.skeleton,
+                families.skeleton.metric(*metric as usize),
+                key,
+                |_, text| text.write_str(found),
+            );
+            Refusal::Malformed {
+                metric: shown,
+                what: format!("is not a {}", family.metric_type().as_proto_str()),
+            }
+        }
+        Invalid::LabelNotUtf8 {
+            metric,
+            label,
+            in_name,
+        } => {
+            let part = if *in_name { "name" } else { "value" };
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: format!("has a label {label:?} whose {part} is not utf8"),
+            }
+        }
+    }
+}
