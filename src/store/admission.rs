@@ -4,11 +4,11 @@
 use super::cell::{Cell, Mode};
 use super::claims::{Claims, NotClaimed};
 use super::conflict::conflict;
-use super::job_door::{Becomes, Entry, JobDoor, NotEntered};
+use super::job_door::{Entry, JobDoor, NotEntered};
 use super::refusal::Refusal;
 use super::series_check::check_series;
 use super::slots::Slots;
-use super::snapshot::{Content, Snapshot};
+use super::snapshot::{Becomes, Content, Snapshot};
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
 use std::sync::Arc;

@@ -2,13 +2,12 @@
 
 use super::admission::Admission;
 use super::consumer::Consumer;
-use super::job_door::Becomes;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
 use super::slot::Slot;
 use super::slots::{Slots, Taken};
-use super::snapshot::{Content, Snapshot};
+use super::snapshot::{Becomes, Content, Snapshot};
 use crate::model::{GroupingKey, LabelBytes, MetricType, Skeleton};
 use crate::sync::Loaded;
 use smallvec::SmallVec;
@@ -368,11 +367,11 @@ impl Store {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
                 let next = Arc::new(next(self.slots.draw_version(), content));
-                debug_assert_eq!(Becomes::of(&next), becomes);
+                debug_assert_eq!(next.state(), becomes);
                 if slot.replace(base, next) {
                     self.slots.mark(slot);
                     claims.settle();
-                    inside.note(Becomes::of(base), becomes);
+                    inside.note(base.state(), becomes);
                     return Attempt::Done;
                 }
                 Attempt::Lost

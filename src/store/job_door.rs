@@ -16,75 +16,12 @@
 //! removes it and looks the job up again.
 
 use super::layout::Layout;
-use super::snapshot::Snapshot;
-use crate::model::{GroupingKey, LabelSet, Skeleton};
-use crate::sync::{Keyed, Published, Tally, Word};
+use super::shape::Shape;
+use super::snapshot::Becomes;
+use crate::model::{GroupingKey, Skeleton};
+use crate::sync::{Keyed, Published, Word};
 use smallvec::SmallVec;
 use std::sync::Arc;
-
-/// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not
-/// empty.
-#[derive(Debug)]
-pub struct Shape {
-    names: Box<[Box<str>]>,
-    /// Written by those who are inside; read by who is inside alone.
-    n_groups: Tally,
-    /// Of those the ones that a push was ever accepted for.
-    n_accepted: Tally,
-}
-
-/// What becomes of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Becomes {
-    /// There is none.
-    Absent,
-    /// There is one, to which no push was ever accepted.
-    Refused,
-    /// There is one, with what a push brought.
-    Accepted,
-}
-
-impl Becomes {
-    /// What a snapshot is.
-    pub fn of(snapshot: &Snapshot) -> Self {
-        match (snapshot.is_live(), snapshot.is_accepted()) {
-            (false, _) => Self::Absent,
-            (true, false) => Self::Refused,
-            (true, true) => Self::Accepted,
-        }
-    }
-}
-
-impl Shape {
-    fn new(key: &LabelSet) -> Self {
-        Self {
-            names: key.iter().map(|(name, _)| name.into()).collect(),
-            n_groups: Tally::default(),
-            n_accepted: Tally::default(),
-        }
-    }
-
-    fn is_of(&self, key: &LabelSet) -> bool {
-        self.names
-            .iter()
-            .map(|name| &**name)
-            .eq(key.iter().map(|(name, _)| name))
-    }
-
-    /// Its names, sorted.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
-        self.names.iter().map(|name| &**name)
-    }
-
-    /// Whether groups of this shape exist.
-    pub fn is_live(&self) -> bool {
-        self.n_groups.get() > 0
-    }
-
-    fn is_accepted(&self) -> bool {
-        self.n_accepted.get() > 0
-    }
-}
 
 const STATE: u64 = 3;
 const SINGLE: u64 = 0;
@@ -208,18 +145,7 @@ impl JobDoor {
                 Arc::clone(known.expect("a shape is added before a group of it exists"))
             }
         };
-        // What it has become first: a shape that goes on having a group is never seen without.
-        let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
-        for (tally, is, was) in [
-            (&shape.n_groups, counts(is).0, counts(was).0),
-            (&shape.n_accepted, counts(is).1, counts(was).1),
-        ] {
-            match (was, is) {
-                (false, true) => tally.add(1),
-                (true, false) => tally.sub(1),
-                _ => {}
-            }
-        }
+        shape.count(was, is);
     }
 
     /// Whether nobody has it any more.

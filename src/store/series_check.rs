@@ -1,10 +1,10 @@
 //! Whether another group of the job exposes a series that a push brings.
 
-use super::job_door::Shape;
 use super::layout::Layout;
 use super::metric_text::show_metric;
 use super::refusal::Refusal;
 use super::series_labels::{SeriesLabels, series_hash, series_labels};
+use super::shape::Shape;
 use super::slots::Slots;
 use super::snapshot::Snapshot;
 use crate::model::{Escaping, GroupingKey, LabelSet, escape_label_name};

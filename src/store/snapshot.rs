@@ -15,6 +15,17 @@ enum Kind {
     Dead,
 }
 
+/// What becomes of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// There is none.
+    Absent,
+    /// There is one, to which no push was ever accepted.
+    Refused,
+    /// There is one, with what a push brought.
+    Accepted,
+}
+
 /// What stays the same of a group from push to push, shared by its snapshots alone: a push that
 /// only brings numbers counts a reference here, and none that other groups count, too.
 #[derive(Debug)]
@@ -229,6 +240,15 @@ impl Snapshot {
     /// Whether there is a group, and a push to it was ever accepted.
     pub fn is_accepted(&self) -> bool {
         self.is_live() && self.push_time != 0
+    }
+
+    /// What has become of the group.
+    pub fn state(&self) -> Becomes {
+        match (self.is_live(), self.is_accepted()) {
+            (false, _) => Becomes::Absent,
+            (true, false) => Becomes::Refused,
+            (true, true) => Becomes::Accepted,
+        }
     }
 
     /// Whether its slot is not used any more.
