@@ -18,8 +18,8 @@
 use super::exposed_size::ExposedSize;
 use super::layout_check::{Checked, ClaimedName, Flaw};
 use crate::model::{BodyForm, Family, GroupingKey, Metric, Skeleton};
+use crate::sync::UniqueIds;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What stays the same: families in order with name, type, help and label sets.
 #[derive(Debug)]
@@ -50,9 +50,8 @@ impl Layout {
 
     /// A layout of a skeleton that was checked with `key`.
     pub fn of_checked(skeleton: Skeleton, checked: Checked, key: &GroupingKey) -> Self {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        // Relaxed: ids only have to differ.
-        let id = NEXT_ID.fetch_add(1, Relaxed);
+        static IDS: UniqueIds = UniqueIds::new();
+        let id = IDS.next();
         let key_names = key.labels().iter().map(|(name, _)| name.into()).collect();
         let exposed = ExposedSize::new(&skeleton, key.labels());
         Self {

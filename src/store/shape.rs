@@ -2,7 +2,7 @@
 
 use super::snapshot::Becomes;
 use crate::model::LabelSet;
-use crate::sync::Tally;
+use crate::sync::Counter;
 
 /// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not
 /// empty.
@@ -10,17 +10,17 @@ use crate::sync::Tally;
 pub struct Shape {
     names: Box<[Box<str>]>,
     /// Written by those who are inside; read by who is inside alone.
-    n_groups: Tally,
+    n_groups: Counter,
     /// Of those the ones that a push was ever accepted for.
-    n_accepted: Tally,
+    n_accepted: Counter,
 }
 
 impl Shape {
     pub fn new(key: &LabelSet) -> Self {
         Self {
             names: key.iter().map(|(name, _)| name.into()).collect(),
-            n_groups: Tally::default(),
-            n_accepted: Tally::default(),
+            n_groups: Counter::default(),
+            n_accepted: Counter::default(),
         }
     }
 
@@ -49,13 +49,13 @@ impl Shape {
     pub fn count(&self, was: Becomes, is: Becomes) {
         // What it has become first: a shape that goes on having a group is never seen without.
         let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
-        for (tally, is, was) in [
+        for (counter, is, was) in [
             (&self.n_groups, counts(is).0, counts(was).0),
             (&self.n_accepted, counts(is).1, counts(was).1),
         ] {
             match (was, is) {
-                (false, true) => tally.add(1),
-                (true, false) => tally.sub(1),
+                (false, true) => counter.add(1),
+                (true, false) => counter.sub(1),
                 _ => {}
             }
         }

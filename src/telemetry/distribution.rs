@@ -4,7 +4,7 @@
 //! two minutes each take turns. A quantile is the middle of the bucket it falls into: at most 0.8 %
 //! off, and exact below 128.
 
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -34,8 +34,8 @@ impl Window {
 #[derive(Default)]
 pub struct Distribution {
     windows: [Window; N_WINDOWS],
-    count: Tally,
-    sum: Tally,
+    count: Statistic,
+    sum: Statistic,
 }
 
 fn bucket_of(value: u64) -> usize {

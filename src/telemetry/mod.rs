@@ -11,7 +11,7 @@ pub use requests::{Handler, Method, Requests};
 use crate::model::{Families, FamiliesBuilder, MetricFlags, MetricType};
 use crate::scrape::Exposition;
 use crate::store::Refusal;
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use std::time::Duration;
 
 /// Names and types of all own families, in ascending order of their names. Pushes cannot use these
@@ -92,10 +92,10 @@ pub struct Telemetry {
     /// HTTP requests other than scrapes.
     pub requests: Requests,
     process: process::Process,
-    refused: [Tally; REASONS.len()],
-    n_assemblies: Tally,
-    assembly_ns: Tally,
-    n_pages: Tally,
+    refused: [Statistic; REASONS.len()],
+    n_assemblies: Statistic,
+    assembly_ns: Statistic,
+    n_pages: Statistic,
 }
 
 impl Telemetry {

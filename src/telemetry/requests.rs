@@ -1,7 +1,7 @@
 //! Counts of HTTP requests, with the reference's names and labels.
 
 use super::{Distribution, OwnBuilder};
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use std::time::Duration;
 
 /// The label `handler` of a request.
@@ -55,7 +55,7 @@ const N_STRIPES: usize = 16;
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe {
-    counts: [[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()],
+    counts: [[[Statistic; CODES.len()]; METHODS.len()]; HANDLERS.len()],
     /// Of POST and of PUT.
     pushes: [Pushes; 2],
 }
