@@ -1,12 +1,17 @@
 //! Numbers that many threads count: with consequences, and without.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+#[cfg(gateway_loom)]
+use super::loom_stand_ins::AtomicU64;
+#[cfg(not(gateway_loom))]
+use super::product::AtomicU64;
+use std::sync::atomic::{AtomicU64 as StdAtomicU64, Ordering::Relaxed};
 
 /// A number that a decision depends on.
 ///
 /// The counter itself orders nothing. Whoever decides by the number must first acquire, through a
 /// [`Word`](super::Word), what everybody who changed the number released through that word
-/// afterwards; the owner of the counter says which word that is.
+/// afterwards; the owner of the counter says which word that is. Under loom the counter is made of
+/// loom's atomic, so that a model fails if the word orders too little.
 #[derive(Debug)]
 pub struct Counter(AtomicU64);
 
@@ -45,7 +50,7 @@ impl Default for Counter {
 ///
 /// Always the standard library's atomic, also under loom.
 #[derive(Debug, Default)]
-pub struct Statistic(AtomicU64);
+pub struct Statistic(StdAtomicU64);
 
 impl Statistic {
     /// Adds `n`.
@@ -66,12 +71,12 @@ impl Statistic {
 /// Always the standard library's atomic, also under loom: a read-modify-write never returns the same
 /// number twice, whatever its ordering.
 #[derive(Debug)]
-pub struct UniqueIds(AtomicU64);
+pub struct UniqueIds(StdAtomicU64);
 
 impl UniqueIds {
     /// None is given out yet.
     pub const fn new() -> Self {
-        Self(AtomicU64::new(1))
+        Self(StdAtomicU64::new(1))
     }
 
     /// The next number.
