@@ -4,13 +4,13 @@
 use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::model::Escaping;
 use loom_tests::scrape::Format;
-use loom_tests::store::{Consumer, Store, Taken};
+use loom_tests::store::{Consumer, MarkedSlot, Store};
 use loom_tests::{Gateway, delete, document, explore, has_line, key, put, store};
 use std::sync::Arc;
 
 /// What two groups show of the family `a` after these looks: by slot the last one counts.
-fn types(known: &mut [String; 2], taken: Vec<Taken>) {
-    for Taken { slot, snapshot } in taken {
+fn types(known: &mut [String; 2], taken: Vec<MarkedSlot>) {
+    for MarkedSlot { slot, snapshot } in taken {
         let type_of_a = snapshot
             .fixed
             .layout

@@ -17,7 +17,7 @@ use super::gzip::Effort;
 use super::page::FamilyId;
 use super::segment::Stretch;
 use super::view::{Builders, Group, Input, Item, Sizes, View};
-use crate::store::{Consumer, Snapshot, Store, Taken};
+use crate::store::{Consumer, MarkedSlot, Snapshot, Store};
 use std::sync::Arc;
 
 /// What a round did.
@@ -166,7 +166,7 @@ impl Assembler {
     /// `retire` is told of the groups whose deletion the pages show by now.
     fn update_pages(
         &mut self,
-        mut taken: Vec<Taken>,
+        mut taken: Vec<MarkedSlot>,
         wanted: &WantedViews,
         retire: impl FnOnce(&[Arc<Snapshot>]),
     ) -> RoundReport {
@@ -255,8 +255,8 @@ impl Assembler {
 
     /// How the groups differ from what is shown, on all threads: to look at two snapshots each is
     /// to wait for memory.
-    fn differences(&self, taken: &[Taken]) -> Vec<Difference> {
-        let difference = |taken: &Taken| {
+    fn differences(&self, taken: &[MarkedSlot]) -> Vec<Difference> {
+        let difference = |taken: &MarkedSlot| {
             let old = self
                 .groups
                 .get(taken.slot as usize)
@@ -291,7 +291,7 @@ impl Assembler {
     /// them. So many are left to be noted, with this one. Returns the snapshot that was there.
     fn note_change(
         &mut self,
-        taken: Taken,
+        taken: MarkedSlot,
         difference: Difference,
         n_left: usize,
         changes: &mut Vec<u32>,
@@ -492,7 +492,7 @@ mod tests {
     }
 
     impl Snapshots {
-        fn live(&mut self, slot: u32, pushed: &Pushed) -> Taken {
+        fn live(&mut self, slot: u32, pushed: &Pushed) -> MarkedSlot {
             let families = families(pushed);
             let key = key(slot);
             let known = self
@@ -510,15 +510,15 @@ mod tests {
             let push_time = i64::try_from(self.version).unwrap() * 1_000_000_000;
             let snapshot =
                 Snapshot::for_test(self.version, key, layout, families.values, push_time);
-            Taken {
+            MarkedSlot {
                 slot,
                 snapshot: Arc::new(snapshot),
             }
         }
 
-        fn deleted(&mut self, of: &Taken) -> Taken {
+        fn deleted(&mut self, of: &MarkedSlot) -> MarkedSlot {
             self.version += 1;
-            Taken {
+            MarkedSlot {
                 slot: of.slot,
                 snapshot: Arc::new(
                     of.snapshot
@@ -545,7 +545,7 @@ mod tests {
     /// Brings what was taken into what scrapes see.
     fn apply(
         assembler: &mut Assembler,
-        taken: Vec<Taken>,
+        taken: Vec<MarkedSlot>,
         wanted: &WantedViews,
         retire: impl FnOnce(&[Arc<Snapshot>]),
     ) -> RoundReport {
@@ -665,7 +665,7 @@ mod tests {
             let mut assembler = Assembler::new(OWN.iter().map(|(name, _)| *name), sizes(target));
             let mut snapshots = Snapshots::default();
             let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
-            let mut last: BTreeMap<u32, Taken> = BTreeMap::new();
+            let mut last: BTreeMap<u32, MarkedSlot> = BTreeMap::new();
             let helps: BTreeMap<String, String> = names
                 .iter()
                 .map(|name| (name.clone(), format!("help of {name}")))
@@ -698,7 +698,7 @@ mod tests {
                     groups.insert(slot, (pushed, snapshots.version));
                     last.insert(
                         slot,
-                        Taken {
+                        MarkedSlot {
                             slot,
                             snapshot: Arc::clone(&push.snapshot),
                         },
@@ -766,7 +766,7 @@ mod tests {
         };
         let check = |assembler: &mut Assembler,
                      groups: &BTreeMap<u32, (Pushed, u64)>,
-                     taken: Vec<Taken>| {
+                     taken: Vec<MarkedSlot>| {
             apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
             let expected = naive(groups, &helps);
             assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
@@ -802,7 +802,7 @@ mod tests {
             .flat_map(|stretch| &stretch.segments);
         let n_pages: usize = segments.map(|segment| segment.texts.len()).sum();
         assert!(n_pages > 100);
-        let mut taken: Vec<Taken> = Vec::new();
+        let mut taken: Vec<MarkedSlot> = Vec::new();
         for slot in groups
             .keys()
             .copied()
@@ -817,7 +817,7 @@ mod tests {
                     .snapshot
                     .tombstone(99_999, &empty),
             );
-            taken.push(Taken { slot, snapshot });
+            taken.push(MarkedSlot { slot, snapshot });
         }
         check(&mut assembler, &groups, taken);
         let taken = groups.keys().map(|slot| {
@@ -828,7 +828,7 @@ mod tests {
                     .snapshot
                     .tombstone(99_999, &empty),
             );
-            Taken {
+            MarkedSlot {
                 slot: *slot,
                 snapshot,
             }

@@ -1,14 +1,14 @@
 //! Whether a push may take effect: its job's door, the names that it claims, and the series that
 //! other groups of its job have.
 
-use super::cell::{Cell, Mode};
-use super::claims::{Claims, NotClaimed};
+use super::cell::{Cell, NameRole};
+use super::claims::{ClaimDenied, Claims};
 use super::conflict::conflict;
-use super::job_door::{Entry, JobDoor, NotEntered};
+use super::job_door::{DoorDenied, DoorEntry, JobDoor};
 use super::refusal::Refusal;
 use super::series_check::check_series;
 use super::slots::Slots;
-use super::snapshot::{Becomes, Content, Snapshot};
+use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
 use std::sync::Arc;
@@ -20,24 +20,24 @@ pub(super) struct Admission {
     shapes_per_job_max: usize,
 }
 
-/// Inside a door, until this is dropped.
-pub(super) struct Inside<'a> {
+/// DoorGuard a door, until this is dropped.
+pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
     door: Arc<JobDoor>,
-    entry: Entry,
+    entry: DoorEntry,
     key: &'a GroupingKey,
-    was: Becomes,
-    is: Becomes,
+    was: GroupState,
+    is: GroupState,
 }
 
-impl Inside<'_> {
+impl DoorGuard<'_> {
     /// The group was one thing and has become another.
-    pub fn note(&mut self, was: Becomes, is: Becomes) {
+    pub fn note(&mut self, was: GroupState, is: GroupState) {
         (self.was, self.is) = (was, is);
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for DoorGuard<'_> {
     fn drop(&mut self) {
         self.door.leave(self.entry, self.key, self.was, self.is);
         if self.door.is_dead() {
@@ -53,11 +53,11 @@ impl Admission {
         shapes_per_job_max: usize,
     ) -> Self {
         let cells: Registry<Cell> = Registry::default();
-        let pin = |name: &str, mode| {
-            cells.get_or_insert(name, || Cell::pinned(name, mode));
+        let pin = |name: &str, role| {
+            cells.get_or_insert(name, || Cell::pinned(name, role));
         };
         for (name, metric_type) in pinned {
-            pin(name, Mode::Family(metric_type));
+            pin(name, NameRole::Family(metric_type));
             let suffixes: &[&str] = match metric_type {
                 MetricType::Summary => &["_count", "_sum"],
                 MetricType::Histogram | MetricType::GaugeHistogram => {
@@ -67,7 +67,7 @@ impl Admission {
             };
             suffixes
                 .iter()
-                .for_each(|suffix| pin(&format!("{name}{suffix}"), Mode::Derived));
+                .for_each(|suffix| pin(&format!("{name}{suffix}"), NameRole::Suffix));
         }
         Self {
             cells,
@@ -87,20 +87,20 @@ impl Admission {
     }
 
     /// Goes in to change which series the group of `key` exposes; none if others are in the way.
-    pub fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<Inside<'a>> {
+    pub fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<DoorGuard<'a>> {
         loop {
             let (door, is_mine) = self
                 .doors
                 .get_or_insert(key.job(), || JobDoor::entered(key));
             let entered = if is_mine {
-                Ok(Entry::Shared)
+                Ok(DoorEntry::Shared)
             } else {
                 door.try_enter(key)
             };
             match entered {
                 Ok(entry) => {
-                    let (was, is) = (Becomes::Absent, Becomes::Absent);
-                    return Some(Inside {
+                    let (was, is) = (GroupState::Absent, GroupState::Absent);
+                    return Some(DoorGuard {
                         doors: &self.doors,
                         door,
                         entry,
@@ -109,8 +109,8 @@ impl Admission {
                         is,
                     });
                 }
-                Err(NotEntered::Busy) => return None,
-                Err(NotEntered::Dead) => self.doors.remove(&door),
+                Err(DoorDenied::Busy) => return None,
+                Err(DoorDenied::Dead) => self.doors.remove(&door),
             }
         }
     }
@@ -119,10 +119,10 @@ impl Admission {
     pub fn admit(
         &self,
         slots: &Slots,
-        inside: &Inside<'_>,
+        inside: &DoorGuard<'_>,
         base: &Snapshot,
-        becomes: Becomes,
-        content: &Content,
+        becomes: GroupState,
+        content: &GroupContent,
         claims: &mut Claims<'_>,
     ) -> Result<(), Option<Refusal>> {
         let (layout, values) = (&*content.layout, content.values.as_slice());
@@ -130,17 +130,17 @@ impl Admission {
             // Without a group it is a layout without families.
             .claim(&base.fixed.layout, layout)
             .map_err(|denied| match denied {
-                NotClaimed::Busy => None,
-                NotClaimed::Conflict {
+                ClaimDenied::Busy => None,
+                ClaimDenied::Conflict {
                     name,
-                    mode,
+                    role,
                     raw,
                     owner,
                 } => Some(conflict(
                     &self.cells,
                     slots,
                     &layout.claims()[name],
-                    mode,
+                    role,
                     &raw,
                     owner,
                     layout,
@@ -148,7 +148,7 @@ impl Admission {
                     inside.key,
                 )),
             })?;
-        if inside.entry == Entry::Exclusive {
+        if inside.entry == DoorEntry::Exclusive {
             let shapes_max = self.shapes_per_job_max;
             if !inside
                 .door

@@ -1,13 +1,13 @@
-//! A name has one mode: which type a family is exposed with, or that it is a suffix of another one.
+//! A name has one role: which type a family is exposed with, or that it is a suffix of another one.
 //!
 //! Names are compared as they look after underscore escaping, and a cell belongs to one such name.
 //! Whoever exposes the name holds a *firm* claim on its cell, whoever is about to, or about to
-//! cease to, a *doubt*. A firm claim of another mode is a conflict; mere doubts make others wait,
+//! cease to, a *doubt*. A firm claim of another role is a conflict; mere doubts make others wait,
 //! because they may come to nothing.
 //!
 //! | field  | written by                    | read by              | what it carries                                       |
 //! |--------|-------------------------------|----------------------|-------------------------------------------------------|
-//! | `word` | every operation, AcqRel       | every one, Acquire   | mode, changing, firm, doubt                           |
+//! | `word` | every operation, AcqRel       | every one, Acquire   | role, changing, firm, doubt                           |
 //! | `raw`  | `settle_change`, in a change  | `try_take`, with a   | the name before escaping; all who hold a claim have it |
 //! |        |                               | claim of its own     |                                                       |
 //! | `hint` | takers and droppers           | texts of refusals    | nothing: a guess who holds it                         |
@@ -21,40 +21,40 @@ use std::sync::Arc;
 
 /// What a name is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum NameRole {
     /// A family of this type.
     Family(MetricType),
     /// `_bucket`, `_sum` or `_count` of a histogram or summary.
-    Derived,
+    Suffix,
 }
 
-const DERIVED: u64 = 14;
+const SUFFIX: u64 = 14;
 const DEAD: u64 = 15;
 
-impl Mode {
+impl NameRole {
     fn bits(self) -> u64 {
         match self {
             Self::Family(metric_type) => metric_type as u64,
-            Self::Derived => DERIVED,
+            Self::Suffix => SUFFIX,
         }
     }
 
     fn from_bits(bits: u64) -> Self {
-        MetricType::from_number(bits).map_or(Self::Derived, Self::Family)
+        MetricType::from_number(bits).map_or(Self::Suffix, Self::Family)
     }
 }
 
-/// A cell's word: mode (4 bits), changing (1), firm (28), doubt (28).
+/// A cell's word: role (4 bits), changing (1), firm (28), doubt (28).
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct State(u64);
+struct CellState(u64);
 
 const CHANGING: u64 = 1 << 4;
 const FIRM: u64 = 1 << 5;
 const DOUBT: u64 = 1 << 33;
 const COUNT_MASK: u64 = (1 << 28) - 1;
 
-impl State {
-    fn mode(self) -> u64 {
+impl CellState {
+    fn role(self) -> u64 {
         self.0 & 15
     }
 
@@ -63,7 +63,7 @@ impl State {
     }
 
     fn is_dead(self) -> bool {
-        self.mode() == DEAD
+        self.role() == DEAD
     }
 
     fn firm(self) -> u64 {
@@ -86,9 +86,9 @@ impl State {
 
 /// Why a claim was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotGranted {
-    /// Others expose the name, with this mode or with another raw name.
-    Conflict(Mode),
+pub enum CellDenied {
+    /// Others expose the name, with this role or with another raw name.
+    Conflict(NameRole),
     /// Somebody is about to begin or to cease exposing it: the caller gives everything back and
     /// comes again.
     Busy,
@@ -116,16 +116,16 @@ impl Keyed for Cell {
 
 impl Cell {
     /// A cell that its maker has taken, not settled.
-    pub fn taken(escaped: &str, raw: &str, mode: Mode, by: &Arc<GroupingKey>) -> Self {
-        Self::with(State(mode.bits() | DOUBT), escaped, raw, Some(by))
+    pub fn taken(escaped: &str, raw: &str, role: NameRole, by: &Arc<GroupingKey>) -> Self {
+        Self::with(CellState(role.bits() | DOUBT), escaped, raw, Some(by))
     }
 
-    /// A cell of the gateway's own: its mode stays for ever.
-    pub fn pinned(name: &str, mode: Mode) -> Self {
-        Self::with(State(mode.bits() | FIRM), name, name, None)
+    /// A cell of the gateway's own: its role stays for ever.
+    pub fn pinned(name: &str, role: NameRole) -> Self {
+        Self::with(CellState(role.bits() | FIRM), name, name, None)
     }
 
-    fn with(state: State, escaped: &str, raw: &str, by: Option<&Arc<GroupingKey>>) -> Self {
+    fn with(state: CellState, escaped: &str, raw: &str, by: Option<&Arc<GroupingKey>>) -> Self {
         Self {
             word: Word::new(state.0),
             escaped: escaped.into(),
@@ -139,29 +139,34 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// [`NotGranted`], and the cell is as before.
-    pub fn try_take(&self, mode: Mode, raw: &str, by: &Arc<GroupingKey>) -> Result<(), NotGranted> {
+    /// [`CellDenied`], and the cell is as before.
+    pub fn try_take(
+        &self,
+        role: NameRole,
+        raw: &str,
+        by: &Arc<GroupingKey>,
+    ) -> Result<(), CellDenied> {
         let before = self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             if state.is_dead() {
-                Err(NotGranted::Dead)
+                Err(CellDenied::Dead)
             } else if state.is_changing() {
-                Err(NotGranted::Busy)
-            } else if state.mode() == mode.bits() {
+                Err(CellDenied::Busy)
+            } else if state.role() == role.bits() {
                 Ok(word + DOUBT)
             } else if state.firm() > 0 {
-                Err(NotGranted::Conflict(Mode::from_bits(state.mode())))
+                Err(CellDenied::Conflict(NameRole::from_bits(state.role())))
             } else {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             }
         })?;
         // The raw name stays as long as we hold a claim: who changes it holds the only one.
         if ***self.raw.load() != *raw {
             self.undo_take();
-            return Err(if State(before).firm() > 0 {
-                NotGranted::Conflict(mode)
+            return Err(if CellState(before).firm() > 0 {
+                CellDenied::Conflict(role)
             } else {
-                NotGranted::Busy
+                CellDenied::Busy
             });
         }
         self.hint
@@ -181,7 +186,7 @@ impl Cell {
     pub fn undo_take(&self) {
         self.must_update(|state| {
             debug_assert!(state.doubt() > 0);
-            State(state.0 - DOUBT).or_dead()
+            CellState(state.0 - DOUBT).or_dead()
         });
     }
 
@@ -190,16 +195,16 @@ impl Cell {
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Busy`], and the cell is as before. A dead cell is busy too: the caller's view
+    /// [`CellDenied::Busy`], and the cell is as before. A dead cell is busy too: the caller's view
     /// of its group is old.
-    pub fn try_drop(&self) -> Result<(), NotGranted> {
+    pub fn try_drop(&self) -> Result<(), CellDenied> {
         self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             let is_granted = !state.is_dead() && !state.is_changing() && state.firm() > 0;
             if is_granted {
                 Ok(word - FIRM + DOUBT)
             } else {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             }
         })?;
         Ok(())
@@ -216,25 +221,25 @@ impl Cell {
         self.must_update(|state| state.0 - DOUBT + FIRM);
     }
 
-    /// The only group that exposes the name changes its mode or its raw name: nobody else is
+    /// The only group that exposes the name changes its role or its raw name: nobody else is
     /// granted anything until that is settled or undone.
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Conflict`] if others expose it, too; else [`NotGranted::Busy`]. The cell is as
+    /// [`CellDenied::Conflict`] if others expose it, too; else [`CellDenied::Busy`]. The cell is as
     /// before.
-    pub fn try_change(&self, from: Mode) -> Result<(), NotGranted> {
+    pub fn try_change(&self, from: NameRole) -> Result<(), CellDenied> {
         self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             if state.is_dead()
                 || state.is_changing()
-                || state.mode() != from.bits()
+                || state.role() != from.bits()
                 || state.firm() == 0
                 || state.doubt() > 0
             {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             } else if state.firm() > 1 {
-                Err(NotGranted::Conflict(from))
+                Err(CellDenied::Conflict(from))
             } else {
                 Ok(word | CHANGING)
             }
@@ -243,7 +248,7 @@ impl Cell {
     }
 
     /// The changer's snapshot is published.
-    pub fn settle_change(&self, to: Mode, raw: &str) {
+    pub fn settle_change(&self, to: NameRole, raw: &str) {
         if ***self.raw.load() != *raw {
             self.raw.store(Arc::new(raw.into()));
         }
@@ -258,15 +263,15 @@ impl Cell {
         self.must_update(|state| state.0 & !CHANGING);
     }
 
-    fn must_update(&self, next: impl Fn(State) -> u64) {
+    fn must_update(&self, next: impl Fn(CellState) -> u64) {
         let Ok(_) = self
             .word
-            .update::<std::convert::Infallible>(|word| Ok(next(State(word))));
+            .update::<std::convert::Infallible>(|word| Ok(next(CellState(word))));
     }
 
     /// Whether nobody has a claim on it.
     pub fn is_dead(&self) -> bool {
-        State(self.word.load()).is_dead()
+        CellState(self.word.load()).is_dead()
     }
 
     /// The name before escaping, while the caller or a firm claim keeps it.
@@ -284,10 +289,14 @@ impl Cell {
         self.hint.get()
     }
 
-    /// Mode, firm claims and doubts.
-    pub fn counts(&self) -> (Mode, u64, u64) {
-        let state = State(self.word.load());
-        (Mode::from_bits(state.mode()), state.firm(), state.doubt())
+    /// NameRole, firm claims and doubts.
+    pub fn counts(&self) -> (NameRole, u64, u64) {
+        let state = CellState(self.word.load());
+        (
+            NameRole::from_bits(state.role()),
+            state.firm(),
+            state.doubt(),
+        )
     }
 }
 
@@ -295,8 +304,8 @@ impl Cell {
 mod tests {
     use super::*;
 
-    const GAUGE: Mode = Mode::Family(MetricType::Gauge);
-    const COUNTER: Mode = Mode::Family(MetricType::Counter);
+    const GAUGE: NameRole = NameRole::Family(MetricType::Gauge);
+    const COUNTER: NameRole = NameRole::Family(MetricType::Counter);
 
     fn key() -> Arc<GroupingKey> {
         Arc::new(GroupingKey::new([("job", "j")]).unwrap())
@@ -309,12 +318,12 @@ mod tests {
     #[test]
     fn a_doubt_makes_others_wait_and_a_firm_claim_refuses_them() {
         let cell = gauge();
-        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(CellDenied::Busy));
         assert_eq!(cell.try_take(GAUGE, "a", &key()), Ok(()));
         cell.settle_take();
         assert_eq!(
             cell.try_take(COUNTER, "a", &key()),
-            Err(NotGranted::Conflict(GAUGE))
+            Err(CellDenied::Conflict(GAUGE))
         );
         assert_eq!(cell.counts(), (GAUGE, 1, 1));
     }
@@ -322,11 +331,11 @@ mod tests {
     #[test]
     fn another_raw_name_is_a_conflict() {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
-        assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(CellDenied::Busy));
         cell.settle_take();
         assert_eq!(
             cell.try_take(GAUGE, "a_b", &key()),
-            Err(NotGranted::Conflict(GAUGE))
+            Err(CellDenied::Conflict(GAUGE))
         );
         assert_eq!(cell.counts(), (GAUGE, 1, 0));
     }
@@ -334,15 +343,15 @@ mod tests {
     #[test]
     fn a_sole_holder_changes_mode_and_raw_name() {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
-        assert_eq!(cell.try_change(GAUGE), Err(NotGranted::Busy));
+        assert_eq!(cell.try_change(GAUGE), Err(CellDenied::Busy));
         cell.settle_take();
         assert_eq!(cell.try_change(GAUGE), Ok(()));
-        assert_eq!(cell.try_take(GAUGE, "a.b", &key()), Err(NotGranted::Busy));
-        assert_eq!(cell.try_drop(), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a.b", &key()), Err(CellDenied::Busy));
+        assert_eq!(cell.try_drop(), Err(CellDenied::Busy));
         cell.settle_change(COUNTER, "a_b");
         assert_eq!(cell.try_take(COUNTER, "a_b", &key()), Ok(()));
         cell.settle_take();
-        assert_eq!(cell.try_change(COUNTER), Err(NotGranted::Conflict(COUNTER)));
+        assert_eq!(cell.try_change(COUNTER), Err(CellDenied::Conflict(COUNTER)));
     }
 
     #[test]
@@ -350,14 +359,14 @@ mod tests {
         let cell = gauge();
         cell.settle_take();
         assert_eq!(cell.try_drop(), Ok(()));
-        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(CellDenied::Busy));
         cell.undo_drop();
         assert_eq!(cell.counts(), (GAUGE, 1, 0));
         assert_eq!(cell.try_drop(), Ok(()));
         cell.settle_drop(&key());
         assert!(cell.is_dead());
-        assert_eq!(cell.try_take(GAUGE, "a", &key()), Err(NotGranted::Dead));
-        assert_eq!(cell.try_drop(), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a", &key()), Err(CellDenied::Dead));
+        assert_eq!(cell.try_drop(), Err(CellDenied::Busy));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything
 //! is given back, so `Busy` never cycles and somebody always proceeds.
 
-use super::cell::{Cell, Mode, NotGranted};
+use super::cell::{Cell, CellDenied, NameRole};
 use super::layout::Layout;
 use super::layout_check::ClaimedName;
-use super::refusal::Owner;
+use super::refusal::NameOwner;
 use crate::model::GroupingKey;
 use crate::sync::Registry;
 use smallvec::SmallVec;
@@ -18,7 +18,7 @@ enum Claim {
     Drop(Arc<Cell>),
     Change {
         cell: Arc<Cell>,
-        to: Mode,
+        to: NameRole,
         raw: Box<str>,
     },
 }
@@ -32,14 +32,14 @@ pub(super) struct Claims<'a> {
 }
 
 /// Why a push does not get all its claims.
-pub(super) enum NotClaimed {
+pub(super) enum ClaimDenied {
     Busy,
-    /// The name is exposed with this mode and raw name.
+    /// The name is exposed with this role and raw name.
     Conflict {
         name: ClaimedIndex,
-        mode: Mode,
+        role: NameRole,
         raw: Arc<Box<str>>,
-        owner: Owner,
+        owner: NameOwner,
     },
 }
 
@@ -56,7 +56,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Claims the difference between the names of `base` and those of `next`.
-    pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), NotClaimed> {
+    pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), ClaimDenied> {
         let mut base = base.claims().iter().peekable();
         let mut next = next.claims().iter().enumerate().peekable();
         loop {
@@ -75,7 +75,7 @@ impl<'a> Claims<'a> {
                 Ordering::Equal => {
                     let (base, (index, next)) =
                         (base.next().expect("peeked"), next.next().expect("peeked"));
-                    if base.mode != next.mode || base.raw != next.raw {
+                    if base.role != next.role || base.raw != next.raw {
                         self.change(base, index, next)?;
                     }
                 }
@@ -83,39 +83,39 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn take(&mut self, index: ClaimedIndex, name: &ClaimedName) -> Result<(), NotClaimed> {
+    fn take(&mut self, index: ClaimedIndex, name: &ClaimedName) -> Result<(), ClaimDenied> {
         loop {
-            let make = || Cell::taken(&name.escaped, &name.raw, name.mode, self.by);
+            let make = || Cell::taken(&name.escaped, &name.raw, name.role, self.by);
             let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
             let granted = if is_mine {
                 Ok(())
             } else {
-                cell.try_take(name.mode, &name.raw, self.by)
+                cell.try_take(name.role, &name.raw, self.by)
             };
             match granted {
                 Ok(()) => {
                     self.held.push(Claim::Take(cell));
                     return Ok(());
                 }
-                Err(NotGranted::Dead) => self.cells.remove(&cell),
+                Err(CellDenied::Dead) => self.cells.remove(&cell),
                 Err(refused) => {
                     // Our doubt may have been the last claim on it.
                     remove_dead(self.cells, &cell);
                     return Err(match refused {
-                        NotGranted::Conflict(mode) => conflict(&cell, index, mode),
-                        NotGranted::Busy | NotGranted::Dead => NotClaimed::Busy,
+                        CellDenied::Conflict(role) => conflict(&cell, index, role),
+                        CellDenied::Busy | CellDenied::Dead => ClaimDenied::Busy,
                     });
                 }
             }
         }
     }
 
-    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), NotClaimed> {
+    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), ClaimDenied> {
         // No cell: our view of the group is old, somebody else of it has dropped the name.
         let Some(cell) = self.cells.get(&name.escaped) else {
-            return Err(NotClaimed::Busy);
+            return Err(ClaimDenied::Busy);
         };
-        cell.try_drop().map_err(|_| NotClaimed::Busy)?;
+        cell.try_drop().map_err(|_| ClaimDenied::Busy)?;
         self.held.push(Claim::Drop(cell));
         Ok(())
     }
@@ -125,21 +125,21 @@ impl<'a> Claims<'a> {
         base: &ClaimedName,
         index: ClaimedIndex,
         next: &ClaimedName,
-    ) -> Result<(), NotClaimed> {
+    ) -> Result<(), ClaimDenied> {
         let Some(cell) = self.cells.get(&base.escaped) else {
-            return Err(NotClaimed::Busy);
+            return Err(ClaimDenied::Busy);
         };
-        match cell.try_change(base.mode) {
+        match cell.try_change(base.role) {
             Ok(()) => {
                 self.held.push(Claim::Change {
                     cell,
-                    to: next.mode,
+                    to: next.role,
                     raw: next.raw.clone(),
                 });
                 Ok(())
             }
-            Err(NotGranted::Conflict(mode)) => Err(conflict(&cell, index, mode)),
-            Err(NotGranted::Busy | NotGranted::Dead) => Err(NotClaimed::Busy),
+            Err(CellDenied::Conflict(role)) => Err(conflict(&cell, index, role)),
+            Err(CellDenied::Busy | CellDenied::Dead) => Err(ClaimDenied::Busy),
         }
     }
 
@@ -180,15 +180,15 @@ fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     }
 }
 
-fn conflict(cell: &Cell, name: ClaimedIndex, mode: Mode) -> NotClaimed {
+fn conflict(cell: &Cell, name: ClaimedIndex, role: NameRole) -> ClaimDenied {
     let owner = if cell.is_own() {
-        Owner::Gateway
+        NameOwner::Gateway
     } else {
-        cell.hint().map_or(Owner::Unknown, Owner::Group)
+        cell.hint().map_or(NameOwner::Unknown, NameOwner::Group)
     };
-    NotClaimed::Conflict {
+    ClaimDenied::Conflict {
         name,
-        mode,
+        role,
         raw: cell.raw(),
         owner,
     }

@@ -1,10 +1,10 @@
 //! The words for a name that is exposed as something else.
 
-use super::cell::{Cell, Mode};
+use super::cell::{Cell, NameRole};
 use super::layout::Layout;
 use super::layout_check::ClaimedName;
 use super::metric_text::show_metric;
-use super::refusal::{Owner, Refusal};
+use super::refusal::{NameOwner, Refusal};
 use super::slots::Slots;
 use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
 use crate::sync::Registry;
@@ -18,9 +18,9 @@ pub(super) fn conflict(
     cells: &Registry<Cell>,
     slots: &Slots,
     name: &ClaimedName,
-    exposed: Mode,
+    exposed: NameRole,
     exposed_raw: &str,
-    owner: Owner,
+    owner: NameOwner,
     layout: &Layout,
     values: &[u64],
     key: &GroupingKey,
@@ -34,10 +34,10 @@ pub(super) fn conflict(
             owner: Some(owner),
         };
     }
-    match (name.mode, exposed) {
-        (Mode::Family(pushed), Mode::Family(exposed)) => {
+    match (name.role, exposed) {
+        (NameRole::Family(pushed), NameRole::Family(exposed)) => {
             let of_owner = match &owner {
-                Owner::Group(owner) => {
+                NameOwner::Group(owner) => {
                     slots.group(owner.canonical().as_bytes()).and_then(|group| {
                         let metric = group
                             .fixed
@@ -53,10 +53,10 @@ pub(super) fn conflict(
                         ))
                     })
                 }
-                Owner::Unknown | Owner::Gateway => None,
+                NameOwner::Unknown | NameOwner::Gateway => None,
             };
-            let owner = if of_owner.is_none() && owner != Owner::Gateway {
-                Owner::Unknown
+            let owner = if of_owner.is_none() && owner != NameOwner::Gateway {
+                NameOwner::Unknown
             } else {
                 owner
             };
@@ -76,7 +76,7 @@ pub(super) fn conflict(
                 owner,
             }
         }
-        (Mode::Derived, _) => {
+        (NameRole::Suffix, _) => {
             let of = Some((family.metric_type(), family.name().to_owned()));
             Refusal::Suffix {
                 name: name.raw.to_string(),
@@ -85,7 +85,7 @@ pub(super) fn conflict(
                 is_name_exposed: true,
             }
         }
-        (Mode::Family(_), Mode::Derived) => {
+        (NameRole::Family(_), NameRole::Suffix) => {
             let of = suffix_owner(cells, &name.raw);
             Refusal::Suffix {
                 name: name.raw.to_string(),
@@ -101,12 +101,12 @@ pub(super) fn conflict(
 /// that was pushed to.
 fn verified(
     slots: &Slots,
-    owner: Owner,
+    owner: NameOwner,
     name: &ClaimedName,
-    mode: Mode,
+    role: NameRole,
     pushed_to: &GroupingKey,
-) -> Owner {
-    let Owner::Group(key) = owner else {
+) -> NameOwner {
+    let NameOwner::Group(key) = owner else {
         return owner;
     };
     let exposes = slots
@@ -114,12 +114,12 @@ fn verified(
         .is_some_and(|group| {
             let claims = group.fixed.layout.claims();
             let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
-            place.is_ok_and(|place| claims[place].mode == mode)
+            place.is_ok_and(|place| claims[place].role == role)
         });
     if exposes && *key != *pushed_to {
-        Owner::Group(key)
+        NameOwner::Group(key)
     } else {
-        Owner::Unknown
+        NameOwner::Unknown
     }
 }
 
@@ -130,7 +130,7 @@ fn suffix_owner(cells: &Registry<Cell>, raw: &str) -> Option<(MetricType, String
         .find_map(|suffix| raw.strip_suffix(suffix))?;
     let cell = cells.get(&*escape_name(base, Escaping::Underscores))?;
     match cell.counts().0 {
-        Mode::Family(metric_type) => Some((metric_type, base.to_owned())),
-        Mode::Derived => None,
+        NameRole::Family(metric_type) => Some((metric_type, base.to_owned())),
+        NameRole::Suffix => None,
     }
 }

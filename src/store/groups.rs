@@ -6,8 +6,8 @@ use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
 use super::slot::Slot;
-use super::slots::{Slots, Taken};
-use super::snapshot::{Becomes, Content, Snapshot};
+use super::slots::{MarkedSlot, Slots};
+use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::{GroupingKey, LabelBytes, MetricType, Skeleton};
 use crate::sync::Loaded;
 use smallvec::SmallVec;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 /// A group that was there when a push to it was looked at, before its body is parsed: most pushes
 /// are like the last one.
-pub struct Found {
+pub struct ExistingGroup {
     slot: Arc<Slot>,
     base: Loaded<Snapshot>,
 }
 
-impl Found {
+impl ExistingGroup {
     /// The group as it was found.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.base
@@ -70,7 +70,7 @@ pub struct Store {
 }
 
 /// How one attempt ended.
-enum Attempt {
+enum AttemptOutcome {
     Done,
     /// Somebody else was faster: look again.
     Lost,
@@ -103,10 +103,10 @@ impl Store {
 
     /// The group with exactly this key, if a push to it was ever accepted. Not found is one whose
     /// key is not canonical.
-    pub fn find(&self, key: &LabelBytes) -> Option<Found> {
+    pub fn find(&self, key: &LabelBytes) -> Option<ExistingGroup> {
         let slot = self.slots.find(key.as_bytes())?;
         let base = slot.current_for_update();
-        (base.is_accepted() && base.fixed.is_canonical).then_some(Found { slot, base })
+        (base.is_accepted() && base.fixed.is_canonical).then_some(ExistingGroup { slot, base })
     }
 
     /// Brings a push into effect that has all families of the group as it was found, in its layout,
@@ -114,7 +114,7 @@ impl Store {
     /// nothing has happened.
     pub fn push_numbers(
         &self,
-        found: &Found,
+        found: &ExistingGroup,
         values: SmallVec<[u64; 12]>,
         received_at: i64,
     ) -> bool {
@@ -123,7 +123,7 @@ impl Store {
             .with_numbers(self.slots.draw_version(), values, received_at);
         matches!(
             self.publish_values(&found.slot, &found.base, next),
-            Attempt::Done
+            AttemptOutcome::Done
         )
     }
 
@@ -164,25 +164,27 @@ impl Store {
             }
             let attempt = match push.refusal.take() {
                 Some(refusal) => match self.note_failure(&slot, &base, push) {
-                    Attempt::Done | Attempt::Refused(_) => Attempt::Refused(refusal),
+                    AttemptOutcome::Done | AttemptOutcome::Refused(_) => {
+                        AttemptOutcome::Refused(refusal)
+                    }
                     unfinished => {
                         push.refusal = Some(refusal);
                         unfinished
                     }
                 },
                 None => match self.attempt(&slot, &base, push) {
-                    Attempt::Refused(refusal) => {
+                    AttemptOutcome::Refused(refusal) => {
                         push.refusal = Some(refusal);
-                        Attempt::Lost
+                        AttemptOutcome::Lost
                     }
                     attempt => attempt,
                 },
             };
             let outcome = match attempt {
-                Attempt::Lost => continue,
-                Attempt::Done => return Outcome::Done,
-                Attempt::Busy => Outcome::Busy,
-                Attempt::Refused(refusal) => Outcome::Refused(refusal),
+                AttemptOutcome::Lost => continue,
+                AttemptOutcome::Done => return Outcome::Done,
+                AttemptOutcome::Busy => Outcome::Busy,
+                AttemptOutcome::Refused(refusal) => Outcome::Refused(refusal),
             };
             if !base.is_live() {
                 // A slot that may stay without a group: the consumer that looks at it removes it.
@@ -193,7 +195,12 @@ impl Store {
         Outcome::Busy
     }
 
-    fn attempt(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &mut Push) -> Attempt {
+    fn attempt(
+        &self,
+        slot: &Arc<Slot>,
+        base: &Loaded<Snapshot>,
+        push: &mut Push,
+    ) -> AttemptOutcome {
         if base.is_accepted()
             && let Some(content) = push.value_only(base)
         {
@@ -211,9 +218,9 @@ impl Store {
             Ok(content) => content,
             // What contradicts what the group has must contradict its current state.
             Err(refusal) if !push.is_merge_into(base) || slot.is_still(base) => {
-                return Attempt::Refused(refusal);
+                return AttemptOutcome::Refused(refusal);
             }
-            Err(_) => return Attempt::Lost,
+            Err(_) => return AttemptOutcome::Lost,
         };
         let layout = Arc::clone(&content.layout);
         let key = self.shared_key(base, push);
@@ -222,11 +229,11 @@ impl Store {
             slot,
             base,
             &push.key,
-            Becomes::Accepted,
+            GroupState::Accepted,
             content,
             |version, content| Snapshot::pushed(base, version, key, content, received_at),
         );
-        if let Attempt::Done = attempt
+        if let AttemptOutcome::Done = attempt
             && let Some(door) = self.admission.door(push.key.job())
         {
             door.remember(&layout);
@@ -235,7 +242,12 @@ impl Store {
     }
 
     /// The failure time says that a push was refused.
-    fn note_failure(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &Push) -> Attempt {
+    fn note_failure(
+        &self,
+        slot: &Arc<Slot>,
+        base: &Loaded<Snapshot>,
+        push: &Push,
+    ) -> AttemptOutcome {
         let (key, received_at) = (self.shared_key(base, push), push.received_at);
         if base.is_live() {
             return self.publish_values(
@@ -250,8 +262,8 @@ impl Store {
             slot,
             base,
             &push.key,
-            Becomes::Refused,
-            Content::empty(Arc::new(empty)),
+            GroupState::OnlyRefused,
+            GroupContent::empty(Arc::new(empty)),
             |version, content| {
                 Snapshot::failed(base, version, key, Some(content.layout), received_at)
             },
@@ -269,19 +281,19 @@ impl Store {
             if !base.is_live() || base.fixed.key.labels() != key.labels() {
                 return Outcome::Done;
             }
-            let nothing = Content::empty(Arc::clone(&self.empty));
+            let nothing = GroupContent::empty(Arc::clone(&self.empty));
             match self.publish_structure(
                 &slot,
                 &base,
                 &base.fixed.key,
-                Becomes::Absent,
+                GroupState::Absent,
                 nothing,
                 |version, _| base.tombstone(version, &self.empty),
             ) {
-                Attempt::Done => return Outcome::Done,
-                Attempt::Lost => {}
-                Attempt::Busy => return Outcome::Busy,
-                Attempt::Refused(_) => unreachable!("a deletion contradicts nothing"),
+                AttemptOutcome::Done => return Outcome::Done,
+                AttemptOutcome::Lost => {}
+                AttemptOutcome::Busy => return Outcome::Busy,
+                AttemptOutcome::Refused(_) => unreachable!("a deletion contradicts nothing"),
             }
         }
         Outcome::Busy
@@ -307,7 +319,7 @@ impl Store {
     /// Takes the marked slots, again and again, until none of them is newer than the beginning of
     /// this pass: together with what was taken before, that is the state of all groups at one
     /// moment. A slot may stand in `taken` more than once; the last one is the newest.
-    pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<Taken>) {
+    pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
         self.slots.take_cut(consumer, taken);
     }
 
@@ -337,12 +349,17 @@ impl Store {
     }
 
     /// Publishes a state that exposes the same series as `base`.
-    fn publish_values(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, next: Snapshot) -> Attempt {
+    fn publish_values(
+        &self,
+        slot: &Arc<Slot>,
+        base: &Loaded<Snapshot>,
+        next: Snapshot,
+    ) -> AttemptOutcome {
         if !slot.replace(base, Arc::new(next)) {
-            return Attempt::Lost;
+            return AttemptOutcome::Lost;
         }
         self.slots.mark(slot);
-        Attempt::Done
+        AttemptOutcome::Done
     }
 
     /// Publishes a state that may expose other series or types than `base`: those of `content`. It
@@ -352,12 +369,12 @@ impl Store {
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         key: &Arc<GroupingKey>,
-        becomes: Becomes,
-        content: Content,
-        next: impl FnOnce(u64, Content) -> Snapshot,
-    ) -> Attempt {
+        becomes: GroupState,
+        content: GroupContent,
+        next: impl FnOnce(u64, GroupContent) -> Snapshot,
+    ) -> AttemptOutcome {
         let Some(mut inside) = self.admission.enter(key) else {
-            return Attempt::Busy;
+            return AttemptOutcome::Busy;
         };
         let mut claims = self.admission.claims(key);
         match self
@@ -372,14 +389,14 @@ impl Store {
                     self.slots.mark(slot);
                     claims.settle();
                     inside.note(base.state(), becomes);
-                    return Attempt::Done;
+                    return AttemptOutcome::Done;
                 }
-                Attempt::Lost
+                AttemptOutcome::Lost
             }
             // What it contradicts may have been our own group, by then another one.
-            Err(_) if !slot.is_still(base) => Attempt::Lost,
-            Err(None) => Attempt::Busy,
-            Err(Some(refusal)) => Attempt::Refused(refusal),
+            Err(_) if !slot.is_still(base) => AttemptOutcome::Lost,
+            Err(None) => AttemptOutcome::Busy,
+            Err(Some(refusal)) => AttemptOutcome::Refused(refusal),
         }
     }
 }
@@ -404,7 +421,7 @@ mod tests {
         );
     }
 
-    fn take(store: &Store) -> Vec<Taken> {
+    fn take(store: &Store) -> Vec<MarkedSlot> {
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
         taken

@@ -17,7 +17,7 @@
 
 use super::layout::Layout;
 use super::shape::Shape;
-use super::snapshot::Becomes;
+use super::snapshot::GroupState;
 use crate::model::{GroupingKey, Skeleton};
 use crate::sync::{Keyed, Published, Word};
 use smallvec::SmallVec;
@@ -53,7 +53,7 @@ pub struct JobDoor {
 
 /// How one is inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum DoorEntry {
     /// Beside others of the only shape.
     Shared,
     /// Alone.
@@ -62,7 +62,7 @@ pub enum Entry {
 
 /// Why one is not inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotEntered {
+pub enum DoorDenied {
     /// Others are: give everything back and come again.
     Busy,
     /// The door is dead: look the job up again.
@@ -94,22 +94,22 @@ impl JobDoor {
     ///
     /// # Errors
     ///
-    /// [`NotEntered`]; the caller then holds nothing.
-    pub fn try_enter(&self, key: &GroupingKey) -> Result<Entry, NotEntered> {
+    /// [`DoorDenied`]; the caller then holds nothing.
+    pub fn try_enter(&self, key: &GroupingKey) -> Result<DoorEntry, DoorDenied> {
         let is_first = self.first.is_of(key.canonical());
-        let mut entry = Ok(Entry::Shared);
+        let mut entry = Ok(DoorEntry::Shared);
         self.word.update(|word| {
             let (next, result) = match word & STATE {
-                DEAD => return Err(NotEntered::Dead),
-                SINGLE if is_first => (word + IN_FLIGHT, Ok(Entry::Shared)),
+                DEAD => return Err(DoorDenied::Dead),
+                SINGLE if is_first => (word + IN_FLIGHT, Ok(DoorEntry::Shared)),
                 // Whoever finds the way free opens the mixed door, also if the push that began to
                 // mix never came back.
                 SINGLE | MIXING if n_in_flight(word) == 0 => {
-                    (word & !STATE | MIXED | BUSY, Ok(Entry::Exclusive))
+                    (word & !STATE | MIXED | BUSY, Ok(DoorEntry::Exclusive))
                 }
-                SINGLE => (word | MIXING, Err(NotEntered::Busy)),
-                MIXED if word & BUSY == 0 => (word | BUSY, Ok(Entry::Exclusive)),
-                _ => return Err(NotEntered::Busy),
+                SINGLE => (word | MIXING, Err(DoorDenied::Busy)),
+                MIXED if word & BUSY == 0 => (word | BUSY, Ok(DoorEntry::Exclusive)),
+                _ => return Err(DoorDenied::Busy),
             };
             entry = result;
             Ok(next)
@@ -118,15 +118,15 @@ impl JobDoor {
     }
 
     /// Goes out again; the group of `key` was one thing and has become another.
-    pub fn leave(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
+    pub fn leave(&self, entry: DoorEntry, key: &GroupingKey, was: GroupState, is: GroupState) {
         if was != is {
             self.count(entry, key, was, is);
         }
-        let n_groups = i64::from(is != Becomes::Absent) - i64::from(was != Becomes::Absent);
+        let n_groups = i64::from(is != GroupState::Absent) - i64::from(was != GroupState::Absent);
         let Ok(_) = self.word.update::<std::convert::Infallible>(|word| {
             let word = match entry {
-                Entry::Shared => word - IN_FLIGHT,
-                Entry::Exclusive => word & !BUSY,
+                DoorEntry::Shared => word - IN_FLIGHT,
+                DoorEntry::Exclusive => word & !BUSY,
             };
             let word = word.wrapping_add_signed(n_groups * GROUPS.cast_signed());
             let is_deserted = word / GROUPS == 0 && n_in_flight(word) == 0 && word & BUSY == 0;
@@ -136,10 +136,10 @@ impl JobDoor {
         });
     }
 
-    fn count(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
+    fn count(&self, entry: DoorEntry, key: &GroupingKey, was: GroupState, is: GroupState) {
         let shape = match entry {
-            Entry::Shared => Arc::clone(&self.first),
-            Entry::Exclusive => {
+            DoorEntry::Shared => Arc::clone(&self.first),
+            DoorEntry::Exclusive => {
                 let shapes = self.shapes.load();
                 let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
                 Arc::clone(known.expect("a shape is added before a group of it exists"))
@@ -165,18 +165,18 @@ impl JobDoor {
     pub fn add_shape_while_alone(
         &self,
         key: &GroupingKey,
-        becomes: Becomes,
+        becomes: GroupState,
         shapes_max: usize,
     ) -> bool {
         let shapes = self.shapes.load();
         let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
         let has_room = match becomes {
-            Becomes::Absent => true,
-            Becomes::Refused => {
+            GroupState::Absent => true,
+            GroupState::OnlyRefused => {
                 known.is_some()
                     || shapes.iter().filter(|shape| shape.is_live()).count() < shapes_max
             }
-            Becomes::Accepted => {
+            GroupState::Accepted => {
                 known.is_some_and(|shape| shape.is_accepted())
                     || shapes.iter().filter(|shape| shape.is_accepted()).count() < shapes_max
             }
@@ -234,34 +234,59 @@ mod tests {
     fn groups_of_one_shape_go_in_side_by_side() {
         let (a, b) = (key(&[("instance", "1")]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        door.leave(Entry::Shared, &b, Becomes::Absent, Becomes::Absent);
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Shared));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        door.leave(
+            DoorEntry::Shared,
+            &b,
+            GroupState::Absent,
+            GroupState::Absent,
+        );
         assert!(!door.is_dead());
-        assert_eq!(door.try_enter(&a), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, Becomes::Accepted, Becomes::Absent);
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Shared));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Accepted,
+            GroupState::Absent,
+        );
         assert!(door.is_dead());
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Dead));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Dead));
     }
 
     #[test]
     fn a_second_shape_waits_and_then_goes_in_alone() {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
+        assert_eq!(door.try_enter(&b), Err(DoorDenied::Busy));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Busy));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Busy));
+        assert!(door.add_shape_while_alone(&b, GroupState::Accepted, 2));
         let live: Vec<bool> = door
             .shapes_while_alone()
             .iter()
             .map(|shape| shape.is_live())
             .collect();
         assert_eq!(live, [true, false]);
-        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Exclusive));
     }
 
     /// The push of the second shape never came back: the first shape was shut out for ever.
@@ -269,26 +294,51 @@ mod tests {
     fn whoever_comes_next_opens_a_door_that_waits_for_somebody_gone() {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+        assert_eq!(door.try_enter(&b), Err(DoorDenied::Busy));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Exclusive));
     }
 
     #[test]
     fn shapes_are_limited_and_those_without_groups_forgotten() {
         let (a, b, c) = (key(&[]), key(&[("instance", "2")]), key(&[("x", "2")]));
         let door = JobDoor::entered(&a);
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
-        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(!door.add_shape_while_alone(&c, Becomes::Accepted, 2));
-        door.leave(Entry::Exclusive, &c, Becomes::Absent, Becomes::Absent);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        door.leave(Entry::Exclusive, &b, Becomes::Accepted, Becomes::Absent);
-        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&c, Becomes::Accepted, 2));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        assert!(door.add_shape_while_alone(&b, GroupState::Accepted, 2));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&c), Ok(DoorEntry::Exclusive));
+        assert!(!door.add_shape_while_alone(&c, GroupState::Accepted, 2));
+        door.leave(
+            DoorEntry::Exclusive,
+            &c,
+            GroupState::Absent,
+            GroupState::Absent,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Accepted,
+            GroupState::Absent,
+        );
+        assert_eq!(door.try_enter(&c), Ok(DoorEntry::Exclusive));
+        assert!(door.add_shape_while_alone(&c, GroupState::Accepted, 2));
     }
 
     /// Three refused pushes used up a limit of three, and the next, valid one was refused.
@@ -296,18 +346,27 @@ mod tests {
     fn shapes_that_were_only_refused_take_no_room_from_others() {
         let keys = ["a", "b", "c", "d"].map(|name| key(&[(name, "1")]));
         let door = JobDoor::entered(&keys[0]);
-        door.leave(Entry::Shared, &keys[0], Becomes::Absent, Becomes::Refused);
+        door.leave(
+            DoorEntry::Shared,
+            &keys[0],
+            GroupState::Absent,
+            GroupState::OnlyRefused,
+        );
         let enter_as = |key: &GroupingKey, becomes| {
-            assert_eq!(door.try_enter(key), Ok(Entry::Exclusive));
+            assert_eq!(door.try_enter(key), Ok(DoorEntry::Exclusive));
             let has_room = door.add_shape_while_alone(key, becomes, 2);
-            let is = if has_room { becomes } else { Becomes::Absent };
-            door.leave(Entry::Exclusive, key, Becomes::Absent, is);
+            let is = if has_room {
+                becomes
+            } else {
+                GroupState::Absent
+            };
+            door.leave(DoorEntry::Exclusive, key, GroupState::Absent, is);
             has_room
         };
-        assert!(enter_as(&keys[1], Becomes::Refused));
-        assert!(!enter_as(&keys[2], Becomes::Refused));
-        assert!(enter_as(&keys[2], Becomes::Accepted));
-        assert!(enter_as(&keys[3], Becomes::Accepted));
-        assert!(!enter_as(&key(&[("e", "1")]), Becomes::Accepted));
+        assert!(enter_as(&keys[1], GroupState::OnlyRefused));
+        assert!(!enter_as(&keys[2], GroupState::OnlyRefused));
+        assert!(enter_as(&keys[2], GroupState::Accepted));
+        assert!(enter_as(&keys[3], GroupState::Accepted));
+        assert!(!enter_as(&key(&[("e", "1")]), GroupState::Accepted));
     }
 }

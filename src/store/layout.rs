@@ -16,7 +16,7 @@
 //! is a few bytes of a push, but a line with all labels of its metric and its group.
 
 use super::exposed_size::ExposedSize;
-use super::layout_check::{Checked, ClaimedName, Flaw};
+use super::layout_check::{ClaimedName, LayoutError, LayoutIndex};
 use crate::model::{BodyForm, Family, GroupingKey, Metric, Skeleton};
 use crate::sync::UniqueIds;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ pub struct Layout {
     id: u64,
     skeleton: Skeleton,
     key_names: Box<[Box<str>]>,
-    parts: Checked,
+    parts: LayoutIndex,
     exposed: ExposedSize,
     /// How pushes with this skeleton were written: not part of the layout, but what makes reading
     /// the next one cheap.
@@ -42,14 +42,14 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// The first [`Flaw`] in the order of families.
-    pub fn new(skeleton: Skeleton, key: &GroupingKey) -> Result<Self, Flaw> {
-        let checked = Checked::new(&skeleton, key)?;
+    /// The first [`LayoutError`] in the order of families.
+    pub fn new(skeleton: Skeleton, key: &GroupingKey) -> Result<Self, LayoutError> {
+        let checked = LayoutIndex::check(&skeleton, key)?;
         Ok(Self::of_checked(skeleton, checked, key))
     }
 
     /// A layout of a skeleton that was checked with `key`.
-    pub fn of_checked(skeleton: Skeleton, checked: Checked, key: &GroupingKey) -> Self {
+    pub fn of_checked(skeleton: Skeleton, checked: LayoutIndex, key: &GroupingKey) -> Self {
         static IDS: UniqueIds = UniqueIds::new();
         let id = IDS.next();
         let key_names = key.labels().iter().map(|(name, _)| name.into()).collect();

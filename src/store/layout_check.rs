@@ -1,6 +1,6 @@
 //! What can be told of a push by its families and the names of its grouping key alone.
 
-use super::cell::Mode;
+use super::cell::NameRole;
 use super::series_labels::{own_labels, series_hash};
 use crate::model::{
     Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_label_name,
@@ -17,14 +17,14 @@ pub struct ClaimedName {
     /// As it was pushed.
     pub raw: Box<str>,
     /// What it is used for.
-    pub mode: Mode,
+    pub role: NameRole,
     /// The index of the family it comes from.
     pub family: u32,
 }
 
 /// What checking a skeleton finds out.
 #[derive(Debug)]
-pub struct Checked {
+pub struct LayoutIndex {
     /// Indices of the families, by name.
     pub(super) by_name: Box<[u32]>,
     /// By escaped name.
@@ -36,7 +36,7 @@ pub struct Checked {
 
 /// Why a skeleton cannot be exposed in any group with these names in its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum LayoutError {
     /// A family has no name.
     NoName,
     /// This metric has the labels of an earlier one.
@@ -74,13 +74,13 @@ pub enum Flaw {
     },
 }
 
-impl Checked {
+impl LayoutIndex {
     /// Checks all that depends on the skeleton and the key's names.
     ///
     /// # Errors
     ///
-    /// The first [`Flaw`].
-    pub fn new(skeleton: &Skeleton, key: &GroupingKey) -> Result<Self, Flaw> {
+    /// The first [`LayoutError`].
+    pub fn check(skeleton: &Skeleton, key: &GroupingKey) -> Result<Self, LayoutError> {
         let mut by_name: Box<[u32]> = (0..skeleton.n_families()).map(index_u32).collect();
         by_name.sort_by_key(|&index| skeleton.family(index as usize).name());
         let claims = check_names(skeleton)?;
@@ -108,7 +108,7 @@ impl Checked {
                         .iter()
                         .any(|&(_, other)| labels(other) == labels(metric))
                     {
-                        return Err(Flaw::DuplicateSeries {
+                        return Err(LayoutError::DuplicateSeries {
                             metric: metric as usize,
                         });
                     }
@@ -129,7 +129,7 @@ fn index_u32(index: usize) -> u32 {
 
 /// Names that differ under the first scheme may be the same under another: `l-m` and `l__m` under
 /// `dots`.
-fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), Flaw> {
+fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), LayoutError> {
     let mut names = family
         .metrics()
         .flat_map(|metric| metric.labels())
@@ -157,15 +157,15 @@ fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), Flaw> {
             .collect();
         all.sort();
         if let Some(pair) = all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(Flaw::DuplicateSeries { metric: pair[1].1 });
+            return Err(LayoutError::DuplicateSeries { metric: pair[1].1 });
         }
     }
     Ok(())
 }
 
-fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Result<(), Flaw> {
+fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Result<(), LayoutError> {
     let twice = |label: &str| {
-        Err(Flaw::LabelTwice {
+        Err(LayoutError::LabelTwice {
             metric: metric.index(),
             label: label.to_owned(),
         })
@@ -173,7 +173,7 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
     let mut before = None;
     for (name, _) in metric.labels() {
         if name.is_empty() || name.starts_with("__") {
-            return Err(Flaw::LabelName {
+            return Err(LayoutError::LabelName {
                 metric: metric.index(),
                 label: name.to_owned(),
             });
@@ -196,7 +196,7 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
             .map(|name| escape_label_name(name, *escaping))
             .collect();
         if let Some(name) = names.iter().find(|name| *name == "__name__") {
-            return Err(Flaw::LabelName {
+            return Err(LayoutError::LabelName {
                 metric: metric.index(),
                 label: name.to_string(),
             });
@@ -214,11 +214,11 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
     Ok(())
 }
 
-fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
+fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
     let mut claims = Vec::with_capacity(skeleton.n_families());
     for family in skeleton.families() {
         if family.name().is_empty() {
-            return Err(Flaw::NoName);
+            return Err(LayoutError::NoName);
         }
         if family.metrics().len() == 0 {
             continue;
@@ -233,7 +233,7 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
         for escaping in &Escaping::LEGACY[..n_schemes] {
             // The suffix is written behind the escaped name.
             let escaped = escape_name(name, *escaping);
-            let mut add = |suffix: &str, mode| {
+            let mut add = |suffix: &str, role| {
                 let (escaped, raw) = (
                     format!("{escaped}{suffix}").into(),
                     format!("{name}{suffix}").into(),
@@ -241,19 +241,19 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
                 claims.push(ClaimedName {
                     escaped,
                     raw,
-                    mode,
+                    role,
                     family: index_u32(family.index()),
                 });
             };
-            add("", Mode::Family(family.metric_type()));
+            add("", NameRole::Family(family.metric_type()));
             suffixes
                 .iter()
-                .for_each(|suffix| add(suffix, Mode::Derived));
+                .for_each(|suffix| add(suffix, NameRole::Suffix));
         }
     }
     // Stable: of equal names the earlier family's comes first.
     claims.sort_by(|a, b| a.escaped.cmp(&b.escaped));
-    claims.dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.mode == b.mode);
+    claims.dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.role == b.role);
     let Some(pair) = claims
         .windows(2)
         .find(|pair| pair[0].escaped == pair[1].escaped)
@@ -261,16 +261,16 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, Flaw> {
         return Ok(claims.into());
     };
     let (a, b) = (&pair[0], &pair[1]);
-    Err(match (a.mode, b.mode) {
-        (Mode::Family(_), Mode::Derived) => Flaw::Suffix {
+    Err(match (a.role, b.role) {
+        (NameRole::Family(_), NameRole::Suffix) => LayoutError::Suffix {
             name: a.raw.to_string(),
             family: b.family as usize,
         },
-        (Mode::Derived, Mode::Family(_)) => Flaw::Suffix {
+        (NameRole::Suffix, NameRole::Family(_)) => LayoutError::Suffix {
             name: b.raw.to_string(),
             family: a.family as usize,
         },
-        _ => Flaw::SameEscapedName {
+        _ => LayoutError::SameEscapedName {
             family: b.family as usize,
             other: skeleton.family(a.family as usize).name().to_owned(),
         },
@@ -288,7 +288,7 @@ mod tests {
     fn flaw(
         families: &[(&str, MetricType, &[Labels<'_>])],
         key: &[(&'static str, &'static str)],
-    ) -> Option<Flaw> {
+    ) -> Option<LayoutError> {
         let mut builder = FamiliesBuilder::new();
         for (name, metric_type, metrics) in families {
             builder.family(name, *metric_type, None);
@@ -301,10 +301,13 @@ mod tests {
             }
         }
         let key = GroupingKey::new(key.iter().copied().chain([("job", "j")])).unwrap();
-        Checked::new(&builder.finish().unwrap().skeleton, &key).err()
+        LayoutIndex::check(&builder.finish().unwrap().skeleton, &key).err()
     }
 
-    fn gauges(metrics: &[&[(&str, &str)]], key: &[(&'static str, &'static str)]) -> Option<Flaw> {
+    fn gauges(
+        metrics: &[&[(&str, &str)]],
+        key: &[(&'static str, &'static str)],
+    ) -> Option<LayoutError> {
         flaw(&[("g", MetricType::Gauge, metrics)], key)
     }
 
@@ -313,11 +316,11 @@ mod tests {
         assert_eq!(gauges(&[&[("a", "1")], &[("a", "2")]], &[]), None);
         assert_eq!(
             gauges(&[&[("a", "1")], &[("a", "2")]], &[("a", "3")]),
-            Some(Flaw::DuplicateSeries { metric: 1 })
+            Some(LayoutError::DuplicateSeries { metric: 1 })
         );
         assert_eq!(
             gauges(&[&[], &[("instance", "")]], &[]),
-            Some(Flaw::DuplicateSeries { metric: 1 })
+            Some(LayoutError::DuplicateSeries { metric: 1 })
         );
         assert_eq!(gauges(&[&[], &[("l", "")]], &[]), None);
     }
@@ -325,7 +328,7 @@ mod tests {
     #[test]
     fn a_label_name_stands_once_on_a_line() {
         let twice = |label: &str| {
-            Some(Flaw::LabelTwice {
+            Some(LayoutError::LabelTwice {
                 metric: 0,
                 label: label.to_owned(),
             })
@@ -339,11 +342,11 @@ mod tests {
         );
         assert_eq!(
             gauges(&[&[("a:b", "1")], &[("a.b", "1")]], &[]),
-            Some(Flaw::DuplicateSeries { metric: 1 })
+            Some(LayoutError::DuplicateSeries { metric: 1 })
         );
         assert_eq!(
             gauges(&[&[("a-b", "1")], &[("a__b", "1")]], &[]),
-            Some(Flaw::DuplicateSeries { metric: 1 })
+            Some(LayoutError::DuplicateSeries { metric: 1 })
         );
         let histogram = |labels, key| flaw(&[("h", MetricType::Histogram, labels)], key);
         assert_eq!(histogram(&[&[("le", "1")]], &[]), twice("le"));
@@ -354,7 +357,7 @@ mod tests {
         );
         assert_eq!(gauges(&[&[("le", "1")]], &[]), None);
         let reserved = |label: &str| {
-            Some(Flaw::LabelName {
+            Some(LayoutError::LabelName {
                 metric: 0,
                 label: label.to_owned(),
             })
@@ -371,7 +374,7 @@ mod tests {
             flaw(&families.map(|(name, t)| (name, t, one)), &[])
         };
         let suffix = |family| {
-            Some(Flaw::Suffix {
+            Some(LayoutError::Suffix {
                 name: "s_count".to_owned(),
                 family,
             })
@@ -390,7 +393,7 @@ mod tests {
         );
         assert_eq!(
             of_two([("a.b", MetricType::Counter), ("a_b", MetricType::Counter)]),
-            Some(Flaw::SameEscapedName {
+            Some(LayoutError::SameEscapedName {
                 family: 1,
                 other: "a.b".to_owned()
             })
@@ -409,7 +412,7 @@ mod tests {
         for other in ["a_dot_b", "U__a_2e_b"] {
             assert_eq!(
                 of_two([("a.b", MetricType::Counter), (other, MetricType::Counter)]),
-                Some(Flaw::SameEscapedName {
+                Some(LayoutError::SameEscapedName {
                     family: 1,
                     other: "a.b".to_owned()
                 })
@@ -420,7 +423,7 @@ mod tests {
                 ("s.t", MetricType::Summary),
                 ("s_dot_t_sum", MetricType::Gauge)
             ]),
-            Some(Flaw::Suffix {
+            Some(LayoutError::Suffix {
                 name: "s_dot_t_sum".to_owned(),
                 family: 0
             })

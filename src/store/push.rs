@@ -2,10 +2,10 @@
 
 use super::job_door::JobDoor;
 use super::layout::Layout;
-use super::layout_check::Checked;
+use super::layout_check::LayoutIndex;
 use super::push_check::{bad_key_name, check_exposed_bytes, of_flaw, of_invalid};
 use super::refusal::Refusal;
-use super::snapshot::{Content, Snapshot};
+use super::snapshot::{GroupContent, Snapshot};
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricExtra, Skeleton, extras_of};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Push {
     pub(super) refusal: Option<Refusal>,
     /// What a structural attempt made, with the version of the snapshot that was merged into: 0 for
     /// none.
-    made: Option<(u64, Content)>,
+    made: Option<(u64, GroupContent)>,
 }
 
 /// The families that the gateway itself keeps for every group.
@@ -114,13 +114,13 @@ impl Push {
     }
 
     /// What the group has after this push, if only numbers change.
-    pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<Content> {
+    pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<GroupContent> {
         if let Some((layout, values)) = &self.known
             && (Arc::ptr_eq(layout, &base.fixed.layout)
                 || layout.skeleton() == base.fixed.layout.skeleton())
         {
             let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content {
+            return Some(GroupContent {
                 layout,
                 values: values.clone(),
                 extras: Box::default(),
@@ -142,7 +142,7 @@ impl Push {
                 base.fixed.layout.learn_form(form);
             }
             let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content {
+            return Some(GroupContent {
                 layout,
                 values,
                 extras,
@@ -157,7 +157,7 @@ impl Push {
 
     /// The group with the numbers of the pushed families, where each of those has its layout there
     /// already.
-    fn patched(&self, base: &Snapshot) -> Option<Content> {
+    fn patched(&self, base: &Snapshot) -> Option<GroupContent> {
         let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families())
             .map(|index| base.family_time(index))
             .collect();
@@ -198,7 +198,7 @@ impl Push {
             .iter()
             .any(|&time| time != self.received_at)
             .then_some(times);
-        Some(Content {
+        Some(GroupContent {
             layout: Arc::clone(&base.fixed.layout),
             values,
             extras: extras.into(),
@@ -217,7 +217,7 @@ impl Push {
         base: &Snapshot,
         door: Option<&JobDoor>,
         exposition_bytes_max: u64,
-    ) -> Result<Content, Refusal> {
+    ) -> Result<GroupContent, Refusal> {
         let merged_into = if self.is_merge_into(base) {
             base.version
         } else {
@@ -236,7 +236,7 @@ impl Push {
             // It was checked when it was made, for any key with these names; but the values of this
             // one may be longer.
             check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-            let content = Content {
+            let content = GroupContent {
                 layout,
                 values,
                 extras: Box::default(),
@@ -276,13 +276,13 @@ impl Push {
                 }
                 layout
             }
-            None => match Checked::new(&skeleton, &self.key) {
+            None => match LayoutIndex::check(&skeleton, &self.key) {
                 Ok(checked) => Arc::new(Layout::of_checked(skeleton, checked, &self.key)),
                 Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
             },
         };
         check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-        let content = Content {
+        let content = GroupContent {
             layout,
             values: values.into(),
             extras: extras.into(),

@@ -1,7 +1,7 @@
 //! What is wrong with a push by itself, whatever groups there are.
 
 use super::layout::Layout;
-use super::layout_check::Flaw;
+use super::layout_check::LayoutError;
 use super::metric_text::{show_metric, show_with};
 use super::refusal::Refusal;
 use crate::model::{
@@ -27,7 +27,7 @@ pub(super) fn check_exposed_bytes(
 }
 
 pub(super) fn of_flaw(
-    flaw: &Flaw,
+    flaw: &LayoutError,
     skeleton: &Skeleton,
     values: &[u64],
     key: &GroupingKey,
@@ -40,11 +40,11 @@ pub(super) fn of_flaw(
         of_metric.map(|family| family.metric_type())
     };
     match flaw {
-        Flaw::NoName => Refusal::NoName,
-        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries {
+        LayoutError::NoName => Refusal::NoName,
+        LayoutError::DuplicateSeries { metric } => Refusal::DuplicateSeries {
             metric: show(*metric),
         },
-        Flaw::LabelTwice { metric, label }
+        LayoutError::LabelTwice { metric, label }
             if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
         {
             Refusal::Malformed {
@@ -52,20 +52,20 @@ pub(super) fn of_flaw(
                 what: "must not have an explicit \"quantile\" label".to_owned(),
             }
         }
-        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice {
+        LayoutError::LabelTwice { metric, label } => Refusal::LabelTwice {
             metric: show(*metric),
             label: label.clone(),
         },
         // As the reference has it, whose check takes an empty name for the one before the first.
-        Flaw::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
+        LayoutError::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
             metric: show(*metric),
             label: String::new(),
         },
-        Flaw::LabelName { metric, label } => Refusal::Malformed {
+        LayoutError::LabelName { metric, label } => Refusal::Malformed {
             metric: show(*metric),
             what: format!("has a label with an invalid name: {label}"),
         },
-        Flaw::SameEscapedName { family, other } => {
+        LayoutError::SameEscapedName { family, other } => {
             let pushed = skeleton.family(*family).name().to_owned();
             Refusal::EscapedName {
                 pushed,
@@ -73,7 +73,7 @@ pub(super) fn of_flaw(
                 owner: None,
             }
         }
-        Flaw::Suffix { name, family } => {
+        LayoutError::Suffix { name, family } => {
             let of = skeleton.family(*family);
             Refusal::Suffix {
                 name: name.clone(),

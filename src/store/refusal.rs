@@ -60,7 +60,7 @@ pub enum Refusal {
         /// The type that others expose.
         exposed: MetricType,
         /// Who does.
-        owner: Owner,
+        owner: NameOwner,
     },
     /// A name is that of a family and a suffix of a summary or histogram.
     Suffix {
@@ -69,7 +69,7 @@ pub enum Refusal {
         /// The summary or histogram, where it is known.
         of: Option<(MetricType, String)>,
         /// Who exposes the other one; none if it is in the push.
-        owner: Option<Owner>,
+        owner: Option<NameOwner>,
         /// The name is exposed, and the summary or histogram was pushed.
         is_name_exposed: bool,
     },
@@ -80,7 +80,7 @@ pub enum Refusal {
         /// The other one.
         exposed: String,
         /// Who exposes it; none if it is in the push.
-        owner: Option<Owner>,
+        owner: Option<NameOwner>,
     },
     /// A group whose key is another way to write this one's exists.
     OtherKey {
@@ -103,7 +103,7 @@ pub enum Refusal {
 
 /// Who exposes what a push contradicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum NameOwner {
     /// This group.
     Group(Arc<GroupingKey>),
     /// Some group; which one is not known any more.
@@ -112,7 +112,7 @@ pub enum Owner {
     Gateway,
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for NameOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group(key) => write!(f, "the group {key}"),
@@ -180,7 +180,7 @@ impl fmt::Display for Refusal {
                 family,
                 pushed,
                 exposed,
-                owner: Owner::Gateway,
+                owner: NameOwner::Gateway,
                 ..
             } => {
                 let (pushed, exposed) = (pushed.as_proto_str(), exposed.as_proto_str());
@@ -193,7 +193,7 @@ impl fmt::Display for Refusal {
             Self::FamilyType {
                 metric,
                 pushed,
-                owner: Owner::Group(_),
+                owner: NameOwner::Group(_),
                 ..
             } => {
                 write!(
@@ -241,7 +241,7 @@ impl fmt::Display for Refusal {
                 }
                 match owner {
                     // In the reference's words alone: everybody knows whose they are.
-                    None | Some(Owner::Gateway) => Ok(()),
+                    None | Some(NameOwner::Gateway) => Ok(()),
                     Some(owner) => write!(f, "; {owner} has it"),
                 }
             }

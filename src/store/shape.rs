@@ -1,6 +1,6 @@
 //! The shape of a grouping key: its label names; and how many groups of a job have it.
 
-use super::snapshot::Becomes;
+use super::snapshot::GroupState;
 use crate::model::LabelSet;
 use crate::sync::Counter;
 
@@ -46,9 +46,9 @@ impl Shape {
     }
 
     /// Counts a group that was one thing and has become another.
-    pub fn count(&self, was: Becomes, is: Becomes) {
+    pub fn count(&self, was: GroupState, is: GroupState) {
         // What it has become first: a shape that goes on having a group is never seen without.
-        let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
+        let counts = |of| (of != GroupState::Absent, of == GroupState::Accepted);
         for (counter, is, was) in [
             (&self.n_groups, counts(is).0, counts(was).0),
             (&self.n_accepted, counts(is).1, counts(was).1),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A marked slot as a consumer found it.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct MarkedSlot {
     /// The slot's number.
     pub slot: u32,
     /// The group.
@@ -102,7 +102,7 @@ impl Slots {
     }
 
     /// See `Store::take_cut`.
-    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<Taken>) {
+    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<MarkedSlot>) {
         loop {
             let start = self.version.load();
             let n_marked = self.marked.len();
@@ -117,7 +117,7 @@ impl Slots {
                     continue;
                 }
                 is_cut &= snapshot.version <= start;
-                taken.push(Taken {
+                taken.push(MarkedSlot {
                     slot: slot.id,
                     snapshot: Arc::clone(&snapshot),
                 });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Whether a group exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SnapshotKind {
     Live,
     /// There is no group, or none any more; a push may bring it.
     Absent,
@@ -17,11 +17,11 @@ enum Kind {
 
 /// What becomes of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Becomes {
+pub enum GroupState {
     /// There is none.
     Absent,
     /// There is one, to which no push was ever accepted.
-    Refused,
+    OnlyRefused,
     /// There is one, with what a push brought.
     Accepted,
 }
@@ -29,7 +29,7 @@ pub enum Becomes {
 /// What stays the same of a group from push to push, shared by its snapshots alone: a push that
 /// only brings numbers counts a reference here, and none that other groups count, too.
 #[derive(Debug)]
-pub struct Fixed {
+pub struct KeyAndLayout {
     /// The key as the push wrote it.
     pub key: Arc<GroupingKey>,
     /// Families, types, helps and labels.
@@ -38,7 +38,7 @@ pub struct Fixed {
     pub is_canonical: bool,
 }
 
-impl Fixed {
+impl KeyAndLayout {
     fn new(key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Self> {
         let is_canonical = key.is_canonical();
         Arc::new(Self {
@@ -52,11 +52,11 @@ impl Fixed {
 /// One immutable state of a group.
 #[derive(Debug)]
 pub struct Snapshot {
-    kind: Kind,
+    kind: SnapshotKind,
     /// Drawn from one counter for the whole store: later states have higher ones.
     pub version: u64,
     /// Key and layout.
-    pub fixed: Arc<Fixed>,
+    pub fixed: Arc<KeyAndLayout>,
     /// The numbers in the layout's order: see `model::Families`.
     pub values: SmallVec<[u64; 12]>,
     /// What the text format cannot carry.
@@ -74,7 +74,7 @@ pub struct Snapshot {
 
 /// The part of a snapshot that a push brings.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub struct GroupContent {
     /// Families, types, helps and labels.
     pub layout: Arc<Layout>,
     /// The numbers.
@@ -85,7 +85,7 @@ pub struct Content {
     pub family_times: Option<Box<[i64]>>,
 }
 
-impl Content {
+impl GroupContent {
     /// No families at all.
     pub fn empty(layout: Arc<Layout>) -> Self {
         Self {
@@ -103,10 +103,10 @@ impl Snapshot {
         base: &Self,
         version: u64,
         key: Arc<GroupingKey>,
-        content: Content,
+        content: GroupContent,
         received_at: i64,
     ) -> Self {
-        let Content {
+        let GroupContent {
             layout,
             values,
             extras,
@@ -122,7 +122,7 @@ impl Snapshot {
             (0, received_at)
         };
         Self {
-            kind: Kind::Live,
+            kind: SnapshotKind::Live,
             version,
             fixed,
             values,
@@ -134,13 +134,13 @@ impl Snapshot {
         }
     }
 
-    fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Fixed> {
+    fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<KeyAndLayout> {
         let is_same =
             Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
         if is_same {
             Arc::clone(&base.fixed)
         } else {
-            Fixed::new(key, layout)
+            KeyAndLayout::new(key, layout)
         }
     }
 
@@ -153,7 +153,7 @@ impl Snapshot {
         received_at: i64,
     ) -> Self {
         Self {
-            kind: Kind::Live,
+            kind: SnapshotKind::Live,
             version,
             fixed: Arc::clone(&self.fixed),
             values,
@@ -174,7 +174,7 @@ impl Snapshot {
         received_at: i64,
     ) -> Self {
         let content = match empty {
-            Some(layout) => Content::empty(layout),
+            Some(layout) => GroupContent::empty(layout),
             None => base.content(),
         };
         let is_live = base.is_live();
@@ -187,9 +187,9 @@ impl Snapshot {
     /// No group. `version` is 0 for a slot that never had one.
     pub fn absent(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
         Self {
-            kind: Kind::Absent,
+            kind: SnapshotKind::Absent,
             version,
-            fixed: Fixed::new(key, layout),
+            fixed: KeyAndLayout::new(key, layout),
             values: SmallVec::new(),
             extras: Box::default(),
             push_time: 0,
@@ -209,7 +209,7 @@ impl Snapshot {
     pub fn dead(&self) -> Self {
         let fixed = &self.fixed;
         Self {
-            kind: Kind::Dead,
+            kind: SnapshotKind::Dead,
             ..Self::absent(
                 self.version,
                 Arc::clone(&fixed.key),
@@ -218,13 +218,13 @@ impl Snapshot {
         }
     }
 
-    fn content(&self) -> Content {
+    fn content(&self) -> GroupContent {
         let (layout, values, extras) = (
             Arc::clone(&self.fixed.layout),
             self.values.clone(),
             self.extras.clone(),
         );
-        Content {
+        GroupContent {
             layout,
             values,
             extras,
@@ -234,7 +234,7 @@ impl Snapshot {
 
     /// Whether there is a group.
     pub fn is_live(&self) -> bool {
-        self.kind == Kind::Live
+        self.kind == SnapshotKind::Live
     }
 
     /// Whether there is a group, and a push to it was ever accepted.
@@ -243,17 +243,17 @@ impl Snapshot {
     }
 
     /// What has become of the group.
-    pub fn state(&self) -> Becomes {
+    pub fn state(&self) -> GroupState {
         match (self.is_live(), self.is_accepted()) {
-            (false, _) => Becomes::Absent,
-            (true, false) => Becomes::Refused,
-            (true, true) => Becomes::Accepted,
+            (false, _) => GroupState::Absent,
+            (true, false) => GroupState::OnlyRefused,
+            (true, true) => GroupState::Accepted,
         }
     }
 
     /// Whether its slot is not used any more.
     pub fn is_dead(&self) -> bool {
-        self.kind == Kind::Dead
+        self.kind == SnapshotKind::Dead
     }
 
     /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
@@ -272,9 +272,9 @@ impl Snapshot {
         values: Vec<u64>,
         push_time: i64,
     ) -> Self {
-        let content = Content {
+        let content = GroupContent {
             values: values.into(),
-            ..Content::empty(Arc::clone(&layout))
+            ..GroupContent::empty(Arc::clone(&layout))
         };
         Self::pushed(
             &Self::absent(0, Arc::clone(&key), layout),
