@@ -1,14 +1,15 @@
 //! Whether a push may take effect: its job's door, the names that it claims, and the series that
 //! other groups of its job have.
 
+use super::candidate::Candidate;
 use super::cell::{Cell, NameRole};
 use super::claims::{ClaimDenied, Claims};
-use super::conflict::conflict;
+use super::conflict::refusal_of_conflict;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
 use super::refusal::Refusal;
 use super::series_check::check_series;
 use super::slots::Slots;
-use super::snapshot::{GroupContent, GroupState, Snapshot};
+use super::snapshot::GroupState;
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
 use std::sync::Arc;
@@ -20,7 +21,15 @@ pub(super) struct Admission {
     shapes_per_job_max: usize,
 }
 
-/// DoorGuard a door, until this is dropped.
+/// Why a push may not take effect.
+pub(super) enum Denied {
+    /// Another push in flight is about to decide something that this one depends on.
+    Busy,
+    /// The push contradicts what is exposed.
+    Refused(Refusal),
+}
+
+/// Inside a door, until this is dropped.
 pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
     door: Arc<JobDoor>,
@@ -115,50 +124,44 @@ impl Admission {
         }
     }
 
-    /// Whether a state may follow `base`; the error is a refusal, or none for busy.
+    /// Whether the candidate may take effect, for a push behind the door. What it claims until then is
+    /// added to `claims`.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not, or not now.
     pub fn admit(
         &self,
-        slots: &Slots,
-        inside: &DoorGuard<'_>,
-        base: &Snapshot,
-        becomes: GroupState,
-        content: &GroupContent,
+        candidate: &Candidate<'_>,
+        guard: &DoorGuard<'_>,
         claims: &mut Claims<'_>,
-    ) -> Result<(), Option<Refusal>> {
-        let (layout, values) = (&*content.layout, content.values.as_slice());
-        claims
-            // Without a group it is a layout without families.
-            .claim(&base.fixed.layout, layout)
-            .map_err(|denied| match denied {
-                ClaimDenied::Busy => None,
-                ClaimDenied::Conflict {
-                    name,
-                    role,
-                    raw,
-                    owner,
-                } => Some(conflict(
+        slots: &Slots,
+    ) -> Result<(), Denied> {
+        // The layout of a slot without a group has no families.
+        let before = &candidate.base.fixed.layout;
+        match claims.claim(before, &candidate.content.layout) {
+            Ok(()) => {}
+            Err(ClaimDenied::Busy) => return Err(Denied::Busy),
+            Err(ClaimDenied::Conflict(conflict)) => {
+                return Err(Denied::Refused(refusal_of_conflict(
+                    conflict,
+                    candidate,
                     &self.cells,
                     slots,
-                    &layout.claims()[name],
-                    role,
-                    &raw,
-                    owner,
-                    layout,
-                    values,
-                    inside.key,
-                )),
-            })?;
-        if inside.entry == DoorEntry::Exclusive {
-            let shapes_max = self.shapes_per_job_max;
-            if !inside
-                .door
-                .add_shape_while_alone(inside.key, becomes, shapes_max)
-            {
-                return Err(Some(Refusal::TooManyShapes { shapes_max }));
+                )));
             }
-            let shapes = inside.door.shapes_while_alone();
-            check_series(slots, &shapes, inside.key, base, layout, values).map_err(Some)?;
         }
-        Ok(())
+        if guard.entry == DoorEntry::Shared {
+            return Ok(());
+        }
+        let shapes_max = self.shapes_per_job_max;
+        if !guard
+            .door
+            .add_shape_while_alone(candidate.key, candidate.state, shapes_max)
+        {
+            return Err(Denied::Refused(Refusal::TooManyShapes { shapes_max }));
+        }
+        let shapes = guard.door.shapes_while_alone();
+        check_series(candidate, &shapes, slots).map_err(Denied::Refused)
     }
 }

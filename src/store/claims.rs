@@ -33,18 +33,23 @@ pub(super) struct Claims<'a> {
 
 /// Why a push does not get all its claims.
 pub(super) enum ClaimDenied {
+    /// Another push is about to decide about a name.
     Busy,
-    /// The name is exposed with this role and raw name.
-    Conflict {
-        name: ClaimedIndex,
-        role: NameRole,
-        raw: Arc<Box<str>>,
-        owner: NameOwner,
-    },
+    /// A name is exposed in another role, or under another raw name.
+    Conflict(NameConflict),
 }
 
-/// Index of a name among the claims of the layout that asks.
-pub(super) type ClaimedIndex = usize;
+/// A name that a push claims and that is exposed otherwise.
+pub(super) struct NameConflict {
+    /// The index of the name among the claims of the pushed layout.
+    pub claim: usize,
+    /// The role in which the name is exposed.
+    pub exposed_role: NameRole,
+    /// The name before escaping, as it is exposed.
+    pub exposed_raw: Arc<Box<str>>,
+    /// Who exposes it; a group is a guess.
+    pub owner: NameOwner,
+}
 
 impl<'a> Claims<'a> {
     pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
@@ -83,7 +88,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn take(&mut self, index: ClaimedIndex, name: &ClaimedName) -> Result<(), ClaimDenied> {
+    fn take(&mut self, index: usize, name: &ClaimedName) -> Result<(), ClaimDenied> {
         loop {
             let make = || Cell::taken(&name.escaped, &name.raw, name.role, self.by);
             let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
@@ -123,7 +128,7 @@ impl<'a> Claims<'a> {
     fn change(
         &mut self,
         base: &ClaimedName,
-        index: ClaimedIndex,
+        index: usize,
         next: &ClaimedName,
     ) -> Result<(), ClaimDenied> {
         let Some(cell) = self.cells.get(&base.escaped) else {
@@ -180,16 +185,16 @@ fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     }
 }
 
-fn conflict(cell: &Cell, name: ClaimedIndex, role: NameRole) -> ClaimDenied {
+fn conflict(cell: &Cell, claim: usize, exposed_role: NameRole) -> ClaimDenied {
     let owner = if cell.is_own() {
         NameOwner::Gateway
     } else {
         cell.hint().map_or(NameOwner::Unknown, NameOwner::Group)
     };
-    ClaimDenied::Conflict {
-        name,
-        role,
-        raw: cell.raw(),
+    ClaimDenied::Conflict(NameConflict {
+        claim,
+        exposed_role,
+        exposed_raw: cell.raw(),
         owner,
-    }
+    })
 }

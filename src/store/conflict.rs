@@ -1,7 +1,8 @@
 //! The words for a name that is exposed as something else.
 
+use super::candidate::Candidate;
 use super::cell::{Cell, NameRole};
-use super::layout::Layout;
+use super::claims::NameConflict;
 use super::layout_check::ClaimedName;
 use super::metric_text::show_metric;
 use super::refusal::{NameOwner, Refusal};
@@ -9,28 +10,22 @@ use super::slots::Slots;
 use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
 use crate::sync::Registry;
 
-/// The words for a name that is exposed as something else.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one place calls it, with what it has at hand"
-)]
-pub(super) fn conflict(
+/// The refusal of a push because of `conflict`.
+pub(super) fn refusal_of_conflict(
+    conflict: NameConflict,
+    candidate: &Candidate<'_>,
     cells: &Registry<Cell>,
     slots: &Slots,
-    name: &ClaimedName,
-    exposed: NameRole,
-    exposed_raw: &str,
-    owner: NameOwner,
-    layout: &Layout,
-    values: &[u64],
-    key: &GroupingKey,
 ) -> Refusal {
-    let owner = verified(slots, owner, name, exposed, key);
+    let (layout, key) = (&*candidate.content.layout, candidate.key);
+    let name = &layout.claims()[conflict.claim];
+    let exposed = conflict.exposed_role;
+    let owner = verified(slots, conflict.owner, name, exposed, key);
     let family = layout.skeleton().family(name.family as usize);
-    if exposed_raw != &*name.raw {
+    if **conflict.exposed_raw != *name.raw {
         return Refusal::EscapedName {
             pushed: name.raw.to_string(),
-            exposed: exposed_raw.to_owned(),
+            exposed: conflict.exposed_raw.to_string(),
             owner: Some(owner),
         };
     }
@@ -65,7 +60,12 @@ pub(super) fn conflict(
                     .metrics()
                     .next()
                     .expect("a name is claimed for a metric");
-                show_metric(layout.skeleton(), values, metric, key.labels())
+                show_metric(
+                    layout.skeleton(),
+                    &candidate.content.values,
+                    metric,
+                    key.labels(),
+                )
             };
             let metric = of_owner.unwrap_or_else(pushed_metric);
             Refusal::FamilyType {

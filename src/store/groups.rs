@@ -1,6 +1,7 @@
 //! All groups: how pushes and deletions take effect, and what consumers take.
 
-use super::admission::Admission;
+use super::admission::{Admission, Denied};
+use super::candidate::Candidate;
 use super::consumer::Consumer;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
@@ -377,9 +378,15 @@ impl Store {
             return AttemptOutcome::Busy;
         };
         let mut claims = self.admission.claims(key);
+        let candidate = Candidate {
+            key,
+            base,
+            content: &content,
+            state: becomes,
+        };
         match self
             .admission
-            .admit(&self.slots, &inside, base, becomes, &content, &mut claims)
+            .admit(&candidate, &inside, &mut claims, &self.slots)
         {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
@@ -395,8 +402,8 @@ impl Store {
             }
             // What it contradicts may have been our own group, by then another one.
             Err(_) if !slot.is_still(base) => AttemptOutcome::Lost,
-            Err(None) => AttemptOutcome::Busy,
-            Err(Some(refusal)) => AttemptOutcome::Refused(refusal),
+            Err(Denied::Busy) => AttemptOutcome::Busy,
+            Err(Denied::Refused(refusal)) => AttemptOutcome::Refused(refusal),
         }
     }
 }

@@ -20,6 +20,7 @@
 //! `base` after that was seen.
 
 mod admission;
+mod candidate;
 mod cell;
 mod claims;
 mod conflict;

@@ -1,6 +1,6 @@
 //! Whether another group of the job exposes a series that a push brings.
 
-use super::layout::Layout;
+use super::candidate::Candidate;
 use super::metric_text::show_metric;
 use super::refusal::Refusal;
 use super::series_labels::{SeriesLabels, series_hash, series_labels};
@@ -13,13 +13,14 @@ use std::sync::Arc;
 /// A series of one group can be that of a group of the same job with another shape, and then of
 /// exactly one: the one whose key has the values that the series has.
 pub(super) fn check_series(
-    slots: &Slots,
+    candidate: &Candidate<'_>,
     shapes: &[Arc<Shape>],
-    key: &GroupingKey,
-    base: &Snapshot,
-    layout: &Layout,
-    values: &[u64],
+    slots: &Slots,
 ) -> Result<(), Refusal> {
+    let Candidate {
+        key, base, content, ..
+    } = *candidate;
+    let layout = &content.layout;
     let own_names = || key.canonical().iter().map(|(name, _)| name);
     let others = shapes
         .iter()
@@ -100,7 +101,8 @@ pub(super) fn check_series(
                 if other.fixed.layout.find_series(theirs, hash, |m| {
                     series_labels(m, other.fixed.key.labels())[..] == labels[..]
                 }) {
-                    let metric = show_metric(layout.skeleton(), values, metric, key.labels());
+                    let metric =
+                        show_metric(layout.skeleton(), &content.values, metric, key.labels());
                     return Err(Refusal::Series {
                         metric,
                         owner: Arc::clone(&other.fixed.key),
