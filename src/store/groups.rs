@@ -138,18 +138,18 @@ impl Store {
 
     /// Tries to bring `push` into effect. After [`Outcome::Busy`] call again with the same push.
     pub fn push(&self, push: &mut Push) -> Outcome {
-        if let Some(Refusal::KeyNames { .. }) = push.refusal {
+        if let Some(refusal @ Refusal::KeyNames { .. }) = push.refusal() {
             // Even the group's failure time would have the label twice.
-            return Outcome::Refused(push.refusal.take().expect("just seen"));
+            return Outcome::Refused(refusal.clone());
         }
         for _ in 0..LOST_MAX {
-            let slot = self.slots.find_or_add(&push.key);
+            let slot = self.slots.find_or_add(push.key());
             let base = slot.current_for_update();
             if base.is_dead() {
                 self.slots.remove(&slot);
                 continue;
             }
-            if base.is_live() && base.fixed.key.labels() != push.key.labels() {
+            if base.is_live() && base.fixed.key.labels() != push.key().labels() {
                 // No failure time for the refused group: its series would be those of the group
                 // that is there.
                 if base.is_accepted() {
@@ -159,32 +159,28 @@ impl Store {
                 }
                 // That group only exists because a push was refused, which is no reason to refuse
                 // another one.
-                if let Some(refusal) = push.refusal.take() {
-                    return Outcome::Refused(refusal);
+                if let Some(refusal) = push.refusal() {
+                    return Outcome::Refused(refusal.clone());
                 }
             }
-            let attempt = match push.refusal.take() {
+            let attempt = match push.refusal() {
+                None => self.attempt(&slot, &base, push),
                 Some(refusal) => match self.note_failure(&slot, &base, push) {
                     AttemptOutcome::Done | AttemptOutcome::Refused(_) => {
-                        AttemptOutcome::Refused(refusal)
+                        AttemptOutcome::Refused(refusal.clone())
                     }
-                    unfinished => {
-                        push.refusal = Some(refusal);
-                        unfinished
-                    }
-                },
-                None => match self.attempt(&slot, &base, push) {
-                    AttemptOutcome::Refused(refusal) => {
-                        push.refusal = Some(refusal);
-                        AttemptOutcome::Lost
-                    }
-                    attempt => attempt,
+                    unfinished => unfinished,
                 },
             };
             let outcome = match attempt {
                 AttemptOutcome::Lost => continue,
                 AttemptOutcome::Done => return Outcome::Done,
                 AttemptOutcome::Busy => Outcome::Busy,
+                AttemptOutcome::Refused(refusal) if push.refusal().is_none() => {
+                    // The next attempt records that the push has failed.
+                    push.refuse(refusal);
+                    continue;
+                }
                 AttemptOutcome::Refused(refusal) => Outcome::Refused(refusal),
             };
             if !base.is_live() {
@@ -210,11 +206,11 @@ impl Store {
                 self.slots.draw_version(),
                 self.shared_key(base, push),
                 content,
-                push.received_at,
+                push.received_at(),
             );
             return self.publish_values(slot, base, next);
         }
-        let door = self.admission.door(push.key.job());
+        let door = self.admission.door(push.key().job());
         let content = match push.content(base, door.as_deref(), self.exposition_bytes_max) {
             Ok(content) => content,
             // What contradicts what the group has must contradict its current state.
@@ -225,17 +221,17 @@ impl Store {
         };
         let layout = Arc::clone(&content.layout);
         let key = self.shared_key(base, push);
-        let received_at = push.received_at;
+        let received_at = push.received_at();
         let attempt = self.publish_structure(
             slot,
             base,
-            &push.key,
+            push.key(),
             GroupState::Accepted,
             content,
             |version, content| Snapshot::pushed(base, version, key, content, received_at),
         );
         if let AttemptOutcome::Done = attempt
-            && let Some(door) = self.admission.door(push.key.job())
+            && let Some(door) = self.admission.door(push.key().job())
         {
             door.remember(&layout);
         }
@@ -249,7 +245,7 @@ impl Store {
         base: &Loaded<Snapshot>,
         push: &Push,
     ) -> AttemptOutcome {
-        let (key, received_at) = (self.shared_key(base, push), push.received_at);
+        let (key, received_at) = (self.shared_key(base, push), push.received_at());
         if base.is_live() {
             return self.publish_values(
                 slot,
@@ -258,11 +254,11 @@ impl Store {
             );
         }
         let empty =
-            Layout::new(Skeleton::default(), &push.key).expect("no family contradicts nothing");
+            Layout::new(Skeleton::default(), push.key()).expect("no family contradicts nothing");
         self.publish_structure(
             slot,
             base,
-            &push.key,
+            push.key(),
             GroupState::OnlyRefused,
             GroupContent::empty(Arc::new(empty)),
             |version, content| {
@@ -342,10 +338,10 @@ impl Store {
 
     /// The key of a group that is there is kept, rather than one copy a push.
     fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
-        Arc::clone(if base.fixed.key.labels() == push.key.labels() {
+        Arc::clone(if base.fixed.key.labels() == push.key().labels() {
             &base.fixed.key
         } else {
-            &push.key
+            push.key()
         })
     }
 

@@ -31,6 +31,7 @@ mod job_door;
 mod layout;
 mod layout_check;
 mod mark;
+mod merge;
 mod metric_text;
 mod push;
 mod push_check;

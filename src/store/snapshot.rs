@@ -88,9 +88,14 @@ pub struct GroupContent {
 impl GroupContent {
     /// No families at all.
     pub fn empty(layout: Arc<Layout>) -> Self {
+        Self::of_values(layout, SmallVec::new())
+    }
+
+    /// Values of a layout, all pushed at once, and nothing that the text format cannot carry.
+    pub fn of_values(layout: Arc<Layout>, values: SmallVec<[u64; 12]>) -> Self {
         Self {
             layout,
-            values: SmallVec::new(),
+            values,
             extras: Box::default(),
             family_times: None,
         }
