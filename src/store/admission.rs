@@ -6,6 +6,7 @@ use super::cell::{Cell, NameRole};
 use super::claims::{ClaimDenied, Claims};
 use super::conflict::refusal_of_conflict;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
+use super::layout::Layout;
 use super::refusal::Refusal;
 use super::series_check::check_series;
 use super::slots::Slots;
@@ -34,15 +35,25 @@ pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
     door: Arc<JobDoor>,
     entry: DoorEntry,
-    key: &'a GroupingKey,
+    key: &'a Arc<GroupingKey>,
     was: GroupState,
     is: GroupState,
 }
 
-impl DoorGuard<'_> {
+impl<'a> DoorGuard<'a> {
+    /// The key of the group whose series may be changed.
+    pub fn key(&self) -> &'a Arc<GroupingKey> {
+        self.key
+    }
+
     /// The group was one thing and has become another.
     pub fn note(&mut self, was: GroupState, is: GroupState) {
         (self.was, self.is) = (was, is);
+    }
+
+    /// Keeps a layout that was published, for the next group that is like this one.
+    pub fn remember(&self, layout: &Arc<Layout>) {
+        self.door.remember(layout);
     }
 }
 
@@ -95,13 +106,22 @@ impl Admission {
         Claims::new(&self.cells, by)
     }
 
-    /// Goes in to change which series the group of `key` exposes; none if others are in the way.
-    pub fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<DoorGuard<'a>> {
+    /// Enters the door of the job of `key`, in order to change which series its group exposes; `None`
+    /// while another push is in the way. `door` is that door, if the caller has looked it up already.
+    pub fn enter<'a>(
+        &'a self,
+        door: Option<Arc<JobDoor>>,
+        key: &'a Arc<GroupingKey>,
+    ) -> Option<DoorGuard<'a>> {
+        let mut looked_up = door;
         loop {
-            let (door, is_mine) = self
-                .doors
-                .get_or_insert(key.job(), || JobDoor::entered(key));
-            let entered = if is_mine {
+            let (door, is_made) = match looked_up.take() {
+                Some(door) => (door, false),
+                None => self
+                    .doors
+                    .get_or_insert(key.job(), || JobDoor::entered(key)),
+            };
+            let entered = if is_made {
                 Ok(DoorEntry::Shared)
             } else {
                 door.try_enter(key)

@@ -1,6 +1,6 @@
 //! All groups: how pushes and deletions take effect, and what consumers take.
 
-use super::admission::{Admission, Denied};
+use super::admission::{Admission, Denied, DoorGuard};
 use super::candidate::Candidate;
 use super::consumer::Consumer;
 use super::layout::Layout;
@@ -219,21 +219,21 @@ impl Store {
             }
             Err(_) => return AttemptOutcome::Lost,
         };
+        let Some(mut guard) = self.admission.enter(door, push.key()) else {
+            return AttemptOutcome::Busy;
+        };
         let layout = Arc::clone(&content.layout);
         let key = self.shared_key(base, push);
-        let received_at = push.received_at();
         let attempt = self.publish_structure(
             slot,
             base,
-            push.key(),
+            &mut guard,
             GroupState::Accepted,
             content,
-            |version, content| Snapshot::pushed(base, version, key, content, received_at),
+            |version, content| Snapshot::pushed(base, version, key, content, push.received_at()),
         );
-        if let AttemptOutcome::Done = attempt
-            && let Some(door) = self.admission.door(push.key().job())
-        {
-            door.remember(&layout);
+        if let AttemptOutcome::Done = attempt {
+            guard.remember(&layout);
         }
         attempt
     }
@@ -253,12 +253,15 @@ impl Store {
                 Snapshot::failed(base, self.slots.draw_version(), key, None, received_at),
             );
         }
+        let Some(mut guard) = self.admission.enter(None, push.key()) else {
+            return AttemptOutcome::Busy;
+        };
         let empty =
             Layout::new(Skeleton::default(), push.key()).expect("no family contradicts nothing");
         self.publish_structure(
             slot,
             base,
-            push.key(),
+            &mut guard,
             GroupState::OnlyRefused,
             GroupContent::empty(Arc::new(empty)),
             |version, content| {
@@ -278,11 +281,14 @@ impl Store {
             if !base.is_live() || base.fixed.key.labels() != key.labels() {
                 return Outcome::Done;
             }
+            let Some(mut guard) = self.admission.enter(None, &base.fixed.key) else {
+                return Outcome::Busy;
+            };
             let nothing = GroupContent::empty(Arc::clone(&self.empty));
             match self.publish_structure(
                 &slot,
                 &base,
-                &base.fixed.key,
+                &mut guard,
                 GroupState::Absent,
                 nothing,
                 |version, _| base.tombstone(version, &self.empty),
@@ -365,14 +371,12 @@ impl Store {
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
-        key: &Arc<GroupingKey>,
+        guard: &mut DoorGuard<'_>,
         becomes: GroupState,
         content: GroupContent,
         next: impl FnOnce(u64, GroupContent) -> Snapshot,
     ) -> AttemptOutcome {
-        let Some(mut inside) = self.admission.enter(key) else {
-            return AttemptOutcome::Busy;
-        };
+        let key = guard.key();
         let mut claims = self.admission.claims(key);
         let candidate = Candidate {
             key,
@@ -382,7 +386,7 @@ impl Store {
         };
         match self
             .admission
-            .admit(&candidate, &inside, &mut claims, &self.slots)
+            .admit(&candidate, guard, &mut claims, &self.slots)
         {
             Ok(()) => {
                 // Drawn after the last claim was granted, see above.
@@ -391,7 +395,7 @@ impl Store {
                 if slot.replace(base, next) {
                     self.slots.mark(slot);
                     claims.settle();
-                    inside.note(base.state(), becomes);
+                    guard.note(base.state(), becomes);
                     return AttemptOutcome::Done;
                 }
                 AttemptOutcome::Lost

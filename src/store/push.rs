@@ -43,6 +43,10 @@ pub struct Push {
 
 /// How far a push has come.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a push lies on its caller's stack, and mostly stays in its largest state"
+)]
 enum PushState {
     /// No attempt has needed more of the push than its values; or it is a POST, which keeps its body.
     Pending {
