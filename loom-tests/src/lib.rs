@@ -20,7 +20,7 @@ pub mod sync;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 use crate::scrape::{Assembler, Assembly, Document, Effort, Exposition, Format, Sizes};
-use crate::store::{Config, Outcome, Push, PushMode, Store};
+use crate::store::{Config, Consumer, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -59,6 +59,14 @@ pub fn explore(
 /// A store on loom's atomics.
 pub fn store() -> Arc<Store> {
     Arc::new(Store::new(Config::default()))
+}
+
+/// A store on loom's atomics with both consumers.
+pub fn store_with_disk_writer() -> Arc<Store> {
+    Arc::new(Store::new(Config {
+        consumers: vec![Consumer::Assembler, Consumer::DiskWriter],
+        ..Config::default()
+    }))
 }
 
 /// A key as `job=a,l=v`.

@@ -15,7 +15,7 @@ fn assemble(store: &Store) -> Vec<MarkedSlot> {
     let mut taken = Vec::new();
     store.take_cut(Consumer::Assembler, &mut taken);
     for taken in taken.iter().filter(|taken| !taken.snapshot.is_live()) {
-        store.retire(Consumer::Assembler, std::slice::from_ref(&taken.snapshot));
+        store.pass_tombstones(Consumer::Assembler, std::slice::from_ref(&taken.snapshot));
     }
     taken
 }

@@ -99,6 +99,7 @@ impl Gateway {
             shapes_per_job_max,
             exposition_bytes_max,
             own_families,
+            consumers: vec![Consumer::Assembler],
         };
         let gateway = Arc::new(Self {
             options,

@@ -123,7 +123,7 @@ impl Assembler {
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
         let report = self.update_pages(taken, &wanted, |passed| {
-            store.retire(Consumer::Assembler, passed)
+            store.pass_tombstones(Consumer::Assembler, passed)
         });
         // To show it early is to count a reference of every page, changed or not.
         let is_much = |view: &View| {

@@ -50,6 +50,9 @@ pub struct Config {
     pub exposition_bytes_max: u64,
     /// The gateway's own families.
     pub own_families: Vec<(String, MetricType)>,
+    /// Who follows the state of all groups: at least one, none twice. Each of them has to take what
+    /// is marked for it and to pass the tombstones, else memory grows.
+    pub consumers: Vec<Consumer>,
 }
 
 impl Default for Config {
@@ -58,6 +61,7 @@ impl Default for Config {
             shapes_per_job_max: 64,
             exposition_bytes_max: 64 << 20,
             own_families: Vec::new(),
+            consumers: vec![Consumer::Assembler],
         }
     }
 }
@@ -96,7 +100,7 @@ impl Store {
         );
         Self {
             exposition_bytes_max: config.exposition_bytes_max,
-            slots: Slots::new(Arc::clone(&empty)),
+            slots: Slots::new(&config.consumers, Arc::clone(&empty)),
             admission,
             empty,
         }
@@ -336,10 +340,11 @@ impl Store {
         self.slots.n_marked(consumer)
     }
 
-    /// The consumer has passed these snapshots of groups that are no more: their slots go, if no
-    /// push has come meanwhile.
-    pub fn retire(&self, consumer: Consumer, passed: &[Arc<Snapshot>]) {
-        self.slots.retire(consumer, passed);
+    /// The consumer is done with these snapshots of groups that are no more. The slot of each that
+    /// every consumer has passed is retired, if no push has come meanwhile: its number is free for
+    /// another group.
+    pub fn pass_tombstones(&self, consumer: Consumer, passed: &[Arc<Snapshot>]) {
+        self.slots.pass_tombstones(consumer, passed);
     }
 
     /// The key of a group that is there is kept, rather than one copy a push.
@@ -453,7 +458,7 @@ mod tests {
                 .map(|taken| taken.snapshot)
                 .collect();
             assert_eq!(passed.len(), N);
-            store.retire(Consumer::Assembler, &passed);
+            store.pass_tombstones(Consumer::Assembler, &passed);
             assert!(store.groups().is_empty());
         }
     }

@@ -9,8 +9,9 @@
 //! | field     | written by            | read by              | what it carries                                 |
 //! |-----------|-----------------------|----------------------|-------------------------------------------------|
 //! | `current` | `replace`, AcqRel     | `current`, Acquire   | the group, or that there is none                |
-//! | `mark`    | see `mark.rs`         |                      | whether a consumer has yet to look              |
+//! | `marks`   | see `mark.rs`         |                      | for each consumer whether it has yet to look    |
 
+use super::consumer::Consumer;
 use super::mark::Mark;
 use super::snapshot::Snapshot;
 use crate::model::GroupingKey;
@@ -26,7 +27,8 @@ pub struct Slot {
     /// The bytes of the canonical labels.
     key: SmallVec<[u8; 40]>,
     current: Published<Snapshot>,
-    pub(super) mark: Mark,
+    /// By the position of the consumer in the store.
+    pub(super) marks: [Mark; Consumer::N_MAX],
 }
 
 impl Keyed for Slot {
@@ -44,7 +46,7 @@ impl Slot {
             id,
             key: key.canonical().as_bytes().into(),
             current: Published::new(absent),
-            mark: Mark::new(),
+            marks: std::array::from_fn(|_| Mark::new()),
         }
     }
 

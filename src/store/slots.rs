@@ -22,11 +22,18 @@ pub(super) const FREE_IDS_MAX: usize = 256;
 /// So many groups that went leave memory behind that is worth looking for.
 const RETIRED_MANY: usize = 1024;
 
+/// A consumer that exists, with the slots that it has yet to look at.
+struct ConsumerQueue {
+    consumer: Consumer,
+    marked: Queue<Arc<Slot>>,
+}
+
 /// The slots of all groups.
 pub(super) struct Slots {
     by_key: Registry<Slot>,
     version: Word,
-    marked: Queue<Arc<Slot>>,
+    /// By the position of the consumer, which is also that of its mark in every slot.
+    consumers: Box<[ConsumerQueue]>,
     n_ids: Word,
     /// In bundles, none of them empty: a million ids one by one would be megabytes of queue.
     free_ids: Queue<Vec<u32>>,
@@ -35,11 +42,24 @@ pub(super) struct Slots {
 
 impl Slots {
     /// No slots. Slots without a group have the layout `empty`.
-    pub fn new(empty: Arc<Layout>) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If `consumers` is empty or names a consumer twice.
+    pub fn new(consumers: &[Consumer], empty: Arc<Layout>) -> Self {
+        let is_new = |(n, consumer)| !consumers[..n].contains(consumer);
+        assert!(
+            !consumers.is_empty() && consumers.iter().enumerate().all(is_new),
+            "{consumers:?}"
+        );
+        let queue = |&consumer| ConsumerQueue {
+            consumer,
+            marked: Queue::default(),
+        };
         Self {
             by_key: Registry::default(),
             version: Word::new(0),
-            marked: Queue::default(),
+            consumers: consumers.iter().map(queue).collect(),
             n_ids: Word::new(0),
             free_ids: Queue::default(),
             empty,
@@ -96,20 +116,35 @@ impl Slots {
         self.version.add(1) + 1
     }
 
-    /// Marks a slot for the consumer.
+    /// Marks a slot for every consumer.
     pub fn mark(&self, slot: &Arc<Slot>) {
-        slot.mark.mark(|| self.marked.push(Arc::clone(slot)));
+        for (queue, mark) in self.consumers.iter().zip(&slot.marks) {
+            mark.mark(|| queue.marked.push(Arc::clone(slot)));
+        }
+    }
+
+    /// The position of a consumer.
+    fn position(&self, consumer: Consumer) -> usize {
+        let is_it = |queue: &ConsumerQueue| queue.consumer == consumer;
+        let position = self.consumers.iter().position(is_it);
+        position.expect("the store was made with this consumer")
+    }
+
+    fn queue(&self, consumer: Consumer) -> &Queue<Arc<Slot>> {
+        &self.consumers[self.position(consumer)].marked
     }
 
     /// See `Store::take_cut`.
-    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<MarkedSlot>) {
+    pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
+        let position = self.position(consumer);
+        let marked = &self.consumers[position].marked;
         loop {
             let start = self.version.load();
-            let n_marked = self.marked.len();
+            let n_marked = marked.len();
             let mut is_cut = true;
             for _ in 0..n_marked {
-                let Some(slot) = self.marked.pop() else { break };
-                slot.mark.begin_look();
+                let Some(slot) = marked.pop() else { break };
+                slot.marks[position].begin_look();
                 let snapshot = slot.current();
                 // The consumer has passed the tombstone, and the number may belong to another slot
                 // by now.
@@ -129,38 +164,46 @@ impl Slots {
     }
 
     /// How many slots are marked, about.
-    pub fn n_marked(&self, _: Consumer) -> usize {
-        self.marked.len()
+    pub fn n_marked(&self, consumer: Consumer) -> usize {
+        self.queue(consumer).len()
     }
 
     /// Whether a slot is marked, or may be.
-    pub fn has_marked(&self, _: Consumer) -> bool {
-        !self.marked.is_empty()
+    pub fn has_marked(&self, consumer: Consumer) -> bool {
+        !self.queue(consumer).is_empty()
     }
 
-    /// See `Store::retire`.
-    pub fn retire(&self, _: Consumer, passed: &[Arc<Snapshot>]) {
+    /// See `Store::pass_tombstones`.
+    pub fn pass_tombstones(&self, consumer: Consumer, passed: &[Arc<Snapshot>]) {
+        let bit = 1 << self.position(consumer);
+        let mut n_retired = 0;
         for passed in passed.chunks(FREE_IDS_MAX) {
             let free: Vec<u32> = passed
                 .iter()
-                .filter_map(|passed| self.retire_one(passed))
+                .filter_map(|passed| self.pass(bit, passed))
                 .collect();
             if !free.is_empty() {
+                n_retired += free.len();
                 self.free_ids.push(free);
             }
         }
-        if passed.len() >= RETIRED_MANY {
+        if n_retired >= RETIRED_MANY {
             self.by_key.flush();
         }
     }
 
-    fn retire_one(&self, passed: &Arc<Snapshot>) -> Option<u32> {
-        let slot = self.find(passed.fixed.key.canonical().as_bytes())?;
+    /// Retires the slot of a tombstone if every consumer has passed it, this one included; returns the
+    /// number that is free then.
+    fn pass(&self, consumer: u64, tombstone: &Arc<Snapshot>) -> Option<u32> {
+        let all = (1 << self.consumers.len()) - 1;
+        if !tombstone.note_passed(consumer, all) {
+            return None;
+        }
+        let slot = self.find(tombstone.fixed.key.canonical().as_bytes())?;
         let current = slot.current_for_update();
-        if current.is_live()
-            || !Arc::ptr_eq(&current, passed)
-            || !slot.replace(&current, Arc::new(current.dead()))
-        {
+        // Not if a push has come meanwhile. Of two consumers that pass at the same moment one retires
+        // the slot.
+        if !Arc::ptr_eq(&current, tombstone) || !slot.replace(&current, Arc::new(current.dead())) {
             return None;
         }
         self.remove(&slot);

@@ -2,16 +2,22 @@
 
 use super::layout::Layout;
 use crate::model::{GroupingKey, MetricExtra};
+use crate::sync::Word;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Whether a group exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether there is a group.
+#[derive(Debug)]
 enum SnapshotKind {
+    /// There is one.
     Live,
-    /// There is no group, or none any more; a push may bring it.
-    Absent,
-    /// There is none, and the slot is not used any more: look the key up again.
+    /// There is none: a push has not brought it yet, or it was deleted. A push may bring it.
+    Absent {
+        /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes after
+        /// it is published.
+        passed_by: Word,
+    },
+    /// There is none, and the slot is not used any more: the key has to be looked up again.
     Dead,
 }
 
@@ -192,7 +198,9 @@ impl Snapshot {
     /// No group. `version` is 0 for a slot that never had one.
     pub fn absent(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
         Self {
-            kind: SnapshotKind::Absent,
+            kind: SnapshotKind::Absent {
+                passed_by: Word::new(0),
+            },
             version,
             fixed: KeyAndLayout::new(key, layout),
             values: SmallVec::new(),
@@ -223,6 +231,16 @@ impl Snapshot {
         }
     }
 
+    /// Notes that a consumer, given as a bit, has passed this state without a group. Returns whether
+    /// all consumers have, `all` being the bits of all.
+    pub(super) fn note_passed(&self, consumer: u64, all: u64) -> bool {
+        match &self.kind {
+            // The consumer that completes the bits acquires what the others did before they passed.
+            SnapshotKind::Absent { passed_by } => passed_by.set_bits(consumer) | consumer == all,
+            SnapshotKind::Live | SnapshotKind::Dead => false,
+        }
+    }
+
     fn content(&self) -> GroupContent {
         let (layout, values, extras) = (
             Arc::clone(&self.fixed.layout),
@@ -239,7 +257,7 @@ impl Snapshot {
 
     /// Whether there is a group.
     pub fn is_live(&self) -> bool {
-        self.kind == SnapshotKind::Live
+        matches!(self.kind, SnapshotKind::Live)
     }
 
     /// Whether there is a group, and a push to it was ever accepted.
@@ -258,7 +276,7 @@ impl Snapshot {
 
     /// Whether its slot is not used any more.
     pub fn is_dead(&self) -> bool {
-        self.kind == SnapshotKind::Dead
+        matches!(self.kind, SnapshotKind::Dead)
     }
 
     /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
