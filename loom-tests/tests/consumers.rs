@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 const CONSUMERS: [Consumer; 2] = [Consumer::Assembler, Consumer::DiskWriter];
 
-/// What a consumer knows of the groups: what each of them exposes, as `a=gauge 1`, by the value of its
-/// `job` label.
+/// What a consumer knows of the groups: what each of them exposes, as `a=gauge 1`, by the value of
+/// its `job` label.
 #[derive(Default)]
 struct Known(BTreeMap<String, String>);
 
@@ -89,9 +89,9 @@ fn two_consumers_each_see_every_answered_push() {
     });
 }
 
-/// Fails if a slot is retired when one consumer has passed its tombstone: the other one would find it
-/// dead, and never hear of the deletion. Fails as well if the note of who has passed is lost when both
-/// pass at the same moment: the slot would stay for ever.
+/// Fails if a slot is retired when one consumer has passed its tombstone: the other one would find
+/// it dead, and never hear of the deletion. Fails as well if the note of who has passed is lost
+/// when both pass at the same moment: the slot would stay for ever.
 #[test]
 fn a_tombstone_stays_until_both_consumers_have_passed_it() {
     explore(4, &["the number again", "another number"], || {
@@ -181,9 +181,9 @@ fn a_push_is_not_lost_in_a_slot_that_two_consumers_pass() {
     });
 }
 
-/// The first group drops `a`, then the second one adds it with another type, while the disk writer takes
-/// what is marked: its batch is the state of all groups at one moment. Fails if claims are settled before
-/// the slot is marked for the second consumer, or if `take_cut` is a single pass.
+/// The first group drops `a`, then the second one adds it with another type, while the disk writer
+/// takes what is marked: its batch is the state of all groups at one moment. Fails if claims are
+/// settled before the slot is marked for the second consumer, or if `take_cut` is a single pass.
 #[test]
 fn a_batch_of_the_disk_writer_is_a_cut() {
     explore(2, &["before", "between", "after"], || {

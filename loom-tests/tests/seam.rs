@@ -38,9 +38,9 @@ fn a_published_value_is_seen_before_and_after_a_replacement() {
     });
 }
 
-/// A counter orders nothing, but a word that is updated after it and acquired before it does. Fails if
-/// `Word::update` is not a Release, or if neither it nor `Word::load_for_update` is an Acquire; and never
-/// sees "ahead of the word" if the counter is not made of loom's atomic.
+/// A counter orders nothing, but a word that is updated after it and acquired before it does. Fails
+/// if `Word::update` is not a Release, or if neither it nor `Word::load_for_update` is an Acquire;
+/// and never sees "ahead of the word" if the counter is not made of loom's atomic.
 #[test]
 fn a_counter_is_ordered_by_the_word_beside_it() {
     explore(3, &["before", "ahead of the word", "after"], || {

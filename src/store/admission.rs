@@ -1,8 +1,11 @@
-//! Whether a push may take effect: its job's door, the names that it claims, and the series that
-//! other groups of its job have.
+//! Whether a push or deletion may take effect: the door of its job, the names that it claims, and
+//! the series that other groups of its job have.
+//!
+//! Locks are taken in one order, the door first and then cells by name, and all of them are given
+//! back when one is busy.
 
 use super::candidate::Candidate;
-use super::cell::{Cell, NameRole};
+use super::cell::{Cell, NameRole, suffixes_of};
 use super::claims::{ClaimDenied, Claims};
 use super::conflict::refusal_of_conflict;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
@@ -15,7 +18,7 @@ use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
 use std::sync::Arc;
 
-/// The cells of all names and the doors of all jobs.
+/// What decides about admission: the cells of all names and the doors of all jobs.
 pub(super) struct Admission {
     cells: Registry<Cell>,
     doors: Registry<JobDoor>,
@@ -30,13 +33,15 @@ pub(super) enum Denied {
     Refused(Refusal),
 }
 
-/// Inside a door, until this is dropped.
+/// The right to change which series one group exposes. Dropping it leaves the door of the job.
 pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
     door: Arc<JobDoor>,
     entry: DoorEntry,
     key: &'a Arc<GroupingKey>,
+    /// What the group was when the guard was made.
     was: GroupState,
+    /// What the group is now.
     is: GroupState,
 }
 
@@ -46,12 +51,12 @@ impl<'a> DoorGuard<'a> {
         self.key
     }
 
-    /// The group was one thing and has become another.
-    pub fn note(&mut self, was: GroupState, is: GroupState) {
+    /// Notes, for the counts of the door, that the group was `was` and is `is` now.
+    pub fn note_change(&mut self, was: GroupState, is: GroupState) {
         (self.was, self.is) = (was, is);
     }
 
-    /// Keeps a layout that was published, for the next group that is like this one.
+    /// Keeps a layout that was published, for the next push to the job.
     pub fn remember(&self, layout: &Arc<Layout>) {
         self.door.remember(layout);
     }
@@ -67,7 +72,7 @@ impl Drop for DoorGuard<'_> {
 }
 
 impl Admission {
-    /// With these families pinned, for ever.
+    /// Admits what does not contradict the families `pinned`, which the gateway itself exposes.
     pub fn new<'a>(
         pinned: impl Iterator<Item = (&'a str, MetricType)>,
         shapes_per_job_max: usize,
@@ -78,16 +83,9 @@ impl Admission {
         };
         for (name, metric_type) in pinned {
             pin(name, NameRole::Family(metric_type));
-            let suffixes: &[&str] = match metric_type {
-                MetricType::Summary => &["_count", "_sum"],
-                MetricType::Histogram | MetricType::GaugeHistogram => {
-                    &["_bucket", "_count", "_sum"]
-                }
-                MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
-            };
-            suffixes
-                .iter()
-                .for_each(|suffix| pin(&format!("{name}{suffix}"), NameRole::Suffix));
+            for suffix in suffixes_of(metric_type) {
+                pin(&format!("{name}{suffix}"), NameRole::Suffix);
+            }
         }
         Self {
             cells,
@@ -101,13 +99,14 @@ impl Admission {
         self.doors.get(job)
     }
 
-    /// Claims of the group `by`, none so far.
+    /// Claims of the group with the key `by`; none so far.
     pub fn claims<'a>(&'a self, by: &'a Arc<GroupingKey>) -> Claims<'a> {
         Claims::new(&self.cells, by)
     }
 
-    /// Enters the door of the job of `key`, in order to change which series its group exposes; `None`
-    /// while another push is in the way. `door` is that door, if the caller has looked it up already.
+    /// Enters the door of the job of `key`, in order to change which series its group exposes;
+    /// `None` while another push is in the way. `door` is that door, if the caller has looked it up
+    /// already.
     pub fn enter<'a>(
         &'a self,
         door: Option<Arc<JobDoor>>,
@@ -144,12 +143,13 @@ impl Admission {
         }
     }
 
-    /// Whether the candidate may take effect, for a push behind the door. What it claims until then is
-    /// added to `claims`.
+    /// Claims the names of the candidate and, for a push that is alone behind the door, compares
+    /// its series with those of the job's other groups. The claims that are granted are added to
+    /// `claims`, also if the candidate is denied.
     ///
     /// # Errors
     ///
-    /// Why it may not, or not now.
+    /// Why the candidate may not take effect, or not now.
     pub fn admit(
         &self,
         candidate: &Candidate<'_>,

@@ -1,4 +1,4 @@
-//! The state that a push or deletion would give its group, while it waits for admission.
+//! A state that waits for admission.
 
 use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::GroupingKey;

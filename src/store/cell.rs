@@ -1,35 +1,49 @@
-//! A name has one role: which type a family is exposed with, or that it is a suffix of another one.
+//! The role in which a name is exposed: a family of one type, or a suffix of a histogram or
+//! summary.
 //!
-//! Names are compared as they look after underscore escaping, and a cell belongs to one such name.
-//! Whoever exposes the name holds a *firm* claim on its cell, whoever is about to, or about to
-//! cease to, a *doubt*. A firm claim of another role is a conflict; mere doubts make others wait,
-//! because they may come to nothing.
+//! There is one cell for each name that is exposed; names are compared in their escaped form. A
+//! group that exposes the name holds a *firm* claim on the cell. A push that is about to add the
+//! name to its group, or to drop it, holds a *doubt* until its snapshot is published. A claim in
+//! another role than the cell's is a conflict if a group holds the cell firmly. If there are only
+//! doubts the push has to wait (`Busy`), because the pushes that hold them may still be refused.
 //!
-//! | field  | written by                    | read by              | what it carries                                       |
-//! |--------|-------------------------------|----------------------|-------------------------------------------------------|
-//! | `word` | every operation, AcqRel       | every one, Acquire   | role, changing, firm, doubt                           |
-//! | `raw`  | `settle_change`, in a change  | `try_take`, with a   | the name before escaping; all who hold a claim have it |
-//! |        |                               | claim of its own     |                                                       |
-//! | `hint` | takers and droppers           | texts of refusals    | nothing: a guess who holds it                         |
+//! | field  | written by              | read by           | what it carries             |
+//! |--------|-------------------------|-------------------|-----------------------------|
+//! | `word` | every operation, AcqRel | the same, Acquire | role, changing, firm, doubt |
+//! | `raw`  | `settle_change`, first  | `try_take`, last  | the name before escaping    |
+//! | `hint` | takers and droppers     | texts of refusals | a guess at a holder         |
 //!
-//! A cell without any claim is dead, for good: whoever finds it dead removes it and looks the name
-//! up again.
+//! Invariant: the role and the raw name stay as they are while any push or group holds a claim,
+//! except for a change by the only holder, which excludes all others. A cell that loses its last
+//! claim is dead and stays so: a push that finds a dead cell removes it and looks the name up
+//! again.
 
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::{Hint, Keyed, Published, Word};
 use std::sync::Arc;
 
-/// What a name is used for.
+/// What a name stands for in an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRole {
+pub(super) enum NameRole {
     /// A family of this type.
     Family(MetricType),
     /// `_bucket`, `_sum` or `_count` of a histogram or summary.
     Suffix,
 }
 
+/// The role's bits of a suffix; those of a family are the number of its type.
 const SUFFIX: u64 = 14;
+/// The role's bits of a dead cell.
 const DEAD: u64 = 15;
+
+/// The suffixes under which a family of this type is exposed, beside its own name.
+pub(super) fn suffixes_of(metric_type: MetricType) -> &'static [&'static str] {
+    match metric_type {
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
+        MetricType::Summary => &["_count", "_sum"],
+        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
+    }
+}
 
 impl NameRole {
     fn bits(self) -> u64 {
@@ -44,7 +58,8 @@ impl NameRole {
     }
 }
 
-/// A cell's word: role (4 bits), changing (1), firm (28), doubt (28).
+/// The word of a cell: role (4 bits), changing (1), number of firm claims (28), number of doubts
+/// (28).
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct CellState(u64);
 
@@ -74,7 +89,7 @@ impl CellState {
         (self.0 / DOUBT) & COUNT_MASK
     }
 
-    /// The word, or that of a dead cell if nobody has a claim any more.
+    /// The word; or, if no claim is left, that of a dead cell.
     fn or_dead(self) -> u64 {
         if self.firm() == 0 && self.doubt() == 0 {
             DEAD
@@ -86,19 +101,19 @@ impl CellState {
 
 /// Why a claim was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CellDenied {
-    /// Others expose the name, with this role or with another raw name.
+pub(super) enum CellDenied {
+    /// Other groups expose the name in this role, or under another raw name.
     Conflict(NameRole),
-    /// Somebody is about to begin or to cease exposing it: the caller gives everything back and
-    /// comes again.
+    /// Another push is about to add, drop or change the name: the caller gives back all its claims
+    /// and tries again.
     Busy,
     /// The cell is dead: look the name up again.
     Dead,
 }
 
-/// The place of one escaped name.
+/// Who exposes one name, and in which role.
 #[derive(Debug)]
-pub struct Cell {
+pub(super) struct Cell {
     word: Word,
     escaped: Box<str>,
     raw: Published<Box<str>>,
@@ -115,12 +130,13 @@ impl Keyed for Cell {
 }
 
 impl Cell {
-    /// A cell that its maker has taken, not settled.
+    /// A new cell for a push of the group `by`, which holds a doubt on it as after
+    /// [`Cell::try_take`].
     pub fn taken(escaped: &str, raw: &str, role: NameRole, by: &Arc<GroupingKey>) -> Self {
         Self::with(CellState(role.bits() | DOUBT), escaped, raw, Some(by))
     }
 
-    /// A cell of the gateway's own: its role stays for ever.
+    /// A cell of a name that the gateway itself exposes. Its role never changes.
     pub fn pinned(name: &str, role: NameRole) -> Self {
         Self::with(CellState(role.bits() | FIRM), name, name, None)
     }
@@ -135,11 +151,11 @@ impl Cell {
         }
     }
 
-    /// A group begins to expose the name: a doubt until it is settled or undone.
+    /// Lets a group begin to expose the name: grants a doubt, which has to be settled or undone.
     ///
     /// # Errors
     ///
-    /// [`CellDenied`], and the cell is as before.
+    /// Why the name is denied; the caller then holds no claim.
     pub fn try_take(
         &self,
         role: NameRole,
@@ -160,7 +176,9 @@ impl Cell {
                 Err(CellDenied::Busy)
             }
         })?;
-        // The raw name stays as long as we hold a claim: who changes it holds the only one.
+        // Acquired by the update above: the raw name that `settle_change` stored before it released
+        // the cell. From here on the doubt keeps the name as it is: it is only changed by the sole
+        // holder.
         if ***self.raw.load() != *raw {
             self.undo_take();
             return Err(if CellState(before).firm() > 0 {
@@ -174,7 +192,7 @@ impl Cell {
         Ok(())
     }
 
-    /// The taker's snapshot is published.
+    /// Makes a doubt of `try_take` firm: the group's snapshot is published.
     pub fn settle_take(&self) {
         self.must_update(|state| {
             debug_assert!(state.doubt() > 0);
@@ -182,7 +200,7 @@ impl Cell {
         });
     }
 
-    /// The taker gives up.
+    /// Gives back a doubt of `try_take`.
     pub fn undo_take(&self) {
         self.must_update(|state| {
             debug_assert!(state.doubt() > 0);
@@ -190,13 +208,13 @@ impl Cell {
         });
     }
 
-    /// A group ceases to expose the name: others wait, rather than are refused, until it is settled
-    /// or undone.
+    /// Lets a group cease to expose the name: its firm claim becomes a doubt, which has to be
+    /// settled or undone. Until then pushes in another role have to wait, and are not refused.
     ///
     /// # Errors
     ///
-    /// [`CellDenied::Busy`], and the cell is as before. A dead cell is busy too: the caller's view
-    /// of its group is old.
+    /// [`CellDenied::Busy`]; the cell is as before. Also for a dead cell: the base of the push is
+    /// out of date then.
     pub fn try_drop(&self) -> Result<(), CellDenied> {
         self.word.update(|word| {
             let state = CellState(word);
@@ -210,24 +228,24 @@ impl Cell {
         Ok(())
     }
 
-    /// The dropper's snapshot is published.
+    /// Gives up the doubt of `try_drop`: the snapshot of the group `by` is published.
     pub fn settle_drop(&self, by: &GroupingKey) {
         self.hint.change(|hint| hint.filter(|key| **key != *by));
         self.undo_take();
     }
 
-    /// The dropper gives up.
+    /// Makes the doubt of `try_drop` firm again.
     pub fn undo_drop(&self) {
         self.must_update(|state| state.0 - DOUBT + FIRM);
     }
 
-    /// The only group that exposes the name changes its role or its raw name: nobody else is
-    /// granted anything until that is settled or undone.
+    /// Lets the only group that exposes the name change its role or raw name. No other claim is
+    /// granted until the change is settled or undone.
     ///
     /// # Errors
     ///
-    /// [`CellDenied::Conflict`] if others expose it, too; else [`CellDenied::Busy`]. The cell is as
-    /// before.
+    /// [`CellDenied::Conflict`] if other groups expose the name, too; [`CellDenied::Busy`] if other
+    /// pushes hold doubts, or if `from` is not the role. The cell is as before.
     pub fn try_change(&self, from: NameRole) -> Result<(), CellDenied> {
         self.word.update(|word| {
             let state = CellState(word);
@@ -247,8 +265,9 @@ impl Cell {
         Ok(())
     }
 
-    /// The changer's snapshot is published.
+    /// Ends a change: the group's snapshot is published.
     pub fn settle_change(&self, to: NameRole, raw: &str) {
+        // Before the update below, whose release pairs with the acquire of `try_take`.
         if ***self.raw.load() != *raw {
             self.raw.store(Arc::new(raw.into()));
         }
@@ -258,7 +277,7 @@ impl Cell {
         });
     }
 
-    /// The changer gives up.
+    /// Gives up a change.
     pub fn undo_change(&self) {
         self.must_update(|state| state.0 & !CHANGING);
     }
@@ -269,17 +288,17 @@ impl Cell {
             .update::<std::convert::Infallible>(|word| Ok(next(CellState(word))));
     }
 
-    /// Whether nobody has a claim on it.
+    /// Whether the last claim is gone.
     pub fn is_dead(&self) -> bool {
         CellState(self.word.load()).is_dead()
     }
 
-    /// The name before escaping, while the caller or a firm claim keeps it.
+    /// The name before escaping. It may change unless the caller or a group holds a claim.
     pub fn raw(&self) -> Arc<Box<str>> {
         Arc::clone(&self.raw.load())
     }
 
-    /// Whether the gateway itself exposes it.
+    /// Whether the gateway itself exposes the name.
     pub fn is_own(&self) -> bool {
         self.is_own
     }
@@ -289,7 +308,7 @@ impl Cell {
         self.hint.get()
     }
 
-    /// NameRole, firm claims and doubts.
+    /// The role, the number of firm claims and the number of doubts.
     pub fn counts(&self) -> (NameRole, u64, u64) {
         let state = CellState(self.word.load());
         (

@@ -1,7 +1,8 @@
-//! Claims of one push: what it may expose, decided name by name.
+//! The claims of one push: for each name whether its group may begin, cease or change to expose it.
 //!
-//! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything
-//! is given back, so `Busy` never cycles and somebody always proceeds.
+//! A push claims names in the order of their escaped form, and gives claims back in reverse order.
+//! A push that meets a busy name gives back all its claims. So two pushes can never wait for each
+//! other in a circle, and of pushes that contradict each other one always gets on.
 
 use super::cell::{Cell, CellDenied, NameRole};
 use super::layout::Layout;
@@ -13,9 +14,13 @@ use smallvec::SmallVec;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// A claim that was granted and is not settled yet.
 enum Claim {
+    /// The group begins to expose the name.
     Take(Arc<Cell>),
+    /// The group ceases to expose the name.
     Drop(Arc<Cell>),
+    /// The group exposes the name in another role or under another raw name.
     Change {
         cell: Arc<Cell>,
         to: NameRole,
@@ -23,23 +28,24 @@ enum Claim {
     },
 }
 
-/// The claims that a push holds. Unless they are settled they are undone when they are dropped,
-/// also by a panic.
+/// The claims that a push or deletion holds. When this is dropped without being settled, also by a
+/// panic, the claims are undone.
 pub(super) struct Claims<'a> {
     cells: &'a Registry<Cell>,
+    /// The key of the group.
     by: &'a Arc<GroupingKey>,
     held: SmallVec<[Claim; 8]>,
 }
 
 /// Why a push does not get all its claims.
 pub(super) enum ClaimDenied {
-    /// Another push is about to decide about a name.
+    /// Another push in flight is about to decide whether a name is exposed, and how.
     Busy,
     /// A name is exposed in another role, or under another raw name.
     Conflict(NameConflict),
 }
 
-/// A name that a push claims and that is exposed otherwise.
+/// A name that a push claims, and that other groups or the gateway expose otherwise.
 pub(super) struct NameConflict {
     /// The index of the name among the claims of the pushed layout.
     pub claim: usize,
@@ -47,11 +53,12 @@ pub(super) struct NameConflict {
     pub exposed_role: NameRole,
     /// The name before escaping, as it is exposed.
     pub exposed_raw: Arc<Box<str>>,
-    /// Who exposes it; a group is a guess.
+    /// Who exposes the name. A group is only a guess.
     pub owner: NameOwner,
 }
 
 impl<'a> Claims<'a> {
+    /// No claims, of the group with the key `by`.
     pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
         Self {
             cells,
@@ -60,7 +67,12 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Claims the difference between the names of `base` and those of `next`.
+    /// Claims the difference between the names that `base` exposes and those that `next` does.
+    ///
+    /// # Errors
+    ///
+    /// The first name that is denied, in the order of escaped names. The claims that were granted
+    /// before are held until this is dropped.
     pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), ClaimDenied> {
         let mut base = base.claims().iter().peekable();
         let mut next = next.claims().iter().enumerate().peekable();
@@ -91,8 +103,8 @@ impl<'a> Claims<'a> {
     fn take(&mut self, index: usize, name: &ClaimedName) -> Result<(), ClaimDenied> {
         loop {
             let make = || Cell::taken(&name.escaped, &name.raw, name.role, self.by);
-            let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
-            let granted = if is_mine {
+            let (cell, is_made) = self.cells.get_or_insert(&name.escaped, make);
+            let granted = if is_made {
                 Ok(())
             } else {
                 cell.try_take(name.role, &name.raw, self.by)
@@ -103,10 +115,10 @@ impl<'a> Claims<'a> {
                     return Ok(());
                 }
                 Err(CellDenied::Dead) => self.cells.remove(&cell),
-                Err(refused) => {
-                    // Our doubt may have been the last claim on it.
+                Err(denied) => {
+                    // `try_take` may have given back a claim, which may have been the last one.
                     remove_dead(self.cells, &cell);
-                    return Err(match refused {
+                    return Err(match denied {
                         CellDenied::Conflict(role) => conflict(&cell, index, role),
                         CellDenied::Busy | CellDenied::Dead => ClaimDenied::Busy,
                     });
@@ -116,7 +128,8 @@ impl<'a> Claims<'a> {
     }
 
     fn drop_name(&mut self, name: &ClaimedName) -> Result<(), ClaimDenied> {
-        // No cell: our view of the group is old, somebody else of it has dropped the name.
+        // Without a cell the base of this push is out of date: another push to the group has
+        // dropped the name.
         let Some(cell) = self.cells.get(&name.escaped) else {
             return Err(ClaimDenied::Busy);
         };
@@ -148,7 +161,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// The snapshot is published and marked.
+    /// Makes the claims firm. The snapshot is published, and its slot is marked.
     pub fn settle(mut self) {
         for claim in std::mem::take(&mut self.held) {
             match claim {
@@ -164,7 +177,7 @@ impl<'a> Claims<'a> {
 }
 
 impl Drop for Claims<'_> {
-    /// Nothing was published.
+    /// Undoes the claims that are not settled: nothing was published.
     fn drop(&mut self) {
         for claim in std::mem::take(&mut self.held).into_iter().rev() {
             match claim {
@@ -179,6 +192,7 @@ impl Drop for Claims<'_> {
     }
 }
 
+/// Removes a cell without claims, so that the next push makes another one.
 fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     if cell.is_dead() {
         cells.remove(cell);

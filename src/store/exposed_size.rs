@@ -1,8 +1,11 @@
-//! How long the exposition of a group with a layout is.
+//! How many bytes of text a group is exposed with.
+//!
+//! A bucket is a few bytes of a push, but a line with all labels of its metric and its group in
+//! every scrape. So the size of the exposition is limited, not only that of the body.
 
 use crate::model::{LabelSet, MetricType, Skeleton};
 
-/// How long the exposition of a layout is but for the labels of a key.
+/// The size of the exposition of a layout, without the labels of the key, which are on every line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ExposedSize {
     bytes: u64,
@@ -10,15 +13,16 @@ pub(super) struct ExposedSize {
 }
 
 impl ExposedSize {
-    /// `# HELP`, `# TYPE` and the longest type.
+    /// Bytes for `# HELP`, `# TYPE` and the longest type.
     const HEADER: u64 = 32;
-    /// Braces, blank and newline, the longest number, and an empty `instance`.
+    /// Bytes of a line for braces, blank and newline, the longest number and an empty `instance`.
     const LINE: u64 = 40;
-    /// Equals sign, quotes and comma.
+    /// Bytes of a label for the equals sign, quotes and comma.
     const LABEL: u64 = 4;
-    /// `quantile` or `le` with the longest number.
+    /// Bytes for the label `quantile` or `le` with the longest number.
     const BOUND: u64 = 36;
 
+    /// The size for keys with the names of `key`, which overwrite the metrics' own labels.
     pub fn new(skeleton: &Skeleton, key: &LabelSet) -> Self {
         let mut size = Self::default();
         let len = |text: &str| text.len() as u64;
@@ -41,7 +45,7 @@ impl ExposedSize {
                         size.add(2, line + len("_count"));
                     }
                     MetricType::Histogram | MetricType::GaugeHistogram => {
-                        // `+Inf` comes on top where it was not pushed.
+                        // One more for `+Inf`, which is exposed also if it was not pushed.
                         size.add(n_bounds + 1, line + len("_bucket") + Self::BOUND);
                         size.add(2, line + len("_count"));
                     }
@@ -51,6 +55,7 @@ impl ExposedSize {
         size
     }
 
+    /// Adds lines of `line` bytes each.
     fn add(&mut self, n_lines: u64, line: u64) {
         self.n_lines += n_lines;
         self.bytes = self.bytes.saturating_add(n_lines.saturating_mul(line));
@@ -60,6 +65,7 @@ impl ExposedSize {
         (name.len() + value.len()) as u64 + Self::LABEL
     }
 
+    /// The size in a group with this key.
     pub fn with_key(self, key: &LabelSet) -> u64 {
         let labels: u64 = key.iter().map(Self::label).sum();
         self.bytes

@@ -1,19 +1,9 @@
-//! What stays the same from one push of a job to the next, judged once.
+//! What stays the same from one push of a job to the next, checked once and shared by groups.
 //!
-//! A layout is a skeleton together with the names of the grouping key that is written over it.
-//! Everything that only depends on those two is checked when the layout is made, so a push that
-//! finds its layout ready has nothing to check at all:
-//!
-//! - no series stands twice in a push, and no label name twice on a line, as they look after
-//!   escaping (`le` of a histogram and `quantile` of a summary are labels too); none is empty or
-//!   reserved;
-//! - no name is that of a family and a suffix of another one.
-//!
-//! A name that is not a legacy name looks different under each escaping scheme, and is claimed as
-//! it looks under each of them.
-//!
-//! How long the exposition of a group with this layout is gets reckoned up here as well: a bucket
-//! is a few bytes of a push, but a line with all labels of its metric and its group.
+//! A layout is a skeleton (families with names, types, helps and the labels of their series)
+//! together with the label names of the grouping keys that it is for. What depends only on these
+//! two is checked when the layout is made (see `layout_check`). So a push whose layout exists
+//! already needs no check at all, except for the size of its exposition.
 
 use super::exposed_size::ExposedSize;
 use super::layout_check::{ClaimedName, LayoutError, LayoutIndex};
@@ -21,20 +11,21 @@ use crate::model::{BodyForm, Family, GroupingKey, Metric, Skeleton};
 use crate::sync::UniqueIds;
 use std::sync::OnceLock;
 
-/// What stays the same: families in order with name, type, help and label sets.
+/// Families in order with names, types, helps and the labels of their series, for keys with given
+/// label names.
 #[derive(Debug)]
 pub struct Layout {
     id: u64,
     skeleton: Skeleton,
     key_names: Box<[Box<str>]>,
-    parts: LayoutIndex,
+    index: LayoutIndex,
     exposed: ExposedSize,
-    /// How pushes with this skeleton were written: not part of the layout, but what makes reading
-    /// the next one cheap.
+    /// How bodies of pushes with this layout were written: the next push in the same form is read
+    /// along it, which is cheaper than parsing.
     forms: [OnceLock<BodyForm>; N_FORMS],
 }
 
-/// Ways to write a layout that are kept: two clients may write the same families differently.
+/// How many forms a layout keeps: clients in two languages may write the same families differently.
 const N_FORMS: usize = 2;
 
 impl Layout {
@@ -43,13 +34,14 @@ impl Layout {
     /// # Errors
     ///
     /// The first [`LayoutError`] in the order of families.
-    pub fn new(skeleton: Skeleton, key: &GroupingKey) -> Result<Self, LayoutError> {
-        let checked = LayoutIndex::check(&skeleton, key)?;
-        Ok(Self::of_checked(skeleton, checked, key))
+    pub(crate) fn new(skeleton: Skeleton, key: &GroupingKey) -> Result<Self, LayoutError> {
+        let index = LayoutIndex::check(&skeleton, key)?;
+        Ok(Self::of_checked(skeleton, index, key))
     }
 
-    /// A layout of a skeleton that was checked with `key`.
-    pub fn of_checked(skeleton: Skeleton, checked: LayoutIndex, key: &GroupingKey) -> Self {
+    /// A layout of `skeleton` for keys with the names of `key`; `index` is the result of checking
+    /// the two.
+    pub(super) fn of_checked(skeleton: Skeleton, index: LayoutIndex, key: &GroupingKey) -> Self {
         static IDS: UniqueIds = UniqueIds::new();
         let id = IDS.next();
         let key_names = key.labels().iter().map(|(name, _)| name.into()).collect();
@@ -58,36 +50,38 @@ impl Layout {
             id,
             skeleton,
             key_names,
-            parts: checked,
+            index,
             exposed,
             forms: Default::default(),
         }
     }
 
-    /// No other layout has this number.
+    /// A number that no other layout has.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Families, names, types, helps and own labels.
+    /// Families in order with names, types, helps and labels of series.
     pub fn skeleton(&self) -> &Skeleton {
         &self.skeleton
     }
 
-    /// The literal names of the keys it was made for, sorted.
+    /// The label names of the keys that the layout is for: as they were pushed, sorted.
     pub fn key_names(&self) -> &[Box<str>] {
         &self.key_names
     }
 
-    /// The forms in which it was pushed.
+    /// The forms in which bodies with this layout were pushed.
     pub fn forms(&self) -> impl Iterator<Item = &BodyForm> {
         self.forms.iter().map_while(OnceLock::get)
     }
 
-    /// Keeps how a push with exactly this skeleton was written, if there is room.
+    /// Keeps the form of a body with exactly this layout, if there is room.
+    ///
+    /// If another thread keeps a form at the same moment, waits until it has stored it.
     pub fn learn_form(&self, mut form: BodyForm) {
         for place in &self.forms {
-            // Whoever was faster may have brought the same.
+            // Another thread may have kept the same form first.
             match place.set(form) {
                 Ok(()) => return,
                 Err(back) if place.get() == Some(&back) => return,
@@ -96,9 +90,9 @@ impl Layout {
         }
     }
 
-    /// Its families in ascending order of their names.
+    /// The families in ascending order of their names.
     pub fn families_by_name(&self) -> impl ExactSizeIterator<Item = Family<'_>> {
-        self.parts
+        self.index
             .by_name
             .iter()
             .map(|&index| self.skeleton.family(index as usize))
@@ -107,47 +101,48 @@ impl Layout {
     /// The family called `name`.
     pub fn family_by_name(&self, name: &str) -> Option<Family<'_>> {
         let place = self
-            .parts
+            .index
             .by_name
             .binary_search_by(|&index| self.skeleton.family(index as usize).name().cmp(name));
         place
             .ok()
-            .map(|place| self.skeleton.family(self.parts.by_name[place] as usize))
+            .map(|place| self.skeleton.family(self.index.by_name[place] as usize))
     }
 
     /// Whether this is the layout of a push with this skeleton to a group with this key.
-    pub fn is_for(&self, skeleton: &Skeleton, key: &GroupingKey) -> bool {
+    pub(super) fn is_for(&self, skeleton: &Skeleton, key: &GroupingKey) -> bool {
         self.skeleton == *skeleton && self.has_names_of(key)
     }
 
-    /// Whether it was made for keys with the names of `key`.
-    pub fn has_names_of(&self, key: &GroupingKey) -> bool {
+    /// Whether the layout is for keys with the label names of `key`.
+    pub(super) fn has_names_of(&self, key: &GroupingKey) -> bool {
         key.labels()
             .iter()
             .map(|(name, _)| name)
             .eq(self.key_names.iter().map(|name| &**name))
     }
 
-    /// Bytes of text that a group with this layout and key is exposed with, at most, where nothing
-    /// has to be escaped. With escapes it may be up to ten times as many.
-    pub fn exposed_bytes(&self, key: &GroupingKey) -> u64 {
+    /// At most how many bytes of text a group with this layout and key is exposed with, if nothing
+    /// has to be escaped. Escaping makes up to ten times as many.
+    pub(super) fn exposed_bytes(&self, key: &GroupingKey) -> u64 {
         self.exposed.with_key(key.labels())
     }
 
-    /// The names it exposes, by escaped name.
-    pub fn claims(&self) -> &[ClaimedName] {
-        &self.parts.claims
+    /// The names that groups with this layout expose, sorted by their escaped form.
+    pub(super) fn claims(&self) -> &[ClaimedName] {
+        &self.index.claims
     }
 
-    /// Whether a metric of `family` (one of this layout's) has exactly these labels beside those of
-    /// the key, given by their hash and `is_same`.
-    pub fn find_series(
+    /// Whether `family`, which is one of this layout, has a series with certain labels. `hash` is
+    /// the `series_hash` of those labels that are not in the key; `is_same` compares a metric in
+    /// full.
+    pub(super) fn find_series(
         &self,
         family: Family<'_>,
         hash: u64,
         mut is_same: impl FnMut(Metric<'_>) -> bool,
     ) -> bool {
-        let series = &self.parts.series[family.metric_range()];
+        let series = &self.index.series[family.metric_range()];
         let start = series.partition_point(|&(other, _)| other < hash);
         series[start..]
             .iter()
@@ -180,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_is_for_its_names_only() {
+    fn a_layout_is_for_keys_with_its_names_only() {
         let layout = layout_of_gauge(&[&[("a", "1")]]);
         let key = |labels: [(&'static str, &'static str); 2]| GroupingKey::new(labels).unwrap();
         assert!(layout.is_for(

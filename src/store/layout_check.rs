@@ -1,6 +1,16 @@
-//! What can be told of a push by its families and the names of its grouping key alone.
+//! The checks that depend on nothing but a skeleton and the label names of the grouping key:
+//!
+//! - No series stands twice in a push, and no label name twice on a line; names are compared as
+//!   they are after escaping, and `le` of a histogram and `quantile` of a summary are label names,
+//!   too.
+//! - No label name is empty or reserved.
+//! - No family has the name of a suffix of another one, and no two have the same name after
+//!   escaping.
+//!
+//! A name that is not a legacy name (`[a-zA-Z_:][a-zA-Z0-9_:]*`) looks different under each
+//! escaping scheme. So it is checked and claimed as it looks under each of them.
 
-use super::cell::NameRole;
+use super::cell::{NameRole, suffixes_of};
 use super::series_labels::{own_labels, series_hash};
 use crate::model::{
     Escaping, Family, GroupingKey, LabelSet, Metric, MetricType, Skeleton, escape_label_name,
@@ -11,32 +21,32 @@ use std::borrow::Cow;
 
 /// A name that groups with this layout expose.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ClaimedName {
-    /// By this the name is compared.
+pub(super) struct ClaimedName {
+    /// The name after escaping, by which it is compared.
     pub escaped: Box<str>,
-    /// As it was pushed.
+    /// The name as it was pushed.
     pub raw: Box<str>,
-    /// What it is used for.
+    /// What the name stands for.
     pub role: NameRole,
-    /// The index of the family it comes from.
+    /// The index of the family that is exposed under the name.
     pub family: u32,
 }
 
-/// What checking a skeleton finds out.
+/// Tables for looking up what a layout has; the result of checking it.
 #[derive(Debug)]
-pub struct LayoutIndex {
-    /// Indices of the families, by name.
+pub(super) struct LayoutIndex {
+    /// The indices of the families, sorted by their names.
     pub(super) by_name: Box<[u32]>,
-    /// By escaped name.
+    /// Sorted by escaped name.
     pub(super) claims: Box<[ClaimedName]>,
-    /// For each family, in the range of its metrics: hash of a metric's labels without those of the
-    /// key, and which metric it is; sorted.
+    /// For each metric the hash of its labels without those of the key, and its index. Those of a
+    /// family lie in the range of its metrics, sorted by hash.
     pub(super) series: Box<[(u64, u32)]>,
 }
 
-/// Why a skeleton cannot be exposed in any group with these names in its key.
+/// Why no group with these label names in its key can expose a skeleton.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayoutError {
+pub(crate) enum LayoutError {
     /// A family has no name.
     NoName,
     /// This metric has the labels of an earlier one.
@@ -75,7 +85,7 @@ pub enum LayoutError {
 }
 
 impl LayoutIndex {
-    /// Checks all that depends on the skeleton and the key's names.
+    /// Checks a skeleton for keys with the label names of `key`.
     ///
     /// # Errors
     ///
@@ -100,7 +110,7 @@ impl LayoutIndex {
                 .chunk_by(|a, b| a.0 == b.0)
                 .filter(|same| same.len() > 1)
             {
-                // Equal hashes are compared in full: mostly the first two are the same series.
+                // Metrics with equal hashes are compared in full. Mostly they are the same series.
                 let labels =
                     |metric: u32| own_labels(skeleton.metric(metric as usize), key.labels());
                 for (earlier, &(_, metric)) in same.iter().enumerate().skip(1) {
@@ -127,8 +137,8 @@ fn index_u32(index: usize) -> u32 {
     u32::try_from(index).expect("a skeleton is indexed by 32 bits")
 }
 
-/// Names that differ under the first scheme may be the same under another: `l-m` and `l__m` under
-/// `dots`.
+/// Label names that differ under the first escaping scheme may be the same under another one, as
+/// `l-m` and `l__m` under `dots`: then two series may be one.
 fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), LayoutError> {
     let mut names = family
         .metrics()
@@ -163,6 +173,7 @@ fn check_other_schemes(family: Family<'_>, key: &LabelSet) -> Result<(), LayoutE
     Ok(())
 }
 
+/// Checks the label names on the lines of one metric.
 fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Result<(), LayoutError> {
     let twice = |label: &str| {
         Err(LayoutError::LabelTwice {
@@ -189,7 +200,7 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
         .filter(|name| key.get(name).is_none());
     let names = own.chain(key.iter().map(|(name, _)| name));
     let is_legacy = names.clone().all(is_legacy_label_name);
-    // Legacy names are the same under every scheme.
+    // Legacy names look the same under every scheme.
     for escaping in &Escaping::LEGACY[..if is_legacy { 1 } else { 3 }] {
         let mut names: SmallVec<[Cow<'_, str>; 8]> = names
             .clone()
@@ -214,6 +225,7 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
     Ok(())
 }
 
+/// Checks the names of all families; returns the names that are claimed for them.
 fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
     let mut claims = Vec::with_capacity(skeleton.n_families());
     for family in skeleton.families() {
@@ -223,15 +235,10 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
         if family.metrics().len() == 0 {
             continue;
         }
-        let suffixes: &[&str] = match family.metric_type() {
-            MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
-            MetricType::Summary => &["_count", "_sum"],
-            MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
-        };
         let name = family.name();
         let n_schemes = if is_legacy_metric_name(name) { 1 } else { 3 };
         for escaping in &Escaping::LEGACY[..n_schemes] {
-            // The suffix is written behind the escaped name.
+            // The suffix is appended after escaping.
             let escaped = escape_name(name, *escaping);
             let mut add = |suffix: &str, role| {
                 let (escaped, raw) = (
@@ -246,12 +253,12 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
                 });
             };
             add("", NameRole::Family(family.metric_type()));
-            suffixes
-                .iter()
-                .for_each(|suffix| add(suffix, NameRole::Suffix));
+            for suffix in suffixes_of(family.metric_type()) {
+                add(suffix, NameRole::Suffix);
+            }
         }
     }
-    // Stable: of equal names the earlier family's comes first.
+    // A stable sort: of equal names that of the earlier family comes first.
     claims.sort_by(|a, b| a.escaped.cmp(&b.escaped));
     claims.dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.role == b.role);
     let Some(pair) = claims
@@ -312,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_stands_once_after_the_key_was_written_over() {
+    fn a_series_is_exposed_once_after_the_key_has_overwritten_its_labels() {
         assert_eq!(gauges(&[&[("a", "1")], &[("a", "2")]], &[]), None);
         assert_eq!(
             gauges(&[&[("a", "1")], &[("a", "2")]], &[("a", "3")]),
@@ -326,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_name_stands_once_on_a_line() {
+    fn a_label_name_is_on_a_line_once() {
         let twice = |label: &str| {
             Some(LayoutError::LabelTwice {
                 metric: 0,

@@ -8,12 +8,12 @@
 //! word = epoch (62 bits) | QUEUED | MARKED
 //! ```
 //!
-//! | field  | written by                                      | what it carries                            |
-//! |--------|-------------------------------------------------|--------------------------------------------|
-//! | `word` | `mark` and `begin_look`: read-modify-writes, AcqRel | the snapshot that was published before `mark` |
+//! | field  | written by                   | what it carries                               |
+//! |--------|------------------------------|-----------------------------------------------|
+//! | `word` | `mark`, `begin_look`: AcqRel | the snapshot that was published before `mark` |
 //!
-//! Invariant: when `mark` has returned, the consumer has seen the published snapshot or a newer one,
-//! or the slot is in its queue. `mark` always writes the word, even if the slot is queued: the
+//! Invariant: when `mark` has returned, the consumer has seen the published snapshot or a newer
+//! one, or the slot is in its queue. `mark` always writes the word, even if the slot is queued: the
 //! `begin_look` that follows then acquires the snapshot.
 
 use crate::sync::Word;
@@ -39,8 +39,9 @@ impl Mark {
         let word = self.0.set_bits(MARKED) | MARKED;
         if word & QUEUED == 0 {
             push();
-            // Fails if the word has changed: the consumer has taken the slot already (another epoch),
-            // or another push has queued it as well. A slot that is queued twice costs one look.
+            // Fails if the word has changed: the consumer has taken the slot already (another
+            // epoch), or another push has queued it as well. A slot that is queued twice costs one
+            // look.
             let _ = self.0.replace(word, word | QUEUED);
         }
     }

@@ -1,12 +1,13 @@
-//! A POST to a group that exists: the pushed families replace those of the same name, the others stay.
+//! A POST to a group that exists: the pushed families replace those of the same name, the others
+//! stay.
 
 use super::refusal::Refusal;
 use super::snapshot::{GroupContent, Snapshot};
 use crate::model::{Families, FamiliesBuilder, MetricExtra, extras_of};
 use std::sync::Arc;
 
-/// The group at `base` with the values of the pushed families, if each of those has its layout in the
-/// group already; else `None`. The group keeps its layout.
+/// The group at `base` with the values of the pushed families, if each of those has its layout in
+/// the group already; else `None`. The group keeps its layout.
 pub(super) fn merge_values(
     base: &Snapshot,
     pushed: &Families,

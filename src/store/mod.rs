@@ -1,28 +1,88 @@
-//! Pushes become groups: admission, slots, snapshots.
+//! The groups: how pushes and deletions take effect, and how consumers follow them.
 //!
-//! A push is one synchronous call without await, I/O or clock. It ends as `Done`, `Refused` or
-//! `Busy`, and on `Busy` it holds nothing: the caller yields and calls again. A client that goes
-//! away can therefore never leave a claim behind.
+//! A push is one synchronous call ([`Store::push`]) without await, I/O or clock. It returns `Done`,
+//! `Refused` or `Busy`. When it returns `Busy` it holds nothing: the caller yields and calls again
+//! with the same push. So a client that goes away never leaves a claim behind.
 //!
-//! 1. Find the slot; `base` is its snapshot.
-//! 2. *Value-only*: the group has this layout already. Draw a version, swap base for next, mark.
-//!    Nothing else is shared.
-//! 3. *Structural*: enter the job's door, claim the names that come, go or change, look for series
-//!    that groups of other shapes have, draw a version, swap, mark, settle, leave.
+//! # The way of a push
 //!
-//! The order at the end matters three times. The version is drawn after the last claim was granted:
-//! whoever made room for this push has a lower one and is in the queue. The slot is marked before
-//! the claims are settled, so that whoever is let in by that stands behind it in the queue. A
-//! consumer repeats its taking until it has seen nothing newer than its own start (`take_cut`):
-//! then it holds the state of all groups at one moment.
+//! 1. Find the slot of the group. Its current snapshot is the *base* of the push.
+//! 2. If the group has the layout of the push already, the push is *value-only*: draw a version,
+//!    replace base by the next snapshot, mark the slot for every consumer.
+//! 3. Otherwise the push is *structural*: enter the door of the job; claim the names that the group
+//!    begins or ceases to expose, or exposes otherwise; if the job has several shapes of keys,
+//!    compare the series with those of its other groups; draw a version, replace base, mark the
+//!    slot, settle the claims, leave the door.
 //!
-//! A refusal rests on a firm claim or a published series, and counts only if the group is still at
-//! `base` after that was seen.
+//! # Why in this order
+//!
+//! A consumer must be able to take a *cut*: the state of all groups at one moment. Three rules
+//! together ensure that:
+//!
+//! - A structural push draws its version after its last claim is granted. A push or deletion that
+//!   made room for this one, by giving up a name, has a lower version and has marked its slot.
+//! - A push marks its slot before it settles its claims. A push that is let in by that marks its
+//!   own slot later.
+//! - A consumer takes marked slots again and again until it has taken none with a version newer
+//!   than the beginning of its last pass ([`Store::take_cut`]).
+//!
+//! # What a refusal rests on
+//!
+//! On a firm claim or on a published series of another group; never on a push that may itself be
+//! refused. A refusal counts only if the own group still is at base after the conflict was seen:
+//! else the conflict may have been with an older state of the own group, and the push is tried
+//! again.
+//!
+//! # What "lock-free" means here
+//!
+//! No push, deletion or read takes a lock of the gateway's own, and none waits for I/O, for a
+//! scrape or for a client. `sync` says what its types may wait for: single steps of other threads,
+//! such as linking a block of a queue, and nothing else.
+//!
+//! - A *read* ([`Store::group`], [`Store::find`]) is one look-up and one load.
+//! - A *value-only push* is one look-up, one `fetch_add` on the version counter, one
+//!   compare-and-swap of the group's snapshot, and for each consumer one `fetch_or` on the slot's
+//!   mark; the first mark after a consumer's look also pushes to its queue. If the compare-and-swap
+//!   fails, another push or deletion of the same group has taken effect. After [`LOST_MAX`](groups)
+//!   such losses the push returns `Busy`, so that its thread does something else in between.
+//! - A *structural push* never waits inside the store either. It returns `Busy` while a push in
+//!   flight claims one of its names in another role, and, in a job with several shapes of keys,
+//!   while another push is behind the door. In the strict sense it is therefore not lock-free: if
+//!   the kernel suspends a thread between claim and settlement, pushes that contradict its push
+//!   come back busy until it runs again. Pushes that agree with it do not.
+//! - The first push of a body in a new form keeps that form in the layout (`Layout::learn_form`).
+//!   If two threads do so at the same moment one waits until the other has stored it.
+//!
+//! # Files
+//!
+//! | file                     | subject                                                        |
+//! |--------------------------|----------------------------------------------------------------|
+//! | `groups`                 | the [`Store`]: pushes, deletions, reads                        |
+//! | `config`                 | limits, the gateway's own families, the consumers              |
+//! | `push`                   | a push on its way: from a body to the content of its group     |
+//! | `push_check`             | what can be wrong with a push by itself                        |
+//! | `merge`                  | what a POST makes of the families that its group has           |
+//! | `layout`                 | what stays the same from push to push, shared by groups        |
+//! | `layout_check`           | checks that depend on a layout alone; tables for looking it up |
+//! | `exposed_size`           | how many bytes a group is exposed with                         |
+//! | `series_labels`          | labels of a series as they are compared                        |
+//! | `snapshot`               | one state of a group                                           |
+//! | `slot`, `mark`           | the place of a group; which consumers have yet to look at it   |
+//! | `slots`                  | all slots: numbers, versions, cuts, retiring                   |
+//! | `consumer`               | the threads that follow the state of all groups                |
+//! | `admission`              | whether a push may take effect: door, claims, series           |
+//! | `candidate`              | the state that waits for admission                             |
+//! | `job_door`, `shape`      | who may change series, in a job with several shapes of keys    |
+//! | `cell`, `claims`         | which names are exposed in which role; what a push claims      |
+//! | `series_check`           | whether another group of the job has a series                  |
+//! | `conflict`               | the refusal for a name that is exposed otherwise               |
+//! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;
 mod candidate;
 mod cell;
 mod claims;
+mod config;
 mod conflict;
 mod consumer;
 mod exposed_size;
@@ -43,15 +103,13 @@ mod slot;
 mod slots;
 mod snapshot;
 
-pub use cell::{Cell, CellDenied, NameRole};
+pub use config::Config;
 pub use consumer::Consumer;
-pub use groups::{Config, ExistingGroup, Outcome, Store};
+pub use groups::{ExistingGroup, Outcome, Store};
 pub use job_door::{DoorDenied, DoorEntry, JobDoor};
 pub use layout::Layout;
-pub use layout_check::{ClaimedName, LayoutError, LayoutIndex};
 pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{NameOwner, Refusal};
-pub use slot::Slot;
 pub use slots::MarkedSlot;
-pub use snapshot::{GroupContent, GroupState, KeyAndLayout, Snapshot};
+pub use snapshot::{GroupState, KeyAndLayout, Snapshot};

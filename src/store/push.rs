@@ -48,7 +48,8 @@ pub struct Push {
     reason = "a push lies on its caller's stack, and mostly stays in its largest state"
 )]
 enum PushState {
-    /// No attempt has needed more of the push than its values; or it is a POST, which keeps its body.
+    /// No attempt has needed more of the push than its values; or it is a POST, which keeps its
+    /// body.
     Pending {
         body: Body,
         /// What the last structural attempt of a POST made of its group.
@@ -105,9 +106,9 @@ impl Push {
     /// with the names of the gateway's own (`push_time_seconds`, `push_failure_time_seconds`) are
     /// left out.
     ///
-    /// A push that is refused whatever groups there are (for a time stamp, say) goes to the store like
-    /// every other one: the store records when the group's last push failed, and may have to be asked
-    /// again to do so.
+    /// A push that is refused whatever groups there are (for a time stamp, say) goes to the store
+    /// like every other one: the store records when the group's last push failed, and may have to
+    /// be asked again to do so.
     pub fn new(
         key: Arc<GroupingKey>,
         families: Families,
@@ -232,8 +233,8 @@ impl Push {
     /// # Errors
     ///
     /// The push contradicts itself, or, for a POST, what stays of the group; or the group would be
-    /// exposed with more than `exposition_bytes_max` bytes. A PUT has to be refused then: its body may
-    /// be used up.
+    /// exposed with more than `exposition_bytes_max` bytes. A PUT has to be refused then: its body
+    /// may be used up.
     pub(super) fn content(
         &mut self,
         base: &Snapshot,

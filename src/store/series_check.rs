@@ -24,7 +24,7 @@ pub(super) fn check_series(
     let own_names = || key.canonical().iter().map(|(name, _)| name);
     let others = shapes
         .iter()
-        .filter(|shape| shape.is_live() && !shape.names().eq(own_names()));
+        .filter(|shape| shape.has_groups() && !shape.names().eq(own_names()));
     let others: Vec<_> = others
         .filter(|shape| may_have_group_beside(slots, shape, key))
         .collect();

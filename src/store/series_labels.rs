@@ -1,15 +1,15 @@
-//! The labels of a series as the store compares them.
+//! The labels of a series as the store compares them: names escaped, sorted by name, without an
+//! empty `instance`.
 
 use crate::model::{Escaping, LabelSet, Metric, escape_label_name, exposed_labels};
 use crate::sync::hash_of;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// Labels of a series as the store compares them: escaped, sorted by name, without an empty
-/// `instance`.
+/// The labels of a series in the form in which they are compared.
 pub(super) type SeriesLabels<'a> = SmallVec<[(Cow<'a, str>, &'a str); 8]>;
 
-/// The labels that a metric exposes in a group with this key, as the store compares them.
+/// The labels that a metric exposes in a group with this key.
 pub(super) fn series_labels<'a>(metric: Metric<'a>, key: &'a LabelSet) -> SeriesLabels<'a> {
     compared(exposed_labels(metric.labels(), key).into_iter())
 }
@@ -23,12 +23,13 @@ fn compared<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> SeriesLabel
     labels
 }
 
-/// The hash by which a series is found among those of a family.
+/// The hash by which a series is found among those of a family: of its labels without those of the
+/// key.
 pub(super) fn series_hash(labels: &[(Cow<'_, str>, &str)]) -> u64 {
     hash_of(labels)
 }
 
-/// A metric's labels without those that the key overwrites.
+/// The labels of a metric without those that the key overwrites.
 pub(super) fn own_labels<'a>(metric: Metric<'a>, key: &LabelSet) -> SeriesLabels<'a> {
     compared(metric.labels().filter(|&(name, _)| key.get(name).is_none()))
 }

@@ -1,4 +1,7 @@
 //! One state of a group.
+//!
+//! Invariant: a snapshot never changes after it is published, except that a state without a group
+//! notes which consumers have passed it.
 
 use super::layout::Layout;
 use crate::model::{GroupingKey, MetricExtra};
@@ -13,34 +16,37 @@ enum SnapshotKind {
     Live,
     /// There is none: a push has not brought it yet, or it was deleted. A push may bring it.
     Absent {
-        /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes after
-        /// it is published.
+        /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes
+        /// after it is published.
         passed_by: Word,
     },
     /// There is none, and the slot is not used any more: the key has to be looked up again.
     Dead,
 }
 
-/// What becomes of a group.
+/// What there is under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
-    /// There is none.
+    /// No group.
     Absent,
-    /// There is one, to which no push was ever accepted.
+    /// A group that has never had an accepted push: it exposes only when its last push failed.
     OnlyRefused,
-    /// There is one, with what a push brought.
+    /// A group that has had an accepted push.
     Accepted,
 }
 
-/// What stays the same of a group from push to push, shared by its snapshots alone: a push that
-/// only brings numbers counts a reference here, and none that other groups count, too.
+/// What stays the same of a group from push to push.
+///
+/// The snapshots of one group share it. So a push that only brings values counts one reference
+/// here, which pushes to other groups do not touch, instead of one to the key and one to the shared
+/// layout.
 #[derive(Debug)]
 pub struct KeyAndLayout {
     /// The key as the push wrote it.
     pub key: Arc<GroupingKey>,
     /// Families, types, helps and labels.
     pub layout: Arc<Layout>,
-    /// Whether the key is written as the canonical one.
+    /// Whether the key is written in its canonical form.
     pub is_canonical: bool,
 }
 
@@ -55,44 +61,44 @@ impl KeyAndLayout {
     }
 }
 
-/// One immutable state of a group.
+/// One state of a group, or of a slot without a group.
 #[derive(Debug)]
 pub struct Snapshot {
     kind: SnapshotKind,
-    /// Drawn from one counter for the whole store: later states have higher ones.
+    /// Drawn from one counter of the store: of two states of a group the later one has the higher
+    /// version. 0 for a slot that has never had a group.
     pub version: u64,
     /// Key and layout.
     pub fixed: Arc<KeyAndLayout>,
-    /// The numbers in the layout's order: see `model::Families`.
+    /// The values in the layout's order: see `model::Families`.
     pub values: SmallVec<[u64; 12]>,
-    /// What the text format cannot carry.
+    /// What the text format cannot carry, encoded as protobuf.
     pub extras: Box<[MetricExtra]>,
-    /// When the last accepted push came, in nanoseconds since the epoch; 0 for never.
+    /// When the last accepted push was received, in nanoseconds since the epoch; 0 for never.
     pub push_time: i64,
-    /// When the last refused push came, in nanoseconds since the epoch; 0 for never.
+    /// When the last refused push was received, in nanoseconds since the epoch; 0 for never.
     pub failure_time: i64,
-    /// When the first push came, accepted or refused, that made the group.
+    /// When the push was received, accepted or refused, that made the group; as above.
     pub first_time: i64,
-    /// When each family was pushed, in the layout's order, where that was not always at
-    /// `push_time`.
+    /// When each family was pushed, in the layout's order; `None` if all were at `push_time`.
     family_times: Option<Box<[i64]>>,
 }
 
-/// The part of a snapshot that a push brings.
+/// The part of a snapshot that a push determines.
 #[derive(Clone, Debug)]
 pub struct GroupContent {
     /// Families, types, helps and labels.
     pub layout: Arc<Layout>,
-    /// The numbers.
+    /// The values in the layout's order.
     pub values: SmallVec<[u64; 12]>,
     /// What the text format cannot carry.
     pub extras: Box<[MetricExtra]>,
-    /// When each family was pushed, where that was not always at the push's time.
+    /// When each family was pushed, in the layout's order; `None` if all were with this push.
     pub family_times: Option<Box<[i64]>>,
 }
 
 impl GroupContent {
-    /// No families at all.
+    /// No families; `layout` has none.
     pub fn empty(layout: Arc<Layout>) -> Self {
         Self::of_values(layout, SmallVec::new())
     }
@@ -109,8 +115,8 @@ impl GroupContent {
 }
 
 impl Snapshot {
-    /// A group after an accepted push.
-    pub fn pushed(
+    /// The group at `base` after an accepted push.
+    pub fn after_push(
         base: &Self,
         version: u64,
         key: Arc<GroupingKey>,
@@ -124,8 +130,8 @@ impl Snapshot {
             family_times,
         } = content;
         let fixed = Self::fixed(base, key, layout);
-        // A group that was only ever refused may have had its key written otherwise: then it was
-        // another one.
+        // A group that has never had an accepted push is replaced by a push whose key is written
+        // otherwise: its times do not go on.
         let goes_on = base.is_live() && base.fixed.key.labels() == fixed.key.labels();
         let (failure_time, first_time) = if goes_on {
             (base.failure_time, base.first_time)
@@ -155,14 +161,9 @@ impl Snapshot {
         }
     }
 
-    /// A live group after a push of all its families that only brought other numbers, and nothing
-    /// that the text format cannot carry.
-    pub fn with_numbers(
-        &self,
-        version: u64,
-        values: SmallVec<[u64; 12]>,
-        received_at: i64,
-    ) -> Self {
+    /// The group after an accepted push of all its families in its layout, with nothing that the
+    /// text format cannot carry.
+    pub fn with_values(&self, version: u64, values: SmallVec<[u64; 12]>, received_at: i64) -> Self {
         Self {
             kind: SnapshotKind::Live,
             version,
@@ -176,8 +177,9 @@ impl Snapshot {
         }
     }
 
-    /// A group after a refused push; `empty` is the layout of a group that the push has made.
-    pub fn failed(
+    /// The group at `base` after a refused push. If there is none yet, `empty` is the layout of the
+    /// one that is made.
+    pub fn after_failure(
         base: &Self,
         version: u64,
         key: Arc<GroupingKey>,
@@ -189,14 +191,14 @@ impl Snapshot {
             None => base.content(),
         };
         let is_live = base.is_live();
-        let mut next = Self::pushed(base, version, key, content, received_at);
+        let mut next = Self::after_push(base, version, key, content, received_at);
         next.push_time = if is_live { base.push_time } else { 0 };
         next.failure_time = received_at;
         next
     }
 
-    /// No group. `version` is 0 for a slot that never had one.
-    pub fn absent(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
+    /// A slot without a group. `layout` has no families.
+    pub fn without_group(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
         Self {
             kind: SnapshotKind::Absent {
                 passed_by: Word::new(0),
@@ -212,18 +214,18 @@ impl Snapshot {
         }
     }
 
-    /// The group of this snapshot is deleted. The tombstone has the layout `empty`: tombstones may
-    /// wait long to be looked at.
+    /// The slot after the deletion of its group. It has the layout `empty`, so that a tombstone
+    /// that waits for its consumers does not keep the group's own layout in memory.
     pub fn tombstone(&self, version: u64, empty: &Arc<Layout>) -> Self {
-        Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
+        Self::without_group(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
     }
 
-    /// The slot is not used any more.
+    /// The slot when it is not used any more.
     pub fn dead(&self) -> Self {
         let fixed = &self.fixed;
         Self {
             kind: SnapshotKind::Dead,
-            ..Self::absent(
+            ..Self::without_group(
                 self.version,
                 Arc::clone(&fixed.key),
                 Arc::clone(&fixed.layout),
@@ -231,11 +233,13 @@ impl Snapshot {
         }
     }
 
-    /// Notes that a consumer, given as a bit, has passed this state without a group. Returns whether
-    /// all consumers have, `all` being the bits of all.
+    /// Notes that a consumer has passed this state without a group. `consumer` is the consumer's
+    /// bit, `all` the bits of all consumers; returns whether all of them have passed it.
     pub(super) fn note_passed(&self, consumer: u64, all: u64) -> bool {
         match &self.kind {
-            // The consumer that completes the bits acquires what the others did before they passed.
+            // A read-modify-write: of consumers that pass at the same moment one sees the bits of
+            // all. Its acquire pairs with the release of the others' `set_bits`: what they did with
+            // the tombstone comes before the slot's number is used again.
             SnapshotKind::Absent { passed_by } => passed_by.set_bits(consumer) | consumer == all,
             SnapshotKind::Live | SnapshotKind::Dead => false,
         }
@@ -260,12 +264,12 @@ impl Snapshot {
         matches!(self.kind, SnapshotKind::Live)
     }
 
-    /// Whether there is a group, and a push to it was ever accepted.
+    /// Whether there is a group that has had an accepted push.
     pub fn is_accepted(&self) -> bool {
         self.is_live() && self.push_time != 0
     }
 
-    /// What has become of the group.
+    /// What there is.
     pub fn state(&self) -> GroupState {
         match (self.is_live(), self.is_accepted()) {
             (false, _) => GroupState::Absent,
@@ -274,7 +278,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether its slot is not used any more.
+    /// Whether the slot is not used any more.
     pub fn is_dead(&self) -> bool {
         matches!(self.kind, SnapshotKind::Dead)
     }
@@ -286,7 +290,7 @@ impl Snapshot {
             .map_or(self.push_time, |times| times[index])
     }
 
-    /// A live snapshot, for tests of what is made from snapshots.
+    /// A group after one push, for tests of modules that read snapshots.
     #[cfg(test)]
     pub fn for_test(
         version: u64,
@@ -299,8 +303,8 @@ impl Snapshot {
             values: values.into(),
             ..GroupContent::empty(Arc::clone(&layout))
         };
-        Self::pushed(
-            &Self::absent(0, Arc::clone(&key), layout),
+        Self::after_push(
+            &Self::without_group(0, Arc::clone(&key), layout),
             version,
             key,
             content,

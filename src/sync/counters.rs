@@ -68,8 +68,8 @@ impl Statistic {
 
 /// Numbers of which each is given out once in the life of the process, starting with 1.
 ///
-/// Always the standard library's atomic, also under loom: a read-modify-write never returns the same
-/// number twice, whatever its ordering.
+/// Always the standard library's atomic, also under loom: a read-modify-write never returns the
+/// same number twice, whatever its ordering.
 #[derive(Debug)]
 pub struct UniqueIds(StdAtomicU64);
 

@@ -1,8 +1,9 @@
 //! Stand-ins for the product's types, made of loom's atomics. They are compiled for models only.
 //!
-//! The values themselves lie in plain vectors behind a mutex of the standard library, which loom does
-//! not see and which no thread of a model holds while another one runs. Which of the values a thread
-//! can see is decided by loom's atomics alone, with the orderings that the real types promise.
+//! The values themselves lie in plain vectors behind a mutex of the standard library, which loom
+//! does not see and which no thread of a model holds while another one runs. Which of the values a
+//! thread can see is decided by loom's atomics alone, with the orderings that the real types
+//! promise.
 
 use super::keyed::Keyed;
 use loom::sync::atomic::AtomicUsize;
@@ -15,10 +16,10 @@ pub use loom::sync::atomic::{AtomicU64, fence};
 
 /// Makes loom try two operations in both orders.
 ///
-/// A turn is a compare-exchange that changes nothing, on an atomic that is used for nothing else. Loom
-/// takes it for a dependency between two operations, even if both only load. The turn is Relaxed and
-/// never stores, so it orders nothing: what the operations load may still be as old as their own
-/// orderings allow.
+/// A turn is a compare-exchange that changes nothing, on an atomic that is used for nothing else.
+/// Loom takes it for a dependency between two operations, even if both only load. The turn is
+/// Relaxed and never stores, so it orders nothing: what the operations load may still be as old as
+/// their own orderings allow.
 #[derive(Debug, Default)]
 struct Turn(AtomicUsize);
 
@@ -220,8 +221,8 @@ impl<T: Keyed> Default for Registry<T> {
 }
 
 impl<T: Keyed> Registry<T> {
-    /// Does not use `hash_of`, whose seeds differ from run to run: every run of a model shall explore
-    /// the same executions.
+    /// Does not use `hash_of`, whose seeds differ from run to run: every run of a model shall
+    /// explore the same executions.
     fn list(&self, key: &T::Key) -> &List {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);

@@ -32,13 +32,14 @@ impl<T> Published<T> {
         self.0.load()
     }
 
-    /// Replaces the value, whatever it is. AcqRel: the release pairs with the acquire of every load.
+    /// Replaces the value, whatever it is. AcqRel: the release pairs with the acquire of every
+    /// load.
     pub fn store(&self, value: Arc<T>) {
         self.0.store(value);
     }
 
-    /// Replaces `base` by `next` and returns true, if the value still is `base`. AcqRel: the release
-    /// pairs with the acquire of every load.
+    /// Replaces `base` by `next` and returns true, if the value still is `base`. AcqRel: the
+    /// release pairs with the acquire of every load.
     pub fn replace(&self, base: &Loaded<T>, next: Arc<T>) -> bool {
         let before = self.0.compare_and_swap(&**base, next);
         Arc::ptr_eq(&before, base)
@@ -156,8 +157,8 @@ impl<T: Keyed> Default for Registry<T> {
 
 impl<T: Keyed> Registry<T> {
     fn shard(&self, hash: u64) -> &HashMap<RegistryEntry<T>, (), PassHash> {
-        // Bits 40 to 45: the shard's table places an entry by the lowest bits of the hash, and compares
-        // entries by its highest 7 bits first.
+        // Bits 40 to 45: the shard's table places an entry by the lowest bits of the hash, and
+        // compares entries by its highest 7 bits first.
         &self.0[(hash >> 40) as usize % N_SHARDS]
     }
 
@@ -170,8 +171,8 @@ impl<T: Keyed> Registry<T> {
             .map(|(entry, ())| Arc::clone(&entry.value))
     }
 
-    /// The entry with this key, and whether this call has inserted it. If there is none `make` makes
-    /// it; what `make` returned is dropped if another thread inserts one first.
+    /// The entry with this key, and whether this call has inserted it. If there is none `make`
+    /// makes it; what `make` returned is dropped if another thread inserts one first.
     pub fn get_or_insert(&self, key: &T::Key, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
         let hash = hash_of(key);
         let map = self.shard(hash);
@@ -225,8 +226,8 @@ impl<T: Keyed> Registry<T> {
         self.0.iter().for_each(|shard| shard.guard().flush());
     }
 
-    /// Calls `f` with every entry that is there during the whole call, and perhaps with entries that
-    /// are inserted or removed during the call. In no particular order.
+    /// Calls `f` with every entry that is there during the whole call, and perhaps with entries
+    /// that are inserted or removed during the call. In no particular order.
     pub fn for_each(&self, mut f: impl FnMut(&Arc<T>)) {
         for shard in &self.0 {
             shard.pin().iter().for_each(|(entry, ())| f(&entry.value));

@@ -39,9 +39,9 @@ impl Word {
         }
     }
 
-    /// Replaces the word by `next` of it. Tries again, with the new word, as often as another thread
-    /// changes the word in between. Returns the word that was replaced. If `next` returns an error the
-    /// word stays as it is.
+    /// Replaces the word by `next` of it. Tries again, with the new word, as often as another
+    /// thread changes the word in between. Returns the word that was replaced. If `next` returns an
+    /// error the word stays as it is.
     ///
     /// # Errors
     ///
@@ -70,8 +70,8 @@ impl Word {
             .is_ok()
     }
 
-    /// Sets `bits` and returns the word before. Always writes, even if the bits are set already: the
-    /// next `update` of the word then acquires what this thread did before.
+    /// Sets `bits` and returns the word before. Always writes, even if the bits are set already:
+    /// the next `update` of the word then acquires what this thread did before.
     pub fn set_bits(&self, bits: u64) -> u64 {
         // AcqRel: as in `update`.
         self.0.fetch_or(bits, AcqRel)
