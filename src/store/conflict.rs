@@ -1,4 +1,4 @@
-//! The words for a name that is exposed as something else.
+//! The refusal for a name that is exposed in another role or under another raw name.
 
 use super::candidate::Candidate;
 use super::cell::{Cell, NameRole};
@@ -10,7 +10,7 @@ use super::slots::Slots;
 use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
 use crate::sync::Registry;
 
-/// The refusal of a push because of `conflict`.
+/// The refusal of the candidate because of `conflict`. Names who exposes the name, if that is known.
 pub(super) fn refusal_of_conflict(
     conflict: NameConflict,
     candidate: &Candidate<'_>,
@@ -31,74 +31,62 @@ pub(super) fn refusal_of_conflict(
     }
     match (name.role, exposed) {
         (NameRole::Family(pushed), NameRole::Family(exposed)) => {
-            let of_owner = match &owner {
-                NameOwner::Group(owner) => {
-                    slots.group(owner.canonical().as_bytes()).and_then(|group| {
-                        let metric = group
-                            .fixed
-                            .layout
-                            .family_by_name(&name.raw)?
-                            .metrics()
-                            .next()?;
-                        Some(show_metric(
-                            group.fixed.layout.skeleton(),
-                            &group.values,
-                            metric,
-                            group.fixed.key.labels(),
-                        ))
-                    })
-                }
+            let owners_metric = match &owner {
+                NameOwner::Group(owner) => first_metric(owner, &name.raw, slots),
                 NameOwner::Unknown | NameOwner::Gateway => None,
             };
-            let owner = if of_owner.is_none() && owner != NameOwner::Gateway {
+            let owner = if owners_metric.is_none() && owner != NameOwner::Gateway {
                 NameOwner::Unknown
             } else {
                 owner
             };
             let pushed_metric = || {
-                let metric = family
-                    .metrics()
-                    .next()
-                    .expect("a name is claimed for a metric");
+                let metric = family.metrics().next();
                 show_metric(
                     layout.skeleton(),
                     &candidate.content.values,
-                    metric,
+                    metric.expect("only names of families with metrics are claimed"),
                     key.labels(),
                 )
             };
-            let metric = of_owner.unwrap_or_else(pushed_metric);
             Refusal::FamilyType {
-                metric,
+                metric: owners_metric.unwrap_or_else(pushed_metric),
                 family: family.name().to_owned(),
                 pushed,
                 exposed,
                 owner,
             }
         }
-        (NameRole::Suffix, _) => {
-            let of = Some((family.metric_type(), family.name().to_owned()));
-            Refusal::Suffix {
-                name: name.raw.to_string(),
-                of,
-                owner: Some(owner),
-                is_name_exposed: true,
-            }
-        }
-        (NameRole::Family(_), NameRole::Suffix) => {
-            let of = suffix_owner(cells, &name.raw);
-            Refusal::Suffix {
-                name: name.raw.to_string(),
-                of,
-                owner: Some(owner),
-                is_name_exposed: false,
-            }
-        }
+        (NameRole::Suffix, _) => Refusal::Suffix {
+            name: name.raw.to_string(),
+            of: Some((family.metric_type(), family.name().to_owned())),
+            owner: Some(owner),
+            is_name_exposed: true,
+        },
+        (NameRole::Family(_), NameRole::Suffix) => Refusal::Suffix {
+            name: name.raw.to_string(),
+            of: suffix_owner(cells, &name.raw),
+            owner: Some(owner),
+            is_name_exposed: false,
+        },
     }
 }
 
-/// Hints get old: a group is only named if it exposes the name in that way, and is not the one
-/// that was pushed to.
+/// The first metric of a family of a group, as protobuf's text form shows it.
+fn first_metric(group: &GroupingKey, family: &str, slots: &Slots) -> Option<String> {
+    let group = slots.group(group.canonical().as_bytes())?;
+    let layout = &group.fixed.layout;
+    let metric = layout.family_by_name(family)?.metrics().next()?;
+    Some(show_metric(
+        layout.skeleton(),
+        &group.values,
+        metric,
+        group.fixed.key.labels(),
+    ))
+}
+
+/// The owner if it is right, else [`NameOwner::Unknown`]. A group is only a hint: it must still expose
+/// the name in this role, and must not be the one that is pushed to.
 fn verified(
     slots: &Slots,
     owner: NameOwner,
@@ -123,7 +111,7 @@ fn verified(
     }
 }
 
-/// The summary or histogram that exposes a name as a suffix of its own.
+/// The summary or histogram that exposes a name with a suffix: its type and its name.
 fn suffix_owner(cells: &Registry<Cell>, raw: &str) -> Option<(MetricType, String)> {
     let base = ["_bucket", "_count", "_sum"]
         .iter()

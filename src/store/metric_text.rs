@@ -1,12 +1,13 @@
-//! A metric as protobuf's text form shows it, for the texts of refusals.
+//! A metric in protobuf's text form, for the texts of refusals, as the reference shows it:
+//! `"up" { label:{name:"job" value:"a"} gauge:{value:1}}`.
 
 use crate::model::{
     Family, LabelSet, Metric, MetricFlags, MetricType, ShortText, Skeleton, exposed_labels,
 };
 use std::fmt::{self, Write as _};
 
-/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed
-/// with. Cut where it is too long.
+/// A metric with the name of its family and the labels that it exposes in a group with this key. Cut
+/// off after as many bytes as a `ShortText` has.
 pub(super) fn show_metric(
     skeleton: &Skeleton,
     values: &[u64],
@@ -18,6 +19,7 @@ pub(super) fn show_metric(
     })
 }
 
+/// As [`show_metric`], with the value as `show_value` writes it.
 pub(super) fn show_with(
     skeleton: &Skeleton,
     metric: Metric<'_>,
@@ -38,11 +40,12 @@ pub(super) fn show_with(
         show_value(family, text)?;
         text.write_char('}')
     };
-    // An error says that it is long enough.
+    // An error means that the text is long enough.
     let _ = show(&mut text);
     text.into_string()
 }
 
+/// Writes the value of a metric: `gauge:{value:1}`.
 fn show_value(
     family: Family<'_>,
     metric: Metric<'_>,

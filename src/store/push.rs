@@ -15,7 +15,9 @@ use super::job_door::JobDoor;
 use super::layout::Layout;
 use super::layout_check::LayoutIndex;
 use super::merge::{merge_families, merge_values};
-use super::push_check::{bad_key_name, check_exposed_bytes, of_flaw, of_invalid};
+use super::push_check::{
+    check_exposed_bytes, refusal_of_invalid, refusal_of_key, refusal_of_layout_error,
+};
 use super::refusal::Refusal;
 use super::snapshot::{GroupContent, Snapshot};
 use crate::model::{Families, FamiliesBuilder, GroupingKey};
@@ -115,9 +117,9 @@ impl Push {
         mode: PushMode,
         received_at: i64,
     ) -> Self {
-        let refusal = bad_key_name(&key).or_else(|| {
+        let refusal = refusal_of_key(&key).or_else(|| {
             let invalid = families.invalid.as_ref()?;
-            Some(of_invalid(invalid, &families, key.labels()))
+            Some(refusal_of_invalid(invalid, &families, key.labels()))
         });
         let state = match refusal {
             Some(refusal) => PushState::Refused(refusal),
@@ -143,7 +145,7 @@ impl Push {
         mode: PushMode,
         received_at: i64,
     ) -> Self {
-        let state = match bad_key_name(&key) {
+        let state = match refusal_of_key(&key) {
             Some(refusal) => PushState::Refused(refusal),
             None => PushState::Pending {
                 body: Body::OfLayout { layout, values },
@@ -293,7 +295,11 @@ impl Push {
                     }
                     None => match LayoutIndex::check(&skeleton, &self.key) {
                         Ok(index) => Arc::new(Layout::of_checked(skeleton, index, &self.key)),
-                        Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
+                        Err(error) => {
+                            return Err(refusal_of_layout_error(
+                                &error, &skeleton, &values, &self.key,
+                            ));
+                        }
                     },
                 };
                 GroupContent {
@@ -318,6 +324,7 @@ impl Push {
     }
 }
 
+/// The families without those that only the gateway itself exposes.
 fn without_markers(families: Families) -> Families {
     if !families
         .skeleton
@@ -334,5 +341,7 @@ fn without_markers(families: Families) -> Families {
     {
         builder.copy_family(&families, family);
     }
-    builder.finish().expect("it is less than before")
+    builder
+        .finish()
+        .expect("a part of the families is smaller than all of them")
 }

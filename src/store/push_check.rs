@@ -1,4 +1,4 @@
-//! What is wrong with a push by itself, whatever groups there are.
+//! What can be wrong with a push by itself, whatever other groups expose.
 
 use super::layout::Layout;
 use super::layout_check::LayoutError;
@@ -11,8 +11,11 @@ use crate::model::{
 use smallvec::SmallVec;
 use std::fmt::Write as _;
 
-/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not
-/// only what is pushed.
+/// Limits how many bytes each scrape takes for one group. See `exposed_size`.
+///
+/// # Errors
+///
+/// [`Refusal::ExpositionTooLarge`].
 pub(super) fn check_exposed_bytes(
     layout: &Layout,
     key: &GroupingKey,
@@ -26,8 +29,9 @@ pub(super) fn check_exposed_bytes(
     }
 }
 
-pub(super) fn of_flaw(
-    flaw: &LayoutError,
+/// The refusal of families that cannot be exposed in any group with such a key.
+pub(super) fn refusal_of_layout_error(
+    error: &LayoutError,
     skeleton: &Skeleton,
     values: &[u64],
     key: &GroupingKey,
@@ -39,7 +43,7 @@ pub(super) fn of_flaw(
             .find(|family| family.metric_range().contains(&metric));
         of_metric.map(|family| family.metric_type())
     };
-    match flaw {
+    match error {
         LayoutError::NoName => Refusal::NoName,
         LayoutError::DuplicateSeries { metric } => Refusal::DuplicateSeries {
             metric: show(*metric),
@@ -56,7 +60,7 @@ pub(super) fn of_flaw(
             metric: show(*metric),
             label: label.clone(),
         },
-        // As the reference has it, whose check takes an empty name for the one before the first.
+        // The text of the reference: its check starts with an empty name as the one before.
         LayoutError::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
             metric: show(*metric),
             label: String::new(),
@@ -85,8 +89,8 @@ pub(super) fn of_flaw(
     }
 }
 
-/// A name that would make every line of the group invalid.
-pub(super) fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
+/// Refuses a grouping key with a label name that would make every line of the group invalid.
+pub(super) fn refusal_of_key(key: &GroupingKey) -> Option<Refusal> {
     let labels = key.labels();
     if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
         return Some(Refusal::KeyNames {
@@ -100,7 +104,7 @@ pub(super) fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
             why: "is reserved",
         });
     }
-    // Legacy names stay as they are under every scheme, and each stands there once.
+    // Legacy names look the same under every scheme, and a key has each name once.
     let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
         0
     } else {
@@ -131,8 +135,12 @@ pub(super) fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
     })
 }
 
-/// What a broken rule of the body means for the group.
-pub(super) fn of_invalid(invalid: &Invalid, families: &Families, key: &LabelSet) -> Refusal {
+/// The refusal of a body that the parser has marked as invalid.
+pub(super) fn refusal_of_invalid(
+    invalid: &Invalid,
+    families: &Families,
+    key: &LabelSet,
+) -> Refusal {
     let show = |metric: u32| {
         show_metric(
             &families.skeleton,

@@ -1,5 +1,5 @@
-//! Why a group may not have what was pushed to it, in words that clients of the reference know
-//! where it has some.
+//! Why a push is refused, and the text that its client sees. Where the reference has a text for the
+//! same reason it is the same one.
 
 use crate::model::{GroupingKey, MetricType};
 use std::fmt;
@@ -10,105 +10,107 @@ use std::sync::Arc;
 pub enum Refusal {
     /// A sample carries a time stamp.
     Timestamps,
-    /// A protobuf metric lacks the value that its family's type demands, or has a label that is not
-    /// UTF-8.
+    /// A protobuf metric lacks the value that the type of its family demands, or has a label that is
+    /// not UTF-8; or a label name is invalid.
     Malformed {
         /// The metric as protobuf's text form shows it.
         metric: String,
-        /// What is wrong with it.
+        /// What is wrong with the metric.
         what: String,
     },
     /// A family has no name.
     NoName,
-    /// The group would have more text than can be addressed.
+    /// The group would have more than 4 GiB of names, helps and labels, which are addressed by 32 bits.
     TooLarge,
-    /// The group would be exposed with more text than a group may.
+    /// The group would be exposed with more bytes than `Config::exposition_bytes_max`.
     ExpositionTooLarge {
-        /// How much it would be, about.
+        /// How many bytes it would be, approximately.
         bytes: u64,
-        /// How much it may be.
+        /// The limit.
         bytes_max: u64,
     },
-    /// The push has a series twice.
+    /// Two metrics of the push are the same series.
     DuplicateSeries {
         /// The metric as protobuf's text form shows it.
         metric: String,
     },
-    /// Another group of the job exposes exactly this series.
+    /// Another group of the job exposes the same series.
     Series {
         /// The metric as protobuf's text form shows it.
         metric: String,
         /// The other group.
         owner: Arc<GroupingKey>,
     },
-    /// A line would have this label name twice.
+    /// A line would have a label name twice.
     LabelTwice {
         /// The metric as protobuf's text form shows it.
         metric: String,
         /// The name.
         label: String,
     },
-    /// Others expose the family with another type.
+    /// The family is exposed with another type.
     FamilyType {
-        /// A metric as protobuf's text form shows it: the owner's, if that is a known group, else
-        /// the pushed one.
+        /// A metric as protobuf's text form shows it: one of the owner, if the owner is a known
+        /// group, else the pushed one.
         metric: String,
-        /// The family.
+        /// The name of the family.
         family: String,
         /// The type that was pushed.
         pushed: MetricType,
-        /// The type that others expose.
+        /// The type that is exposed.
         exposed: MetricType,
-        /// Who does.
+        /// Who exposes it.
         owner: NameOwner,
     },
-    /// A name is that of a family and a suffix of a summary or histogram.
+    /// A name is that of a family, and also that of a summary or histogram with a suffix.
     Suffix {
         /// The name.
         name: String,
-        /// The summary or histogram, where it is known.
+        /// The type and name of the summary or histogram, if known.
         of: Option<(MetricType, String)>,
-        /// Who exposes the other one; none if it is in the push.
+        /// Who exposes the other one; `None` if both are in the push.
         owner: Option<NameOwner>,
-        /// The name is exposed, and the summary or histogram was pushed.
+        /// True if the name is exposed and the summary or histogram was pushed; false if the name was
+        /// pushed.
         is_name_exposed: bool,
     },
-    /// Two names are the same once escaped.
+    /// Two family names are the same after escaping.
     EscapedName {
         /// The name that was pushed.
         pushed: String,
-        /// The other one.
+        /// The other name.
         exposed: String,
-        /// Who exposes it; none if it is in the push.
+        /// Who exposes the other name; `None` if both are in the push.
         owner: Option<NameOwner>,
     },
-    /// A group whose key is another way to write this one's exists.
+    /// There is a group whose key is written otherwise and has the same canonical form.
     OtherKey {
-        /// The key of the group that exists.
+        /// The key of that group.
         exposed: Arc<GroupingKey>,
     },
-    /// The job's groups have too many different sets of label names.
+    /// The groups of the job have as many different sets of label names as
+    /// `Config::shapes_per_job_max` allows, and the pushed key has another one.
     TooManyShapes {
-        /// How many there may be.
+        /// The limit.
         shapes_max: usize,
     },
-    /// A name of the grouping key would make every line of the group invalid.
+    /// A label name of the grouping key would make every line of the group invalid.
     KeyNames {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the metric.
         why: &'static str,
     },
 }
 
-/// Who exposes what a push contradicts.
+/// Who exposes a name or series that a push contradicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameOwner {
     /// This group.
     Group(Arc<GroupingKey>),
-    /// Some group; which one is not known any more.
+    /// A group; which one is not known.
     Unknown,
-    /// The gateway.
+    /// The gateway itself.
     Gateway,
 }
 
@@ -123,7 +125,7 @@ impl fmt::Display for NameOwner {
 }
 
 impl Refusal {
-    /// A word for counting.
+    /// The reason as the value of a metric's label: one of [`Refusal::REASONS`].
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Timestamps => "timestamps",
@@ -139,7 +141,7 @@ impl Refusal {
         }
     }
 
-    /// All words that [`Refusal::reason`] knows.
+    /// All values that [`Refusal::reason`] returns, sorted.
     pub const REASONS: [&str; 8] = [
         "duplicate_label",
         "duplicate_series",
@@ -189,7 +191,7 @@ impl fmt::Display for Refusal {
                     "gathered metric family {family} has type {pushed} but should have {exposed}"
                 )
             }
-            // The metric is the group's: its labels name it.
+            // The metric is one of the owner, so that its labels say which group that is.
             Self::FamilyType {
                 metric,
                 pushed,
@@ -240,7 +242,7 @@ impl fmt::Display for Refusal {
                     None => f.write_str("summary, histogram or suffix of one")?,
                 }
                 match owner {
-                    // In the reference's words alone: everybody knows whose they are.
+                    // Just the text of the reference: the names tell that they are the gateway's.
                     None | Some(NameOwner::Gateway) => Ok(()),
                     Some(owner) => write!(f, "; {owner} has it"),
                 }

@@ -1,4 +1,8 @@
 //! Whether another group of the job exposes a series that a push brings.
+//!
+//! The labels of a grouping key overwrite those of the series. So a series of one group can be the
+//! series of a group of another shape, but then of exactly one: the group whose key has, for each
+//! name of that shape, the value that the series has. Each series needs one look-up for each shape.
 
 use super::candidate::Candidate;
 use super::metric_text::show_metric;
@@ -7,11 +11,15 @@ use super::series_labels::{SeriesLabels, series_hash, series_labels};
 use super::shape::Shape;
 use super::slots::Slots;
 use super::snapshot::Snapshot;
-use crate::model::{Escaping, GroupingKey, LabelSet, escape_label_name};
+use crate::model::{Escaping, Family, GroupingKey, LabelSet, Metric, escape_label_name};
 use std::sync::Arc;
 
-/// A series of one group can be that of a group of the same job with another shape, and then of
-/// exactly one: the one whose key has the values that the series has.
+/// Compares the series that the candidate adds with those of the job's groups of other shapes. For
+/// a push that is alone behind the door of its job; `shapes` are the shapes of the job.
+///
+/// # Errors
+///
+/// [`Refusal::Series`] with the first series that another group exposes.
 pub(super) fn check_series(
     candidate: &Candidate<'_>,
     shapes: &[Arc<Shape>],
@@ -20,92 +28,39 @@ pub(super) fn check_series(
     let Candidate {
         key, base, content, ..
     } = *candidate;
-    let layout = &content.layout;
-    let own_names = || key.canonical().iter().map(|(name, _)| name);
-    let others = shapes
+    let is_of_other_shape = |shape: &Shape| {
+        let names = key.canonical().iter().map(|(name, _)| name);
+        shape.has_groups() && !shape.names().eq(names)
+    };
+    let mut others: Vec<OtherShape<'_>> = shapes
         .iter()
-        .filter(|shape| shape.has_groups() && !shape.names().eq(own_names()));
-    let others: Vec<_> = others
-        .filter(|shape| may_have_group_beside(slots, shape, key))
+        .filter(|shape| is_of_other_shape(shape) && may_share_series(shape, key, slots))
+        .map(|shape| OtherShape {
+            shape,
+            last_look_up: None,
+        })
         .collect();
     if others.is_empty() {
         return Ok(());
     }
-    // The series of a metric mostly lead to the same group as those of the one before.
-    let mut found: Vec<Option<(LabelSet, Option<Arc<Snapshot>>)>> = vec![None; others.len()];
-    for family in layout.skeleton().families() {
-        let before = base
-            .is_live()
-            .then(|| base.fixed.layout.family_by_name(family.name()))
-            .flatten();
+    let skeleton = content.layout.skeleton();
+    for family in skeleton.families() {
+        let before = family_of(base, family.name());
         for metric in family.metrics() {
-            let has = |name| {
-                key.canonical().get(name).is_some()
-                    || metric
-                        .labels()
-                        .any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
-            };
-            if !others.iter().any(|shape| shape.names().all(has)) {
+            if !others.iter().any(|other| other.has_names_in(metric, key)) {
                 continue;
             }
             let labels = series_labels(metric, key.labels());
-            let is_key = |name: &str| key.canonical().get(name).is_some();
-            let own = |is_key: &dyn Fn(&str) -> bool| -> SeriesLabels<'_> {
-                labels
-                    .iter()
-                    .filter(|(name, _)| !is_key(name))
-                    .cloned()
-                    .collect()
-            };
-            if let Some(before) = before
-                && base
-                    .fixed
-                    .layout
-                    .find_series(before, series_hash(&own(&is_key)), |m| {
-                        series_labels(m, key.labels())[..] == labels[..]
-                    })
-            {
+            if has_series(base, before, &labels) {
                 continue;
             }
-            for (shape, found) in others.iter().zip(&mut found) {
-                let value = |name| {
-                    labels
-                        .iter()
-                        .find(|(label, _)| *label == name)
-                        .map(|&(_, value)| value)
-                };
-                let Some(wanted) = shape
-                    .names()
-                    .map(|name| Some((name, value(name)?)))
-                    .collect::<Option<Vec<_>>>()
-                else {
-                    continue;
-                };
-                let wanted = LabelSet::new(wanted);
-                if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
-                    let slot = slots.find(wanted.as_bytes());
-                    *found = Some((
-                        wanted,
-                        slot.map(|slot| Arc::clone(&slot.current()))
-                            .filter(|other| other.is_live()),
-                    ));
-                }
-                let Some((_, Some(other))) = found else {
-                    continue;
-                };
-                let Some(theirs) = other.fixed.layout.family_by_name(family.name()) else {
-                    continue;
-                };
-                let hash =
-                    series_hash(&own(&|name| shape.names().any(|in_shape| in_shape == name)));
-                if other.fixed.layout.find_series(theirs, hash, |m| {
-                    series_labels(m, other.fixed.key.labels())[..] == labels[..]
-                }) {
-                    let metric =
-                        show_metric(layout.skeleton(), &content.values, metric, key.labels());
+            for other in &mut others {
+                if let Some(group) = other.group_at(&labels, slots)
+                    && has_series(group, family_of(group, family.name()), &labels)
+                {
                     return Err(Refusal::Series {
-                        metric,
-                        owner: Arc::clone(&other.fixed.key),
+                        metric: show_metric(skeleton, &content.values, metric, key.labels()),
+                        owner: Arc::clone(&group.fixed.key),
                     });
                 }
             }
@@ -114,15 +69,146 @@ pub(super) fn check_series(
     Ok(())
 }
 
-/// Whether there may be a group of `shape` that a series of the group of `key` leads to. Where
-/// the key has all names of the shape, all its series lead to the same one.
-fn may_have_group_beside(slots: &Slots, shape: &Shape, key: &GroupingKey) -> bool {
-    let wanted: Option<Vec<_>> = shape
-        .names()
+/// A shape of the job's keys that the candidate's key does not have.
+struct OtherShape<'a> {
+    shape: &'a Shape,
+    /// The canonical key that was looked up last, and its group. The next series mostly has the same
+    /// values for the names of the shape.
+    last_look_up: Option<(LabelSet, Option<Arc<Snapshot>>)>,
+}
+
+impl OtherShape<'_> {
+    /// Whether a metric of the group of `key` has all names of the shape among its labels.
+    fn has_names_in(&self, metric: Metric<'_>, key: &GroupingKey) -> bool {
+        self.shape.names().all(|name| {
+            key.canonical().get(name).is_some()
+                || metric
+                    .labels()
+                    .any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
+        })
+    }
+
+    /// The group of this shape that can expose a series with these labels.
+    fn group_at(&mut self, labels: &SeriesLabels<'_>, slots: &Slots) -> Option<&Snapshot> {
+        let value = |name: &str| {
+            let label = labels.iter().find(|(label, _)| *label == name);
+            label.map(|&(_, value)| value)
+        };
+        let names = self.shape.names();
+        let key: Option<Vec<_>> = names.map(|name| Some((name, value(name)?))).collect();
+        let key = LabelSet::new(key?);
+        if self
+            .last_look_up
+            .as_ref()
+            .is_none_or(|(last, _)| *last != key)
+        {
+            let group = slots.group(key.as_bytes());
+            self.last_look_up = Some((key, group));
+        }
+        let (_, group) = self.last_look_up.as_ref()?;
+        group.as_deref()
+    }
+}
+
+/// The family that a group exposes under a name.
+fn family_of<'a>(group: &'a Snapshot, name: &str) -> Option<Family<'a>> {
+    group.fixed.layout.family_by_name(name)
+}
+
+/// Whether a group exposes a series of `family`, one of its own, with exactly these labels.
+fn has_series(group: &Snapshot, family: Option<Family<'_>>, labels: &SeriesLabels<'_>) -> bool {
+    let Some(family) = family else { return false };
+    let (layout, key) = (&group.fixed.layout, &group.fixed.key);
+    let own: SeriesLabels<'_> = labels
+        .iter()
+        .filter(|(name, _)| key.canonical().get(name).is_none())
+        .cloned()
+        .collect();
+    layout.find_series(family, series_hash(&own), |metric| {
+        series_labels(metric, key.labels())[..] == labels[..]
+    })
+}
+
+/// Whether a series of the group of `key` may be one of a group of `shape`. If the key has all names
+/// of the shape, the values are those of the key, so that there is one group to look at.
+fn may_share_series(shape: &Shape, key: &GroupingKey, slots: &Slots) -> bool {
+    let names = shape.names();
+    let other: Option<Vec<_>> = names
         .map(|name| Some((name, key.canonical().get(name)?)))
         .collect();
-    wanted.is_none_or(|wanted| {
-        let slot = slots.find(LabelSet::new(wanted).as_bytes());
-        slot.is_some_and(|slot| slot.current().is_live())
-    })
+    other.is_none_or(|other| slots.group(LabelSet::new(other).as_bytes()).is_some())
+}
+
+#[cfg(all(test, not(gateway_loom)))]
+mod tests {
+    use super::super::consumer::Consumer;
+    use super::super::layout::Layout;
+    use super::super::snapshot::{GroupContent, GroupState};
+    use super::*;
+    use crate::model::{FamiliesBuilder, MetricFlags, MetricType};
+
+    type Labels<'a> = &'a [(&'a str, &'a str)];
+
+    fn key(labels: Labels<'_>) -> Arc<GroupingKey> {
+        let labels = labels.iter().copied().chain([("job", "j")]);
+        Arc::new(GroupingKey::new(labels).unwrap())
+    }
+
+    /// The layout of one gauge `g` with one series.
+    fn layout(key: &GroupingKey, series: Labels<'_>) -> Arc<Layout> {
+        let mut builder = FamiliesBuilder::new();
+        builder.family("g", MetricType::Gauge, None);
+        for (name, value) in series {
+            builder.label(name, value);
+        }
+        builder.value(0);
+        builder.end_metric(MetricFlags::default());
+        Arc::new(Layout::new(builder.finish().unwrap().skeleton, key).unwrap())
+    }
+
+    /// Whether a group with this key may expose the series beside another group with its series.
+    fn is_admitted(pushed: (Labels<'_>, Labels<'_>), existing: (Labels<'_>, Labels<'_>)) -> bool {
+        let (key, existing_key) = (key(pushed.0), key(existing.0));
+        let none = layout(&key, &[]);
+        let slots = Slots::new(&[Consumer::Assembler], Arc::clone(&none));
+        let slot = slots.find_or_add(&existing_key);
+        let existing_layout = layout(&existing_key, existing.1);
+        let group = Snapshot::for_test(1, Arc::clone(&existing_key), existing_layout, vec![0], 1);
+        assert!(slot.replace(&slot.current_for_update(), Arc::new(group)));
+        let shape = Shape::new(existing_key.canonical());
+        shape.count_change(GroupState::Absent, GroupState::Accepted);
+        let empty = Layout::new(Default::default(), &key).unwrap();
+        let candidate = Candidate {
+            key: &key,
+            base: &Snapshot::without_group(0, Arc::clone(&key), Arc::new(empty)),
+            content: &GroupContent::of_values(layout(&key, pushed.1), [0][..].into()),
+            state: GroupState::Accepted,
+        };
+        match check_series(&candidate, &[Arc::new(shape)], &slots) {
+            Ok(()) => true,
+            Err(refusal) => {
+                assert!(matches!(refusal, Refusal::Series { owner, .. } if owner == existing_key));
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_is_compared_with_the_group_that_its_labels_lead_to() {
+        let l_v: Labels<'_> = &[("l", "v")];
+        // The series `g{l="v"}` of the job's own group, and `g` of the group with `l="v"`.
+        assert!(!is_admitted((&[], l_v), (l_v, &[])));
+        assert!(!is_admitted((l_v, &[]), (&[], l_v)));
+        // Other values, other labels, or the own label overwritten by the key.
+        assert!(is_admitted((&[], &[("l", "w")]), (l_v, &[])));
+        assert!(is_admitted((&[], l_v), (l_v, &[("x", "1")])));
+        assert!(is_admitted((&[], &[]), (l_v, &[])));
+        assert!(!is_admitted((&[], l_v), (l_v, &[("l", "w")])));
+        // Names are compared after escaping, and an empty `instance` counts as none.
+        assert!(!is_admitted((&[], &[("l.m", "v")]), (&[("l_m", "v")], &[])));
+        assert!(!is_admitted(
+            (&[], &[("instance", ""), ("l", "v")]),
+            (l_v, &[])
+        ));
+    }
 }
