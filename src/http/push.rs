@@ -229,24 +229,41 @@ fn answer_to(gateway: &Gateway, key: &GroupingKey, outcome: Outcome) -> Option<A
         Outcome::Busy => return None,
         Outcome::Refused(refusal) => {
             gateway.telemetry.count_refusal(&refusal);
-            tracing::debug!(%key, err = ShortText::of(&refusal), "push refused");
+            let text = RefusalText(&refusal);
+            tracing::debug!(%key, err = ShortText::of(&text), "push refused");
             if let Refusal::ExpositionTooLarge { .. } = refusal {
                 // As for a body that is too large: this is nothing that a consistency check finds.
-                Answer::error(413, ShortText::of(&refusal))
+                Answer::error(413, ShortText::of(&text))
             } else if gateway.options.is_check_announced {
                 let text = format_args!(
-                    "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
+                    "pushed metrics are invalid or inconsistent with existing metrics: {text}"
                 );
                 Answer::error(400, ShortText::of(text))
             } else {
                 // Whoever switched the check off is told nothing by the reference either.
-                tracing::warn!(%key, err = ShortText::of(&refusal), "push accepted but not exposed, because it contradicts others");
+                tracing::warn!(%key, err = ShortText::of(&text), "push accepted but not exposed, because it contradicts others");
                 Answer::empty(accepted(gateway))
             }
         }
         Outcome::Done => Answer::empty(accepted(gateway)),
     };
     Some(answer)
+}
+
+/// The text of a refusal, with the flag that sets the limit if it is about one.
+struct RefusalText<'a>(&'a Refusal);
+
+impl std::fmt::Display for RefusalText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(refusal) = self;
+        match refusal {
+            Refusal::ExpositionTooLarge { .. } => {
+                write!(f, "{refusal} (--limit.group-exposition-bytes)")
+            }
+            Refusal::TooManyShapes { .. } => write!(f, "{refusal} (--limit.shapes-per-job)"),
+            _ => write!(f, "{refusal}"),
+        }
+    }
 }
 
 /// Answers a delete.

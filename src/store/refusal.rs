@@ -164,8 +164,8 @@ impl fmt::Display for Refusal {
             Self::TooLarge => f.write_str("the group would have more than 4 GiB of labels"),
             Self::ExpositionTooLarge { bytes, bytes_max } => write!(
                 f,
-                "the group would be exposed with some {bytes} bytes, more than {bytes_max}, which is the limit \
-                 (--limit.group-exposition-bytes)"
+                "the group would be exposed with some {bytes} bytes, more than {bytes_max}, \
+                 which is the limit"
             ),
             Self::DuplicateSeries { metric } => write!(f, "collected metric {metric} {same}"),
             Self::Series { metric, owner } => write!(
@@ -226,7 +226,8 @@ impl fmt::Display for Refusal {
                 };
                 write!(
                     f,
-                    "collected {kinds} named {of:?} collides with previously collected metric named {name:?}"
+                    "collected {kinds} named {of:?} collides with previously collected metric \
+                     named {name:?}"
                 )?;
                 write!(f, "; {owner} has it")
             }
@@ -263,13 +264,14 @@ impl fmt::Display for Refusal {
             Self::OtherKey { exposed } => {
                 write!(
                     f,
-                    "the group {exposed} exists, whose grouping key is the same but for an empty instance label or escaping"
+                    "the group {exposed} exists, whose grouping key is the same but for an empty \
+                     instance label or escaping"
                 )
             }
             Self::TooManyShapes { shapes_max } => write!(
                 f,
-                "the groups of this job have {shapes_max} different sets of grouping label names already, which is the limit \
-                 (--limit.shapes-per-job)"
+                "the groups of this job have {shapes_max} different sets of grouping label names \
+                 already, which is the limit"
             ),
             Self::KeyNames { name, why } => {
                 write!(f, "the label name {name:?} of the grouping key {why}")
