@@ -9,12 +9,12 @@
 //! says how each failed with that weakened.
 
 pub mod exposition;
-#[path = "../../src/model/mod.rs"]
 #[allow(
     dead_code,
     unused_imports,
     reason = "the models use a part of what the product has"
 )]
+#[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/scrape/mod.rs"]
 pub mod scrape;
@@ -27,7 +27,7 @@ pub mod wakeup;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 use crate::scrape::{Assembler, Document, Effort, Exposition, Format, PageSizes, Rendezvous};
-use crate::store::{Config, Outcome, Push, PushMode, Store};
+use crate::store::{Config, Consumer, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -66,6 +66,14 @@ pub fn explore(
 /// A store on loom's atomics.
 pub fn store() -> Arc<Store> {
     Arc::new(Store::new(Config::default()))
+}
+
+/// A store on loom's atomics with both consumers.
+pub fn store_with_disk_writer() -> Arc<Store> {
+    Arc::new(Store::new(Config {
+        consumers: vec![Consumer::Assembler, Consumer::DiskWriter],
+        ..Config::default()
+    }))
 }
 
 /// A key as `job=a,l=v`.
@@ -257,7 +265,7 @@ pub fn shown(store: &Store, key: &GroupingKey) -> String {
     let Some(group) = store.group(key) else {
         return String::new();
     };
-    let families = group.fixed.layout.families_by_name();
+    let families = group.layout().families_by_name();
     families
         .map(|family| format!("{}={}", family.name(), family.metric_type().as_str()))
         .collect::<Vec<_>>()

@@ -4,17 +4,16 @@
 use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::model::Escaping;
 use loom_tests::scrape::Format;
-use loom_tests::store::{Consumer, Store, Taken};
+use loom_tests::store::{Consumer, MarkedSlot, Store};
 use loom_tests::{Gateway, delete, document, explore, has_line, key, put, store};
 use std::sync::Arc;
 
 /// Updates `known`, by slot the type that each of two groups exposes for the family `a`, with the
 /// snapshots taken. An empty text stands for no such family.
-fn note_types(known: &mut [String; 2], taken: Vec<Taken>) {
-    for Taken { slot, snapshot } in taken {
+fn note_types(known: &mut [String; 2], taken: Vec<MarkedSlot>) {
+    for MarkedSlot { slot, snapshot } in taken {
         let type_of_a = snapshot
-            .fixed
-            .layout
+            .layout()
             .family_by_name("a")
             .filter(|_| snapshot.is_live());
         known[slot as usize] = type_of_a

@@ -273,7 +273,7 @@ impl Ingester {
         };
         let key = labels.encoded();
         while let Some(found) = self.store.find(&key) {
-            let Some(values) = read_values(&found.snapshot().fixed.layout) else {
+            let Some(values) = read_values(found.snapshot().layout()) else {
                 break;
             };
             if self

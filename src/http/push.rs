@@ -218,6 +218,14 @@ impl fmt::Display for ClientText<'_> {
             | PushRefusal::Protobuf(protobuf::ParseError::TooManyLabels(_)) => {
                 "--limit.labels-per-series"
             }
+            PushRefusal::Store {
+                refusal: Refusal::ExpositionTooLarge { .. },
+                ..
+            } => "--limit.group-exposition-bytes",
+            PushRefusal::Store {
+                refusal: Refusal::TooManyShapes { .. },
+                ..
+            } => "--limit.shapes-per-job",
             _ => return Ok(()),
         };
         write!(f, " ({flag})")

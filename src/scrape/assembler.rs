@@ -24,7 +24,7 @@ use super::rendezvous::{Rendezvous, WantedViews};
 use super::segment::{Stretch, free_pack_buffer};
 use super::sizes::PageSizes;
 use super::view::View;
-use crate::store::{Consumer, Snapshot, Store, Taken};
+use crate::store::{Consumer, MarkedSlot, Snapshot, Store};
 use std::sync::Arc;
 
 /// What a round did.
@@ -148,7 +148,7 @@ impl Assembler {
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
         let report = self.update_pages(taken, &wanted, |deleted| {
-            store.retire(Consumer::Assembler, deleted)
+            store.pass_tombstones(Consumer::Assembler, deleted)
         });
         // Publishing plain text early costs a reference count of every page, changed or not.
         let is_much_built = |view: &View| {
@@ -196,7 +196,7 @@ impl Assembler {
     /// published. `retire` is called with the deleted groups that the pages do not show any more.
     fn update_pages(
         &mut self,
-        mut taken: Vec<Taken>,
+        mut taken: Vec<MarkedSlot>,
         wanted: &WantedViews,
         retire: impl FnOnce(&[Arc<Snapshot>]),
     ) -> RoundReport {
@@ -315,7 +315,7 @@ impl Assembler {
 }
 
 /// Sorts by slot and keeps the newest snapshot of each slot.
-fn keep_newest_of_each_slot(taken: &mut Vec<Taken>) {
+fn keep_newest_of_each_slot(taken: &mut Vec<MarkedSlot>) {
     // The sort is stable: of a slot that was taken several times, the newest snapshot comes last.
     taken.sort_by_key(|taken| taken.slot);
     taken.dedup_by(|next, newest| {

@@ -218,7 +218,7 @@ impl Catalog {
     /// Counts a group with this snapshot as a user of the render plan of its layout, and returns
     /// the plan's id. Makes the plan if this is the first group with the layout.
     pub fn acquire_plan(&mut self, snapshot: &Snapshot) -> RenderPlanId {
-        let layout = &snapshot.fixed.layout;
+        let layout = snapshot.layout();
         let id = match self.by_layout.get(&layout.id()) {
             Some(&id) => id,
             None => self.add_plan(layout),

@@ -3,7 +3,7 @@
 use super::builders::Builders;
 use super::catalog::Catalog;
 use super::changes::{ExposedGroup, LineChange, LineChanges};
-use crate::store::{Snapshot, Taken};
+use crate::store::{MarkedSlot, Snapshot};
 use std::sync::Arc;
 
 /// Cost of comparing two snapshots, as bytes of work for [`Builders::map`].
@@ -63,11 +63,11 @@ impl ExposedGroups {
     /// reading two snapshots of every group is mostly waiting for memory.
     pub fn differences(
         &self,
-        taken: &[Taken],
+        taken: &[MarkedSlot],
         catalog: &Catalog,
         builders: &Builders,
     ) -> Vec<SnapshotDifference> {
-        let difference = |taken: &Taken| {
+        let difference = |taken: &MarkedSlot| {
             let old = self
                 .by_slot
                 .get(taken.slot as usize)
@@ -75,9 +75,7 @@ impl ExposedGroups {
             let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
                 return SnapshotDifference::OTHER_LAYOUT;
             };
-            let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
-            // Most pushes share this pointer; then its content need not be read.
-            if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
+            if !old.snapshot.has_layout_of(&taken.snapshot) {
                 return SnapshotDifference::OTHER_LAYOUT;
             }
             let sources = &catalog.plan(old.plan).sources;
@@ -110,7 +108,7 @@ impl ExposedGroups {
     /// that was replaced.
     pub fn replace_group(
         &mut self,
-        taken: Taken,
+        taken: MarkedSlot,
         difference: SnapshotDifference,
         n_left: usize,
         catalog: &mut Catalog,

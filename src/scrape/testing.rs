@@ -4,7 +4,7 @@ use super::document::Document;
 use super::exposition::Exposition;
 use super::format::Format;
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
-use crate::store::{Snapshot, Taken};
+use crate::store::{MarkedSlot, Snapshot};
 use bytes::Buf;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -41,7 +41,7 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// The snapshot after a push to the group in this slot. The version is also the push time, in
     /// seconds.
-    pub fn live(&mut self, slot: u32, pushed: &Pushed) -> Taken {
+    pub fn live(&mut self, slot: u32, pushed: &Pushed) -> MarkedSlot {
         let families = families(pushed);
         let key = key(slot);
         let known = self
@@ -58,21 +58,18 @@ impl Snapshots {
         self.version += 1;
         let push_time = i64::try_from(self.version).unwrap() * 1_000_000_000;
         let snapshot = Snapshot::for_test(self.version, key, layout, families.values, push_time);
-        Taken {
+        MarkedSlot {
             slot,
             snapshot: Arc::new(snapshot),
         }
     }
 
     /// The tombstone after the group of this snapshot was deleted.
-    pub fn deleted(&mut self, of: &Taken) -> Taken {
+    pub fn deleted(&mut self, of: &MarkedSlot) -> MarkedSlot {
         self.version += 1;
-        Taken {
+        MarkedSlot {
             slot: of.slot,
-            snapshot: Arc::new(
-                of.snapshot
-                    .tombstone(self.version, &of.snapshot.fixed.layout),
-            ),
+            snapshot: Arc::new(of.snapshot.tombstone(self.version, of.snapshot.layout())),
         }
     }
 }

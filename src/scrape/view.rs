@@ -152,7 +152,7 @@ impl View {
         let render_key = |slot: &u32| {
             changes
                 .group(*slot)
-                .map(|group| self.format.render_key(group.snapshot.fixed.key.labels()))
+                .map(|group| self.format.render_key(group.snapshot.key().labels()))
         };
         let keys = builders.map(
             changes.slots,

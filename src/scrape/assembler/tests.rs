@@ -16,7 +16,7 @@ fn new_assembler(own_families: &[(&str, MetricType)], page_bytes: usize) -> Asse
 /// Runs a round with the snapshots taken, without publishing an exposition.
 fn apply(
     assembler: &mut Assembler,
-    taken: Vec<Taken>,
+    taken: Vec<MarkedSlot>,
     wanted: &WantedViews,
     retire: impl FnOnce(&[Arc<Snapshot>]),
 ) -> RoundReport {
@@ -56,7 +56,7 @@ fn every_round_equals_rendering_everything() {
         let mut assembler = new_assembler(OWN, target);
         let mut snapshots = Snapshots::default();
         let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
-        let mut last: BTreeMap<u32, Taken> = BTreeMap::new();
+        let mut last: BTreeMap<u32, MarkedSlot> = BTreeMap::new();
         let helps: BTreeMap<String, String> = names
             .iter()
             .map(|name| (name.clone(), format!("help of {name}")))
@@ -89,7 +89,7 @@ fn every_round_equals_rendering_everything() {
                 groups.insert(slot, (pushed, snapshots.version));
                 last.insert(
                     slot,
-                    Taken {
+                    MarkedSlot {
                         slot,
                         snapshot: Arc::clone(&push.snapshot),
                     },
@@ -155,18 +155,18 @@ fn a_fleet_comes_and_goes() {
             .map(|name| (name.to_owned(), Some("h".to_owned()), vec![f64::from(i)]))
             .collect()
     };
-    let check =
-        |assembler: &mut Assembler, groups: &BTreeMap<u32, (Pushed, u64)>, taken: Vec<Taken>| {
-            apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
-            let expected = render_plainly(groups, &helps);
-            assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
-            assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
-        };
+    let check = |assembler: &mut Assembler,
+                 groups: &BTreeMap<u32, (Pushed, u64)>,
+                 taken: Vec<MarkedSlot>| {
+        apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
+        let expected = render_plainly(groups, &helps);
+        assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
+        assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
+    };
     let empty = snapshots
         .live(u32::MAX, &Vec::new())
         .snapshot
-        .fixed
-        .layout
+        .layout()
         .clone();
     let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>,
                         slots: &mut dyn Iterator<Item = u32>,
@@ -192,7 +192,7 @@ fn a_fleet_comes_and_goes() {
         .flat_map(|stretch| &stretch.segments);
     let n_pages: usize = segments.map(|segment| segment.texts.len()).sum();
     assert!(n_pages > 100);
-    let mut taken: Vec<Taken> = Vec::new();
+    let mut taken: Vec<MarkedSlot> = Vec::new();
     for slot in groups
         .keys()
         .copied()
@@ -207,7 +207,7 @@ fn a_fleet_comes_and_goes() {
                 .snapshot
                 .tombstone(99_999, &empty),
         );
-        taken.push(Taken { slot, snapshot });
+        taken.push(MarkedSlot { slot, snapshot });
     }
     check(&mut assembler, &groups, taken);
     let taken = groups.keys().map(|slot| {
@@ -218,7 +218,7 @@ fn a_fleet_comes_and_goes() {
                 .snapshot
                 .tombstone(99_999, &empty),
         );
-        Taken {
+        MarkedSlot {
             slot: *slot,
             snapshot,
         }

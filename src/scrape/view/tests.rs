@@ -4,7 +4,7 @@ use super::*;
 use crate::scrape::changes::LineChanges;
 use crate::scrape::exposed_groups::ExposedGroups;
 use crate::scrape::testing::{OWN, Pushed, Snapshots};
-use crate::store::Taken;
+use crate::store::MarkedSlot;
 use std::collections::BTreeMap;
 
 /// A view in plain text, with what the assembler keeps beside it.
@@ -29,7 +29,7 @@ impl Fixture {
 
     /// Runs a round with these snapshots, which are in ascending order of slots; returns how
     /// many pages were built.
-    fn round(&mut self, taken: Vec<Taken>) -> usize {
+    fn round(&mut self, taken: Vec<MarkedSlot>) -> usize {
         let mut lines = LineChanges::default();
         let differences = self
             .groups
@@ -112,7 +112,7 @@ fn pages_keep_their_sizes_while_groups_come_and_go() {
     let mut snapshots = Snapshots::default();
     let mut random = fastrand::Rng::with_seed(5);
     let names = ["a", "b", "c", "m_own", "n", "o", "y", "z"];
-    let mut groups: BTreeMap<u32, Taken> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, MarkedSlot> = BTreeMap::new();
     for round in 0..60 {
         let mut taken = Vec::new();
         // The store grows for 30 rounds and shrinks after that.
@@ -128,7 +128,7 @@ fn pages_keep_their_sizes_while_groups_come_and_go() {
                 let n = random.usize(1..=names.len());
                 let push = snapshots.live(slot, &gauges(&names[..n], 1.0));
                 let snapshot = Arc::clone(&push.snapshot);
-                groups.insert(slot, Taken { slot, snapshot });
+                groups.insert(slot, MarkedSlot { slot, snapshot });
                 taken.push(push);
             }
         }
@@ -141,7 +141,7 @@ fn pages_keep_their_sizes_while_groups_come_and_go() {
 fn a_family_becomes_large_and_moves_back_into_a_shared_page() {
     let mut fixture = Fixture::new(2000);
     let mut snapshots = Snapshots::default();
-    let mut push = |slots: std::ops::Range<u32>| -> Vec<Taken> {
+    let mut push = |slots: std::ops::Range<u32>| -> Vec<MarkedSlot> {
         let names = ["a", "b"];
         slots
             .map(|slot| snapshots.live(slot, &gauges(&names, 1.0)))
@@ -152,7 +152,7 @@ fn a_family_becomes_large_and_moves_back_into_a_shared_page() {
     let is_shared: Vec<bool> = fixture.blocks().iter().map(|(l, _)| l.is_none()).collect();
     assert_eq!(is_shared, [true, true], "{:?}", fixture.blocks());
     let fleet = push(4..400);
-    let tombstones: Vec<Taken> = fleet
+    let tombstones: Vec<MarkedSlot> = fleet
         .iter()
         .map(|taken| Snapshots::default().deleted(taken))
         .collect();

@@ -1,19 +1,18 @@
-//! The seam's types as the product has them: arc-swap, crossbeam's queue and papaya's map.
+//! The types of this module in the product: arc-swap, crossbeam's queue and papaya's map.
 
-use super::{Keyed, hash_of};
+use super::keyed::{Keyed, hash_of};
 use arc_swap::ArcSwap;
 use crossbeam::queue::SegQueue;
 use papaya::{Equivalent, Guard, HashMap};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-pub use std::sync::atomic::fence;
-pub use std::thread::yield_now;
+pub use std::sync::atomic::{AtomicU64, fence};
 
-/// What [`Published`] held when it was looked at.
+/// The value that a [`Published`] held when it was loaded.
 pub type Loaded<T> = arc_swap::Guard<Arc<T>>;
 
-/// An `Arc` that is replaced as a whole; readers never wait.
+/// An `Arc` that is replaced as a whole. Readers never wait, and keep what they have loaded alive.
 #[derive(Debug)]
 pub struct Published<T>(ArcSwap<T>);
 
@@ -23,29 +22,31 @@ impl<T> Published<T> {
         Self(ArcSwap::new(value))
     }
 
-    /// What it holds now.
+    /// The value. Acquire: pairs with the release of `store` and `replace`.
     pub fn load(&self) -> Loaded<T> {
         self.0.load()
     }
 
-    /// What it holds now, to be replaced by what follows from it.
+    /// The value, to be replaced by what follows from it. Acquire: as `load`.
     pub fn load_for_update(&self) -> Loaded<T> {
         self.0.load()
     }
 
-    /// Replaces whatever it holds.
+    /// Replaces the value, whatever it is. AcqRel: the release pairs with the acquire of every
+    /// load.
     pub fn store(&self, value: Arc<T>) {
         self.0.store(value);
     }
 
-    /// Replaces `base` by `next`, if it still is `base`.
+    /// Replaces `base` by `next` and returns true, if the value still is `base`. AcqRel: the
+    /// release pairs with the acquire of every load.
     pub fn replace(&self, base: &Loaded<T>, next: Arc<T>) -> bool {
         let before = self.0.compare_and_swap(&**base, next);
         Arc::ptr_eq(&before, base)
     }
 }
 
-/// A queue of many producers and consumers, first in, first out.
+/// A queue for any number of producers and consumers: first in, first out.
 #[derive(Debug)]
 pub struct Queue<T>(SegQueue<T>);
 
@@ -56,55 +57,55 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Appends.
+    /// Appends a value. What this thread did before is released to the `pop` that takes the value.
     pub fn push(&self, value: T) {
         self.0.push(value);
     }
 
-    /// Takes the oldest.
+    /// Takes the oldest value. Acquires what its `push` released.
     pub fn pop(&self) -> Option<T> {
         self.0.pop()
     }
 
-    /// How many there are.
+    /// How many values there are, at some moment of the call.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there was no value at some moment of the call.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Entries by key, found, added and removed without waiting for anybody.
+/// A concurrent map from keys to entries.
 ///
-/// In shards, so that growing copies one part at a time and counters are not shared by all
-/// cores.
-pub struct Registry<T: Keyed>(Box<[HashMap<Entry<T>, (), Plain>]>);
+/// It consists of shards, so that growing copies one shard's table at a time, and so that not all
+/// cores count entries in one place.
+pub struct Registry<T: Keyed>(Box<[HashMap<RegistryEntry<T>, (), PassHash>]>);
 
 const N_SHARDS: usize = 64;
-/// After about so many new entries what a shard has outgrown is looked after: see
-/// [`Registry::flush`].
-const NEW_ENTRIES: u64 = 1024;
+/// About every 1024th insertion frees the tables that its shard has outgrown: see
+/// [`Registry::flush`]. A power of two.
+const INSERTIONS_PER_FLUSH: u64 = 1024;
 
-struct Entry<T> {
+struct RegistryEntry<T> {
     hash: u64,
     value: Arc<T>,
 }
 
-struct Query<'a, T: Keyed> {
+struct RegistryQuery<'a, T: Keyed> {
     hash: u64,
     key: &'a T::Key,
 }
 
-type Plain = BuildHasherDefault<PlainHasher>;
+type PassHash = BuildHasherDefault<PassingHasher>;
 
-/// Hashes were made once, when an entry was.
+/// Passes on a hash that was made before: when an entry was made, or for a query.
 #[derive(Default)]
-struct PlainHasher(u64);
+struct PassingHasher(u64);
 
-impl Hasher for PlainHasher {
+impl Hasher for PassingHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -118,28 +119,28 @@ impl Hasher for PlainHasher {
     }
 }
 
-impl<T> Hash for Entry<T> {
+impl<T> Hash for RegistryEntry<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
 }
 
-impl<T: Keyed> PartialEq for Entry<T> {
+impl<T: Keyed> PartialEq for RegistryEntry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash && self.value.key() == other.value.key()
     }
 }
 
-impl<T: Keyed> Eq for Entry<T> {}
+impl<T: Keyed> Eq for RegistryEntry<T> {}
 
-impl<T: Keyed> Hash for Query<'_, T> {
+impl<T: Keyed> Hash for RegistryQuery<'_, T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
 }
 
-impl<T: Keyed> Equivalent<Entry<T>> for Query<'_, T> {
-    fn equivalent(&self, entry: &Entry<T>) -> bool {
+impl<T: Keyed> Equivalent<RegistryEntry<T>> for RegistryQuery<'_, T> {
+    fn equivalent(&self, entry: &RegistryEntry<T>) -> bool {
         self.hash == entry.hash && self.key == entry.value.key()
     }
 }
@@ -148,33 +149,35 @@ impl<T: Keyed> Default for Registry<T> {
     fn default() -> Self {
         Self(
             (0..N_SHARDS)
-                .map(|_| HashMap::with_hasher(Plain::default()))
+                .map(|_| HashMap::with_hasher(PassHash::default()))
                 .collect(),
         )
     }
 }
 
 impl<T: Keyed> Registry<T> {
-    fn shard(&self, hash: u64) -> &HashMap<Entry<T>, (), Plain> {
-        // Bits that the shard itself looks at last.
+    fn shard(&self, hash: u64) -> &HashMap<RegistryEntry<T>, (), PassHash> {
+        // Bits 40 to 45: the shard's table places an entry by the lowest bits of the hash, and
+        // compares entries by its highest 7 bits first.
         &self.0[(hash >> 40) as usize % N_SHARDS]
     }
 
-    /// The entry with this key.
+    /// The entry with this key. Acquires what its insertion released.
     pub fn get(&self, key: &T::Key) -> Option<Arc<T>> {
         let hash = hash_of(key);
         let shard = self.shard(hash).pin();
         shard
-            .get_key_value(&Query::<T> { hash, key })
+            .get_key_value(&RegistryQuery::<T> { hash, key })
             .map(|(entry, ())| Arc::clone(&entry.value))
     }
 
-    /// The entry with this key, else the one that `make` makes; and whether that was added.
+    /// The entry with this key, and whether this call has inserted it. If there is none `make`
+    /// makes it; what `make` returned is dropped if another thread inserts one first.
     pub fn get_or_insert(&self, key: &T::Key, make: impl FnOnce() -> T) -> (Arc<T>, bool) {
         let hash = hash_of(key);
         let map = self.shard(hash);
         let shard = map.pin();
-        let query = Query::<T> { hash, key };
+        let query = RegistryQuery::<T> { hash, key };
         if let Some((entry, ())) = shard.get_key_value(&query) {
             return (Arc::clone(&entry.value), false);
         }
@@ -182,7 +185,7 @@ impl<T: Keyed> Registry<T> {
         loop {
             if shard
                 .try_insert(
-                    Entry {
+                    RegistryEntry {
                         hash,
                         value: Arc::clone(&made),
                     },
@@ -190,39 +193,41 @@ impl<T: Keyed> Registry<T> {
                 )
                 .is_ok()
             {
-                // Now and then, as bits say that choose neither the shard nor the place in it:
-                // the table that this thread replaced.
-                if (hash >> 50) % NEW_ENTRIES == 0 {
+                // By bits of the hash that choose neither the shard nor the place in its table.
+                if (hash >> 50) % INSERTIONS_PER_FLUSH == 0 {
                     map.guard().flush();
                 }
                 return (made, true);
             }
-            // Whoever was faster may be gone again already.
+            // Another thread was faster. Its entry may have been removed again already.
             if let Some((entry, ())) = shard.get_key_value(&query) {
                 return (Arc::clone(&entry.value), false);
             }
         }
     }
 
-    /// Removes `entry`, if it is still this one.
+    /// Removes `entry`, if it is the one that its key finds.
     pub fn remove(&self, entry: &Arc<T>) {
         let (hash, key) = (hash_of(entry.key()), entry.key());
-        let query = Query::<T> { hash, key };
-        // Another one under the same key, or none, is what was wanted as well.
+        let query = RegistryQuery::<T> { hash, key };
+        // If another entry has the key, or none, then this one was removed before.
         let _ = self
             .shard(hash)
             .pin()
             .remove_if(&query, |found, ()| Arc::ptr_eq(&found.value, entry));
     }
 
-    /// Has freed what the calling thread has removed, as soon as nobody looks at it. The map
-    /// keeps some dozens of entries a shard and thread until there are more of them, and
-    /// outgrown tables with them: each keeps a page of the allocator from being given back.
+    /// Frees what the calling thread has removed, as soon as no reader looks at it any more.
+    ///
+    /// Without a flush the map keeps some dozens of removed entries for each shard and thread, and
+    /// outgrown tables with them. Each of them keeps a page of memory from being returned to the
+    /// kernel.
     pub fn flush(&self) {
         self.0.iter().for_each(|shard| shard.guard().flush());
     }
 
-    /// Calls `f` with every entry that is there all the while, and perhaps with others.
+    /// Calls `f` with every entry that is there during the whole call, and perhaps with entries
+    /// that are inserted or removed during the call. In no particular order.
     pub fn for_each(&self, mut f: impl FnMut(&Arc<T>)) {
         for shard in &self.0 {
             shard.pin().iter().for_each(|(entry, ())| f(&entry.value));

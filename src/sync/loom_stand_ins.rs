@@ -1,22 +1,25 @@
-//! The seam's types on loom's atomics.
+//! Stand-ins for the product's types, made of loom's atomics. They are compiled for models only.
 //!
-//! Values lie in plain vectors behind a standard mutex that loom does not see and that no model
-//! waits for; which of them is visible is said by loom's atomics alone.
+//! The values themselves lie in plain vectors behind a mutex of the standard library, which loom
+//! does not see and which no thread of a model holds while another one runs. Which of the values a
+//! thread can see is decided by loom's atomics alone, with the orderings that the real types
+//! promise.
 
-use super::Keyed;
+use super::keyed::Keyed;
 use loom::sync::atomic::AtomicUsize;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex};
 
-pub use loom::sync::atomic::fence;
-pub use loom::thread::yield_now;
+pub use loom::sync::atomic::{AtomicU64, fence};
 
-/// Whose turn it is, for loom's eyes: a compare-exchange that changes nothing, on an atomic
-/// that nothing else is done with. Loom then sees that two operations depend on each other even
-/// where they only load, and tries both orders. Relaxed and without a store: it orders nothing,
-/// and what the operations load stays as old as their own orderings allow.
+/// Makes loom try two operations in both orders.
+///
+/// A turn is a compare-exchange that changes nothing, on an atomic that is used for nothing else.
+/// Loom takes it for a dependency between two operations, even if both only load. The turn is
+/// Relaxed and never stores, so it orders nothing: what the operations load may still be as old as
+/// their own orderings allow.
 #[derive(Debug, Default)]
 struct Turn(AtomicUsize);
 
@@ -28,11 +31,11 @@ impl Turn {
     }
 }
 
-/// Everything that was ever put here, by a number that stays.
+/// All values that were ever put here. A value keeps its index.
 #[derive(Debug)]
-struct Heap<T>(Mutex<Vec<T>>);
+struct Arena<T>(Mutex<Vec<T>>);
 
-impl<T: Clone> Heap<T> {
+impl<T: Clone> Arena<T> {
     fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
@@ -64,20 +67,20 @@ impl<T> Deref for Loaded<T> {
 
 #[derive(Debug)]
 pub struct Published<T> {
-    heap: Heap<Arc<T>>,
+    arena: Arena<Arc<T>>,
     current: AtomicUsize,
 }
 
 impl<T> Published<T> {
     pub fn new(value: Arc<T>) -> Self {
-        let heap = Heap::new();
-        let current = AtomicUsize::new(heap.put(value));
-        Self { heap, current }
+        let arena = Arena::new();
+        let current = AtomicUsize::new(arena.put(value));
+        Self { arena, current }
     }
 
     fn loaded(&self, index: usize) -> Loaded<T> {
         Loaded {
-            value: self.heap.get(index),
+            value: self.arena.get(index),
             index,
         }
     }
@@ -96,26 +99,28 @@ impl<T> Published<T> {
     }
 
     pub fn store(&self, value: Arc<T>) {
-        self.current.swap(self.heap.put(value), AcqRel);
+        self.current.swap(self.arena.put(value), AcqRel);
     }
 
     pub fn replace(&self, base: &Loaded<T>, next: Arc<T>) -> bool {
         self.current
-            .compare_exchange(base.index, self.heap.put(next), AcqRel, Acquire)
+            .compare_exchange(base.index, self.arena.put(next), AcqRel, Acquire)
             .is_ok()
     }
 }
 
-/// Places are given out by the tail; a place carries its value once its state says so.
+/// A pusher reserves the place that `tail` names and then stores the value's index in it, as in
+/// crossbeam's queue. A popper reserves the place that `head` names and waits for the index.
 #[derive(Debug)]
 pub struct Queue<T> {
     turn: Turn,
-    heap: Heap<(usize, T)>,
+    arena: Arena<(usize, T)>,
     places: Vec<AtomicUsize>,
     head: AtomicUsize,
     tail: AtomicUsize,
 }
 
+/// How many values a model may push into one queue.
 const N_PLACES: usize = 12;
 
 impl<T: Clone> Default for Queue<T> {
@@ -124,7 +129,7 @@ impl<T: Clone> Default for Queue<T> {
         let (head, tail) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self {
             turn: Turn::default(),
-            heap: Heap::new(),
+            arena: Arena::new(),
             places,
             head,
             tail,
@@ -136,7 +141,7 @@ impl<T: Clone> Queue<T> {
     pub fn push(&self, value: T) {
         self.turn.take();
         let place = self.tail.fetch_add(1, AcqRel);
-        let index = self.heap.put((place, value));
+        let index = self.arena.put((place, value));
         self.places[place].store(index + 1, Release);
     }
 
@@ -154,8 +159,8 @@ impl<T: Clone> Queue<T> {
         }
         loop {
             match self.places[head].load(Acquire) {
-                0 => yield_now(),
-                index => return Some(self.heap.get(index - 1).1),
+                0 => loom::thread::yield_now(),
+                index => return Some(self.arena.get(index - 1).1),
             }
         }
     }
@@ -171,11 +176,12 @@ impl<T: Clone> Queue<T> {
     }
 }
 
-/// Lists that only grow at their heads; an entry that was removed is passed over. The key says
-/// which list an entry stands in: as in the real one, what happens to one key mostly orders
-/// nothing for another.
+/// Linked lists that only grow at their heads; removed entries are skipped.
+///
+/// The hash of the key chooses the list. As in the real map, operations on one key mostly order
+/// nothing for other keys.
 pub struct Registry<T: Keyed> {
-    heap: Heap<Node<T>>,
+    arena: Arena<Node<T>>,
     lists: [List; N_LISTS],
 }
 
@@ -184,12 +190,13 @@ const N_LISTS: usize = 4;
 #[derive(Default)]
 struct List {
     turn: Turn,
-    /// Index of the newest node and one.
+    /// The index of the newest node, plus one; 0 for an empty list.
     head: AtomicUsize,
 }
 
 struct Node<T> {
     value: Arc<T>,
+    /// As `List::head`, of the node before.
     next: usize,
     is_removed: Arc<AtomicUsize>,
 }
@@ -207,15 +214,15 @@ impl<T> Clone for Node<T> {
 impl<T: Keyed> Default for Registry<T> {
     fn default() -> Self {
         Self {
-            heap: Heap::new(),
+            arena: Arena::new(),
             lists: Default::default(),
         }
     }
 }
 
 impl<T: Keyed> Registry<T> {
-    /// Not by `hash_of`, whose seeds differ from run to run: a model explores the same
-    /// executions whenever it is run.
+    /// Does not use `hash_of`, whose seeds differ from run to run: every run of a model shall
+    /// explore the same executions.
     fn list(&self, key: &T::Key) -> &List {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
@@ -226,7 +233,7 @@ impl<T: Keyed> Registry<T> {
 
     fn find(&self, mut at: usize, key: &T::Key) -> Option<Node<T>> {
         while at > 0 {
-            let node = self.heap.get(at - 1);
+            let node = self.arena.get(at - 1);
             if node.value.key() == key && node.is_removed.load(Acquire) == 0 {
                 return Some(node);
             }
@@ -249,7 +256,7 @@ impl<T: Keyed> Registry<T> {
         let made = Arc::new(make());
         loop {
             let is_removed = Arc::new(AtomicUsize::new(0));
-            let index = self.heap.put(Node {
+            let index = self.arena.put(Node {
                 value: Arc::clone(&made),
                 next: head,
                 is_removed,
@@ -267,7 +274,7 @@ impl<T: Keyed> Registry<T> {
     pub fn remove(&self, entry: &Arc<T>) {
         let mut at = self.list(entry.key()).head.load(Acquire);
         while at > 0 {
-            let node = self.heap.get(at - 1);
+            let node = self.arena.get(at - 1);
             if Arc::ptr_eq(&node.value, entry) {
                 node.is_removed.store(1, Release);
                 return;
@@ -277,7 +284,7 @@ impl<T: Keyed> Registry<T> {
     }
 
     pub fn flush(&self) {
-        // Nothing is ever freed here.
+        // Nothing is freed before the model ends.
     }
 
     pub fn for_each(&self, mut f: impl FnMut(&Arc<T>)) {
@@ -285,7 +292,7 @@ impl<T: Keyed> Registry<T> {
             list.turn.take();
             let mut at = list.head.load(Acquire);
             while at > 0 {
-                let node = self.heap.get(at - 1);
+                let node = self.arena.get(at - 1);
                 if node.is_removed.load(Acquire) == 0 {
                     f(&node.value);
                 }
