@@ -165,7 +165,7 @@ impl Gateway {
         /// How many groups are deleted before other tasks of this worker have their turn.
         const GROUPS_PER_TURN: usize = 256;
         for (n, group) in self.groups().into_iter().enumerate() {
-            self.delete(&group.key()).await;
+            self.delete(group.key()).await;
             if n % GROUPS_PER_TURN == GROUPS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
