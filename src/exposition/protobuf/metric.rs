@@ -15,6 +15,7 @@ use std::borrow::Cow;
 /// # Errors
 ///
 /// If the message is malformed or exceeds the limits.
+#[inline]
 pub(super) fn read_metric(
     message: &[u8],
     metric_type: MetricType,
@@ -90,6 +91,7 @@ struct LabelReader {
 
 impl LabelReader {
     /// Reads a `LabelPair` message and adds the label to the metric being built.
+    #[inline]
     fn read(&mut self, label: &[u8], builder: &mut FamiliesBuilder) -> Result<(), ParseError> {
         self.n_labels += 1;
         let labels_max = self.labels_max;

@@ -22,6 +22,7 @@ pub(super) struct ReadValue {
 /// # Errors
 ///
 /// If the message is malformed or exceeds the limits.
+#[inline]
 pub(super) fn read_value(
     body: &[u8],
     metric_type: MetricType,
@@ -35,6 +36,7 @@ pub(super) fn read_value(
     }
 }
 
+#[inline]
 fn read_number(body: &[u8], builder: &mut FamiliesBuilder) -> Result<ReadValue, ParseError> {
     let (mut value, mut has_more) = (None, false);
     for field in Fields::new(body) {

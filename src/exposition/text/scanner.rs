@@ -17,24 +17,15 @@
 use super::error::ParseError;
 use super::token::{BODY_BYTES_END, Token, TokenText};
 
-/// What a name names, which decides about colons.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a name names. The discriminants are the [classes](BYTE_CLASSES) of the bytes that may begin
+/// such a name.
+#[derive(Clone, Copy)]
+#[repr(u8)]
 pub(super) enum NameKind {
-    /// Colons are allowed.
-    Metric,
-    /// Colons are not allowed.
-    Label,
-}
-
-impl NameKind {
-    /// The [byte classes](BYTE_CLASSES) that may begin such a name.
-    #[inline]
-    fn start_classes(self) -> u8 {
-        match self {
-            Self::Metric => LABEL_START | COLON,
-            Self::Label => LABEL_START,
-        }
-    }
+    /// A metric. Colons are allowed.
+    Metric = LABEL_START | COLON,
+    /// A label. Colons are not allowed.
+    Label = LABEL_START,
 }
 
 /// Byte class: a letter, an underscore or a quote.
@@ -186,7 +177,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn name(&mut self, kind: NameKind) -> Result<Token, ParseError> {
         let start = self.at;
         let rest = &self.text.body[start..];
-        let start_classes = kind.start_classes();
+        let start_classes = kind as u8;
         if rest
             .first()
             .is_some_and(|&byte| BYTE_CLASSES[byte as usize] & start_classes != 0)
@@ -233,6 +224,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a label value and its closing quote. The opening quote was read.
+    #[inline]
     pub(super) fn label_value(&mut self) -> Result<Token, ParseError> {
         let start = self.at;
         self.at += memchr::memchr3(b'"', b'\\', b'\n', &self.text.body[start..])

@@ -57,6 +57,7 @@ impl<'a> SeriesReader<'a> {
 
     /// Reads a series that begins with its metric name. Returns the bound: the rank of a quantile
     /// or the upper bound of a bucket, NaN if there is none.
+    #[inline]
     pub(super) fn series(&mut self) -> Result<f64, ParseError> {
         let name = self.scanner.name(NameKind::Metric)?;
         if name.is_empty() {
@@ -75,6 +76,7 @@ impl<'a> SeriesReader<'a> {
 
     /// Reads a series that has its metric name in braces. The opening brace was read. Returns the
     /// bound as [`SeriesReader::series`] does.
+    #[inline]
     pub(super) fn series_in_braces(&mut self) -> Result<f64, ParseError> {
         let bound = self.labels(true)?;
         self.scanner.skip_blanks();
@@ -82,6 +84,7 @@ impl<'a> SeriesReader<'a> {
     }
 
     /// Makes the family of a sample's name the current one. A family that has a sample has a type.
+    #[inline]
     fn set_sample_name(&mut self, name: Token) -> Result<(), ParseError> {
         self.families.set_current(name, &self.scanner)?;
         self.families
