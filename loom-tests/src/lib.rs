@@ -258,7 +258,7 @@ pub fn shown(store: &Store, key: &GroupingKey) -> String {
     let Some(group) = store.group(key) else {
         return String::new();
     };
-    let families = group.fixed.layout.families_by_name();
+    let families = group.layout().families_by_name();
     families
         .map(|family| format!("{}={}", family.name(), family.metric_type().as_str()))
         .collect::<Vec<_>>()

@@ -18,9 +18,9 @@ impl Known {
         let mut taken = Vec::new();
         store.take_cut(consumer, &mut taken);
         for MarkedSlot { snapshot, .. } in &taken {
-            let job = snapshot.fixed.key.job().to_owned();
+            let job = snapshot.key().job().to_owned();
             if snapshot.is_live() {
-                let families = snapshot.fixed.layout.families_by_name();
+                let families = snapshot.layout().families_by_name();
                 let shown = families
                     .map(|family| format!("{}={}", family.name(), family.metric_type().as_str()))
                     .collect::<Vec<_>>()

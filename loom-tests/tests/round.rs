@@ -12,8 +12,7 @@ use std::sync::Arc;
 fn types(known: &mut [String; 2], taken: Vec<MarkedSlot>) {
     for MarkedSlot { slot, snapshot } in taken {
         let type_of_a = snapshot
-            .fixed
-            .layout
+            .layout()
             .family_by_name("a")
             .filter(|_| snapshot.is_live());
         known[slot as usize] = type_of_a

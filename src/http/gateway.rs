@@ -259,7 +259,7 @@ impl Gateway {
         for (n, group) in self.store.groups().into_iter().enumerate() {
             // What was pushed after the wipe was asked for may stay, and does if its key is written
             // otherwise.
-            while self.store.delete(&group.fixed.key) == Outcome::Busy {
+            while self.store.delete(group.key()) == Outcome::Busy {
                 tokio::task::yield_now().await;
             }
             if n % 256 == 255 {

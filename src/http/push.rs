@@ -182,7 +182,7 @@ fn known(
     };
     let key = LabelBytes::new(labels.iter());
     while let Some(found) = gateway.store.find(&key) {
-        let Some(values) = read(&found.snapshot().fixed.layout) else {
+        let Some(values) = read(found.snapshot().layout()) else {
             break;
         };
         if gateway.store.push_numbers(&found, values, received_at) {

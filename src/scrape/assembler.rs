@@ -264,9 +264,7 @@ impl Assembler {
             let Some(old) = old.filter(|_| taken.snapshot.is_live()) else {
                 return Difference::UNKNOWN;
             };
-            let (old_fixed, fixed) = (&old.snapshot.fixed, &taken.snapshot.fixed);
-            // Mostly they share it, and it need not be looked into.
-            if !Arc::ptr_eq(old_fixed, fixed) && !Arc::ptr_eq(&old_fixed.layout, &fixed.layout) {
+            if !old.snapshot.has_layout_of(&taken.snapshot) {
                 return Difference::UNKNOWN;
             }
             let sources = &self.catalog.plan(old.plan).sources;
@@ -520,10 +518,7 @@ mod tests {
             self.version += 1;
             MarkedSlot {
                 slot: of.slot,
-                snapshot: Arc::new(
-                    of.snapshot
-                        .tombstone(self.version, &of.snapshot.fixed.layout),
-                ),
+                snapshot: Arc::new(of.snapshot.tombstone(self.version, of.snapshot.layout())),
             }
         }
     }
@@ -775,8 +770,7 @@ mod tests {
         let empty = snapshots
             .live(u32::MAX, &Vec::new())
             .snapshot
-            .fixed
-            .layout
+            .layout()
             .clone();
         let mut push_all = |groups: &mut BTreeMap<u32, (Pushed, u64)>,
                             slots: &mut dyn Iterator<Item = u32>,

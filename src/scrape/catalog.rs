@@ -187,7 +187,7 @@ impl Catalog {
 
     /// A group with this snapshot is exposed from now on.
     pub fn use_plan(&mut self, snapshot: &Snapshot) -> PlanId {
-        let layout = &snapshot.fixed.layout;
+        let layout = snapshot.layout();
         let id = match self.by_layout.get(&layout.id()) {
             Some(&id) => id,
             None => self.add_plan(layout),

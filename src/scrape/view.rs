@@ -300,7 +300,7 @@ impl View {
         let key = |slot: &u32| {
             input
                 .group(*slot)
-                .map(|group| self.format.key(group.snapshot.fixed.key.labels()))
+                .map(|group| self.format.key(group.snapshot.key().labels()))
         };
         let keys = builders.map(
             input.changes,

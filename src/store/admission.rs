@@ -158,7 +158,7 @@ impl Admission {
         slots: &Slots,
     ) -> Result<(), Denied> {
         // The layout of a slot without a group has no families.
-        let before = &candidate.base.fixed.layout;
+        let before = candidate.base.layout();
         match claims.claim(before, &candidate.content.layout) {
             Ok(()) => {}
             Err(ClaimDenied::Busy) => return Err(Denied::Busy),

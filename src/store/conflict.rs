@@ -10,7 +10,8 @@ use super::slots::Slots;
 use crate::model::{Escaping, GroupingKey, MetricType, escape_name};
 use crate::sync::Registry;
 
-/// The refusal of the candidate because of `conflict`. Names who exposes the name, if that is known.
+/// The refusal of the candidate because of `conflict`. Names who exposes the name, if that is
+/// known.
 pub(super) fn refusal_of_conflict(
     conflict: NameConflict,
     candidate: &Candidate<'_>,
@@ -75,18 +76,18 @@ pub(super) fn refusal_of_conflict(
 /// The first metric of a family of a group, as protobuf's text form shows it.
 fn first_metric(group: &GroupingKey, family: &str, slots: &Slots) -> Option<String> {
     let group = slots.group(group.canonical().as_bytes())?;
-    let layout = &group.fixed.layout;
+    let layout = group.layout();
     let metric = layout.family_by_name(family)?.metrics().next()?;
     Some(show_metric(
         layout.skeleton(),
         &group.values,
         metric,
-        group.fixed.key.labels(),
+        group.key().labels(),
     ))
 }
 
-/// The owner if it is right, else [`NameOwner::Unknown`]. A group is only a hint: it must still expose
-/// the name in this role, and must not be the one that is pushed to.
+/// The owner if it is right, else [`NameOwner::Unknown`]. A group is only a hint: it must still
+/// expose the name in this role, and must not be the one that is pushed to.
 fn verified(
     slots: &Slots,
     owner: NameOwner,
@@ -100,7 +101,7 @@ fn verified(
     let exposes = slots
         .group(key.canonical().as_bytes())
         .is_some_and(|group| {
-            let claims = group.fixed.layout.claims();
+            let claims = group.layout().claims();
             let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
             place.is_ok_and(|place| claims[place].role == role)
         });

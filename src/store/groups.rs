@@ -114,7 +114,7 @@ impl Store {
     pub fn find(&self, key: &LabelBytes) -> Option<ExistingGroup> {
         let slot = self.slots.find(key.as_bytes())?;
         let base = slot.current_for_update();
-        (base.is_accepted() && base.fixed.is_canonical).then_some(ExistingGroup { slot, base })
+        (base.is_accepted() && base.is_canonical()).then_some(ExistingGroup { slot, base })
     }
 
     /// Brings a push into effect that has all families of `group` in its layout, and nothing but
@@ -152,11 +152,11 @@ impl Store {
                 self.slots.remove(&slot);
                 continue;
             }
-            if base.is_live() && base.fixed.key.labels() != push.key().labels() {
+            if base.is_live() && base.key().labels() != push.key().labels() {
                 // No failure time: its series would be the one that the existing group exposes.
                 if base.is_accepted() {
                     return Outcome::Refused(Refusal::OtherKey {
-                        exposed: Arc::clone(&base.fixed.key),
+                        exposed: Arc::clone(base.key()),
                     });
                 }
                 // The existing group was only made by a refused push. That is no reason to refuse
@@ -284,10 +284,10 @@ impl Store {
                 return Outcome::Done;
             };
             let base = slot.current_for_update();
-            if !base.is_live() || base.fixed.key.labels() != key.labels() {
+            if !base.is_live() || base.key().labels() != key.labels() {
                 return Outcome::Done;
             }
-            let Some(mut guard) = self.admission.enter(None, &base.fixed.key) else {
+            let Some(mut guard) = self.admission.enter(None, base.key()) else {
                 return Outcome::Busy;
             };
             match self.publish_structure(
@@ -371,8 +371,8 @@ impl Store {
     /// The key for the next state of the group: that of `base` if it has the same labels, so that a
     /// group does not get another copy with each push.
     fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
-        Arc::clone(if base.fixed.key.labels() == push.key().labels() {
-            &base.fixed.key
+        Arc::clone(if base.key().labels() == push.key().labels() {
+            base.key()
         } else {
             push.key()
         })
@@ -477,7 +477,7 @@ mod tests {
             ids.sort_unstable();
             assert_eq!(ids, (0..N as u32).collect::<Vec<_>>(), "round {round}");
             for taken in &taken {
-                assert_eq!(store.delete(&taken.snapshot.fixed.key), Outcome::Done);
+                assert_eq!(store.delete(taken.snapshot.key()), Outcome::Done);
             }
             let passed: Vec<Arc<Snapshot>> = take(&store)
                 .into_iter()

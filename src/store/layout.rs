@@ -124,7 +124,7 @@ impl Layout {
 
     /// At most how many bytes of text a group with this layout and key is exposed with, if nothing
     /// has to be escaped. Escaping makes up to ten times as many.
-    pub(super) fn exposed_bytes(&self, key: &GroupingKey) -> u64 {
+    pub(crate) fn exposed_bytes(&self, key: &GroupingKey) -> u64 {
         self.exposed.with_key(key.labels())
     }
 

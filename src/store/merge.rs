@@ -13,7 +13,7 @@ pub(super) fn merge_values(
     pushed: &Families,
     received_at: i64,
 ) -> Option<GroupContent> {
-    let layout = &base.fixed.layout;
+    let layout = base.layout();
     let mut times: Box<[i64]> = (0..layout.skeleton().n_families())
         .map(|index| base.family_time(index))
         .collect();
@@ -82,7 +82,7 @@ pub(super) fn merge_families(
             .ok()
     };
     let mut is_placed = vec![false; by_name.len()];
-    for known in base.fixed.layout.skeleton().families() {
+    for known in base.layout().skeleton().families() {
         if let Some(place) = find(known.name()) {
             builder.copy_family(pushed, skeleton.family(by_name[place]));
             is_placed[by_name[place]] = true;

@@ -6,8 +6,8 @@ use crate::model::{
 };
 use std::fmt::{self, Write as _};
 
-/// A metric with the name of its family and the labels that it exposes in a group with this key. Cut
-/// off after as many bytes as a `ShortText` has.
+/// A metric with the name of its family and the labels that it exposes in a group with this key.
+/// Cut off after as many bytes as a `ShortText` has.
 pub(super) fn show_metric(
     skeleton: &Skeleton,
     values: &[u64],

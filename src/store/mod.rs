@@ -112,4 +112,4 @@ pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{NameOwner, Refusal};
 pub use slots::MarkedSlot;
-pub use snapshot::{GroupState, KeyAndLayout, Snapshot};
+pub use snapshot::{GroupState, Snapshot};

@@ -190,7 +190,7 @@ impl Push {
 
     /// What the group at `base` has after this push, if only values change.
     pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<GroupContent> {
-        let base_layout = &base.fixed.layout;
+        let base_layout = base.layout();
         let body = match &mut self.state {
             PushState::Pending { body, .. } => body,
             PushState::Made(content) => {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub enum Refusal {
     /// A sample carries a time stamp.
     Timestamps,
-    /// A protobuf metric lacks the value that the type of its family demands, or has a label that is
-    /// not UTF-8; or a label name is invalid.
+    /// A protobuf metric lacks the value that the type of its family demands, or has a label that
+    /// is not UTF-8; or a label name is invalid.
     Malformed {
         /// The metric as protobuf's text form shows it.
         metric: String,
@@ -20,7 +20,8 @@ pub enum Refusal {
     },
     /// A family has no name.
     NoName,
-    /// The group would have more than 4 GiB of names, helps and labels, which are addressed by 32 bits.
+    /// The group would have more than 4 GiB of names, helps and labels, which are addressed by 32
+    /// bits.
     TooLarge,
     /// The group would be exposed with more bytes than `Config::exposition_bytes_max`.
     ExpositionTooLarge {
@@ -70,8 +71,8 @@ pub enum Refusal {
         of: Option<(MetricType, String)>,
         /// Who exposes the other one; `None` if both are in the push.
         owner: Option<NameOwner>,
-        /// True if the name is exposed and the summary or histogram was pushed; false if the name was
-        /// pushed.
+        /// True if the name is exposed and the summary or histogram was pushed; false if the name
+        /// was pushed.
         is_name_exposed: bool,
     },
     /// Two family names are the same after escaping.

@@ -60,7 +60,7 @@ pub(super) fn check_series(
                 {
                     return Err(Refusal::Series {
                         metric: show_metric(skeleton, &content.values, metric, key.labels()),
-                        owner: Arc::clone(&group.fixed.key),
+                        owner: Arc::clone(group.key()),
                     });
                 }
             }
@@ -72,8 +72,8 @@ pub(super) fn check_series(
 /// A shape of the job's keys that the candidate's key does not have.
 struct OtherShape<'a> {
     shape: &'a Shape,
-    /// The canonical key that was looked up last, and its group. The next series mostly has the same
-    /// values for the names of the shape.
+    /// The canonical key that was looked up last, and its group. The next series mostly has the
+    /// same values for the names of the shape.
     last_look_up: Option<(LabelSet, Option<Arc<Snapshot>>)>,
 }
 
@@ -112,13 +112,13 @@ impl OtherShape<'_> {
 
 /// The family that a group exposes under a name.
 fn family_of<'a>(group: &'a Snapshot, name: &str) -> Option<Family<'a>> {
-    group.fixed.layout.family_by_name(name)
+    group.layout().family_by_name(name)
 }
 
 /// Whether a group exposes a series of `family`, one of its own, with exactly these labels.
 fn has_series(group: &Snapshot, family: Option<Family<'_>>, labels: &SeriesLabels<'_>) -> bool {
     let Some(family) = family else { return false };
-    let (layout, key) = (&group.fixed.layout, &group.fixed.key);
+    let (layout, key) = (group.layout(), group.key());
     let own: SeriesLabels<'_> = labels
         .iter()
         .filter(|(name, _)| key.canonical().get(name).is_none())
@@ -129,8 +129,8 @@ fn has_series(group: &Snapshot, family: Option<Family<'_>>, labels: &SeriesLabel
     })
 }
 
-/// Whether a series of the group of `key` may be one of a group of `shape`. If the key has all names
-/// of the shape, the values are those of the key, so that there is one group to look at.
+/// Whether a series of the group of `key` may be one of a group of `shape`. If the key has all
+/// names of the shape, the values are those of the key, so that there is one group to look at.
 fn may_share_series(shape: &Shape, key: &GroupingKey, slots: &Slots) -> bool {
     let names = shape.names();
     let other: Option<Vec<_>> = names

@@ -78,7 +78,7 @@ mod tests {
         let shape = Shape::new(&LabelSet::new([("job", "j"), ("l", "v")]));
         assert!(shape.is_of(&LabelSet::new([("l", "w"), ("job", "k")])));
         assert!(!shape.is_of(&LabelSet::new([("job", "j")])));
-        let mut check = |was, is, expected| {
+        let check = |was, is, expected| {
             shape.count_change(was, is);
             let counted = (shape.has_groups(), shape.has_accepted_groups());
             assert_eq!(counted, expected, "{was:?} {is:?}");

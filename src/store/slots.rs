@@ -183,7 +183,7 @@ impl Slots {
         if !tombstone.note_passed(consumer, all) {
             return None;
         }
-        let slot = self.find(tombstone.fixed.key.canonical().as_bytes())?;
+        let slot = self.find(tombstone.key().canonical().as_bytes())?;
         let current = slot.current_for_update();
         // Fails if a push has brought the group again. Then the slot stays.
         if !Arc::ptr_eq(&current, tombstone) || !slot.replace(&current, Arc::new(current.dead())) {

@@ -41,13 +41,13 @@ pub enum GroupState {
 /// here, which pushes to other groups do not touch, instead of one to the key and one to the shared
 /// layout.
 #[derive(Debug)]
-pub struct KeyAndLayout {
+struct KeyAndLayout {
     /// The key as the push wrote it.
-    pub key: Arc<GroupingKey>,
+    key: Arc<GroupingKey>,
     /// Families, types, helps and labels.
-    pub layout: Arc<Layout>,
+    layout: Arc<Layout>,
     /// Whether the key is written in its canonical form.
-    pub is_canonical: bool,
+    is_canonical: bool,
 }
 
 impl KeyAndLayout {
@@ -68,8 +68,7 @@ pub struct Snapshot {
     /// Drawn from one counter of the store: of two states of a group the later one has the higher
     /// version. 0 for a slot that has never had a group.
     pub version: u64,
-    /// Key and layout.
-    pub fixed: Arc<KeyAndLayout>,
+    key_and_layout: Arc<KeyAndLayout>,
     /// The values in the layout's order: see `model::Families`.
     pub values: SmallVec<[u64; 12]>,
     /// What the text format cannot carry, encoded as protobuf.
@@ -129,10 +128,10 @@ impl Snapshot {
             extras,
             family_times,
         } = content;
-        let fixed = Self::fixed(base, key, layout);
+        let key_and_layout = base.key_and_layout_with(key, layout);
         // A group that has never had an accepted push is replaced by a push whose key is written
         // otherwise: its times do not go on.
-        let goes_on = base.is_live() && base.fixed.key.labels() == fixed.key.labels();
+        let goes_on = base.is_live() && base.key().labels() == key_and_layout.key.labels();
         let (failure_time, first_time) = if goes_on {
             (base.failure_time, base.first_time)
         } else {
@@ -141,7 +140,7 @@ impl Snapshot {
         Self {
             kind: SnapshotKind::Live,
             version,
-            fixed,
+            key_and_layout,
             values,
             extras,
             push_time: received_at,
@@ -151,11 +150,10 @@ impl Snapshot {
         }
     }
 
-    fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<KeyAndLayout> {
-        let is_same =
-            Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
-        if is_same {
-            Arc::clone(&base.fixed)
+    /// A key and layout for the next state: shared with this one if they are the same.
+    fn key_and_layout_with(&self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<KeyAndLayout> {
+        if Arc::ptr_eq(self.key(), &key) && Arc::ptr_eq(self.layout(), &layout) {
+            Arc::clone(&self.key_and_layout)
         } else {
             KeyAndLayout::new(key, layout)
         }
@@ -167,7 +165,7 @@ impl Snapshot {
         Self {
             kind: SnapshotKind::Live,
             version,
-            fixed: Arc::clone(&self.fixed),
+            key_and_layout: Arc::clone(&self.key_and_layout),
             values,
             extras: Box::default(),
             push_time: received_at,
@@ -204,7 +202,7 @@ impl Snapshot {
                 passed_by: Word::new(0),
             },
             version,
-            fixed: KeyAndLayout::new(key, layout),
+            key_and_layout: KeyAndLayout::new(key, layout),
             values: SmallVec::new(),
             extras: Box::default(),
             push_time: 0,
@@ -217,18 +215,17 @@ impl Snapshot {
     /// The slot after the deletion of its group. It has the layout `empty`, so that a tombstone
     /// that waits for its consumers does not keep the group's own layout in memory.
     pub fn tombstone(&self, version: u64, empty: &Arc<Layout>) -> Self {
-        Self::without_group(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
+        Self::without_group(version, Arc::clone(self.key()), Arc::clone(empty))
     }
 
     /// The slot when it is not used any more.
     pub fn dead(&self) -> Self {
-        let fixed = &self.fixed;
         Self {
             kind: SnapshotKind::Dead,
             ..Self::without_group(
                 self.version,
-                Arc::clone(&fixed.key),
-                Arc::clone(&fixed.layout),
+                Arc::clone(self.key()),
+                Arc::clone(self.layout()),
             )
         }
     }
@@ -247,7 +244,7 @@ impl Snapshot {
 
     fn content(&self) -> GroupContent {
         let (layout, values, extras) = (
-            Arc::clone(&self.fixed.layout),
+            Arc::clone(self.layout()),
             self.values.clone(),
             self.extras.clone(),
         );
@@ -257,6 +254,34 @@ impl Snapshot {
             extras,
             family_times: self.family_times.clone(),
         }
+    }
+
+    /// The key, as the push wrote it that made the group.
+    #[inline]
+    pub fn key(&self) -> &Arc<GroupingKey> {
+        &self.key_and_layout.key
+    }
+
+    /// Families with names, types, helps and labels of series. A slot without a group has a layout
+    /// without families.
+    #[inline]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.key_and_layout.layout
+    }
+
+    /// Whether the key is written in its canonical form.
+    #[inline]
+    pub(super) fn is_canonical(&self) -> bool {
+        self.key_and_layout.is_canonical
+    }
+
+    /// Whether both snapshots have the same layout in memory: then their values lie in the same
+    /// places. Snapshots of one group mostly share the key as well, and then nothing of `other` but
+    /// the snapshot itself is read.
+    #[inline]
+    pub fn has_layout_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.key_and_layout, &other.key_and_layout)
+            || Arc::ptr_eq(self.layout(), other.layout())
     }
 
     /// Whether there is a group.
