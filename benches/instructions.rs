@@ -1,17 +1,17 @@
-//! Instructions that the hot functions take, counted by callgrind: where time is noisy, they show
-//! small changes.
+//! Counts the instructions that the hot functions execute, with callgrind. Unlike times, the counts
+//! hardly vary from run to run, so they show small changes.
 //!
-//! Needs valgrind, and the runner of the same version as the `gungraun` in Cargo.lock: `cargo
+//! Needs valgrind and a runner of the same version as the crate `gungraun` in Cargo.lock: `cargo
 //! install gungraun-runner --version …`.
-#![allow(missing_docs, reason = "the macros make modules and functions")]
+#![allow(missing_docs, reason = "the macros make public modules and functions")]
 
 mod common;
 
 use common::{changed_body, delimited, families, fleet_body, key, store_of};
 use gungraun::prelude::*;
 use pushgateway::exposition::text::{FamilyTemplate, KeyText};
-use pushgateway::exposition::{Limits, protobuf, text};
-use pushgateway::model::{BodyForm, Escaping, Families, LabelBytes, NameScheme};
+use pushgateway::exposition::{ParseLimits, protobuf, text};
+use pushgateway::model::{BodyForm, EncodedLabels, Escaping, Families, NameScheme};
 use pushgateway::store::{Outcome, Push, PushMode, Store};
 use smallvec::SmallVec;
 use std::hint::black_box;
@@ -26,9 +26,12 @@ fn parse_text(body: String) -> Families {
 }
 
 fn form_and_body() -> (BodyForm, String, Vec<u64>) {
-    let mut first =
-        text::parse_with_form(fleet_body(1).as_bytes(), NameScheme::Legacy, Limits::NONE)
-            .expect("it is valid");
+    let mut first = text::parse_with_form(
+        fleet_body(1).as_bytes(),
+        NameScheme::Legacy,
+        ParseLimits::NONE,
+    )
+    .expect("it is valid");
     (
         first.take_form().expect("it has a form"),
         fleet_body(2),
@@ -57,11 +60,12 @@ fn store_and_numbers() -> (Store, SmallVec<[u64; 12]>) {
     (store_of(N_GROUPS), families(&fleet_body(2)).values.into())
 }
 
-// What a push along a form does behind the parser: one look-up, one exchange, one mark.
+// What a push does after its body was read along a form: find the group, swap the snapshot, mark
+// the slot.
 #[library_benchmark]
 #[bench::of_1000_groups(store_and_numbers())]
 fn push_numbers((store, values): (Store, SmallVec<[u64; 12]>)) -> Store {
-    let labels = LabelBytes::new([("instance", "node-0000007"), ("job", "fleet")]);
+    let labels = EncodedLabels::new([("instance", "node-0000007"), ("job", "fleet")]);
     let found = store.find(black_box(&labels)).expect("it was pushed");
     assert!(store.push_numbers(&found, values, RECEIVED_AT));
     drop(found);

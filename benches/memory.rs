@@ -1,44 +1,46 @@
-//! Bytes on the heap for each group of a fleet: pushed, scraped plain, scraped compressed, pushed
-//! again, deleted. Prints a table; nothing is timed.
+//! How many bytes on the heap a group of a fleet takes: after it was pushed, scraped as plain text,
+//! scraped compressed, pushed again, and deleted. Prints a table; nothing is timed.
 
 mod common;
 
 use common::{families, fleet_body, key, put, store_of};
-use pushgateway::scrape::{Assembler, Assembly, Effort, Format, Sizes};
+use pushgateway::scrape::{Assembler, Effort, Format, PageSizes, Rendezvous};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The system's allocator, and how much of it is in use.
-struct Counting;
+/// The system's allocator, which counts the bytes in use.
+struct CountingAllocator;
 
+/// Bytes in use.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
+/// The most bytes that were in use at once since the last line of the table.
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(
     unsafe_code,
     reason = "an allocator is unsafe to implement; this one only counts"
 )]
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is passed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Relaxed: counters.
+        // Relaxed: statistics; no decision depends on them.
         HIGHEST.fetch_max(
             IN_USE.fetch_add(layout.size(), Relaxed) + layout.size(),
             Relaxed,
         );
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the call.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the call.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() {
     const N_GROUPS: u64 = 20_000;
@@ -54,37 +56,37 @@ fn main() {
     };
     let store = store_of(N_GROUPS);
     print("pushed");
-    let (assembly, mut assembler) = (
-        Assembly::new(),
+    let (rendezvous, mut assembler) = (
+        Rendezvous::new(),
         Assembler::new(
             [],
-            Sizes {
-                target: 6 << 10,
-                n_threads: 2,
+            PageSizes {
+                page_bytes: 6 << 10,
             },
+            2,
         ),
     );
-    assembly.ask(Format::PLAIN, false, 1);
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    rendezvous.request_format(Format::PLAIN, false, 1);
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped plain");
     println!(
         "{:32} {:>10}",
         "of that exposition",
-        assembly.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
+        rendezvous.current(false).len_of(Format::PLAIN).unwrap_or(0) / N_GROUPS
     );
-    assembly.ask(Format::PLAIN, true, 1);
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    rendezvous.request_format(Format::PLAIN, true, 1);
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped gzip");
     for n in 0..N_GROUPS {
         put(&store, &key(n), families(&fleet_body(n + 7)));
     }
     print("pushed again");
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped again");
     for n in 0..N_GROUPS {
         store.delete(&key(n));
     }
     print("deleted");
-    assembler.run_round(&store, &assembly, 1, Effort::Usual, || ());
+    assembler.run_round(&store, &rendezvous, 1, Effort::Usual, || ());
     print("scraped after that");
 }

@@ -1,18 +1,18 @@
-//! Bodies to families: the text format and delimited protobuf, each beside a plain parser of lines.
+//! Parsing: the text format, bodies along a form, and delimited protobuf, beside a simple parser.
 
 mod common;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pushgateway::exposition::{Limits, protobuf, text};
+use pushgateway::exposition::{ParseLimits, protobuf, text};
 use pushgateway::model::NameScheme;
 use std::collections::HashMap;
 use std::hint::black_box;
 
 type Sample = (HashMap<String, String>, f64);
 
-/// What one would write first: a string for every name, label and value. Knows no headers, escapes
-/// or errors.
-fn naive(body: &str) -> HashMap<String, Vec<Sample>> {
+/// A simple parser for comparison: makes a string of every name, label name and label value. Knows
+/// neither comments nor escapes nor errors.
+fn parse_naively(body: &str) -> HashMap<String, Vec<Sample>> {
     let mut families: HashMap<String, Vec<Sample>> = HashMap::new();
     for line in body.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').expect("a value");
@@ -32,6 +32,7 @@ fn naive(body: &str) -> HashMap<String, Vec<Sample>> {
     families
 }
 
+/// A body with one counter of `n_series` series.
 fn large_body(n_series: usize) -> String {
     let line = |i: usize| {
         format!(
@@ -49,7 +50,8 @@ fn parse(c: &mut Criterion) {
     ] {
         let expected = common::families(&body);
         let message = common::delimited(&body);
-        // The messages are in the order in which metrics are exposed.
+        // The metrics in the message are in the order in which a group exposes them, so the numbers
+        // are compared without their order.
         let sorted = |mut values: Vec<u64>| {
             values.sort_unstable();
             values
@@ -59,7 +61,7 @@ fn parse(c: &mut Criterion) {
             sorted(expected.values.clone())
         );
         assert_eq!(
-            naive(&body).values().map(Vec::len).sum::<usize>(),
+            parse_naively(&body).values().map(Vec::len).sum::<usize>(),
             expected.skeleton.n_metrics()
         );
 
@@ -69,7 +71,7 @@ fn parse(c: &mut Criterion) {
             b.iter(|| text::parse(black_box(body.as_bytes()), NameScheme::Legacy))
         });
         group.finish();
-        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, Limits::NONE)
+        let form = text::parse_with_form(body.as_bytes(), NameScheme::Legacy, ParseLimits::NONE)
             .unwrap()
             .take_form()
             .unwrap();
@@ -84,7 +86,7 @@ fn parse(c: &mut Criterion) {
         group.finish();
         let mut group = c.benchmark_group("parse/naive");
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(shape, |b| b.iter(|| naive(black_box(&body))));
+        group.bench_function(shape, |b| b.iter(|| parse_naively(black_box(&body))));
         group.finish();
         let mut group = c.benchmark_group("parse/protobuf");
         group.throughput(Throughput::Bytes(message.len() as u64));

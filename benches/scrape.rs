@@ -1,5 +1,5 @@
-//! A scrape of a fleet after so many pushes, from the marks to the last byte; beside rendering
-//! everything.
+//! Scrapes of a fleet of 10,000 groups after 0, 1 and 1,000 pushes, from the marked slots to the
+//! last byte; and, to compare with, rendering all groups for one scrape.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::{families, fleet_body, key, put, store_of};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pushgateway::exposition::text::{FamilyTemplate, KeyText, write_header};
 use pushgateway::model::{Escaping, Families};
-use pushgateway::scrape::{Assembler, Assembly, Document, Effort, Format, Sizes};
+use pushgateway::scrape::{Assembler, Document, Effort, Format, PageSizes, Rendezvous};
 use pushgateway::store::Store;
 use std::collections::BTreeMap;
 
@@ -17,34 +17,33 @@ const N_GROUPS: u64 = 10_000;
 struct Scraper {
     store: Store,
     assembler: Assembler,
-    assembly: Assembly,
+    rendezvous: Rendezvous,
 }
 
 impl Scraper {
     fn new() -> Self {
-        let sizes = Sizes {
-            target: 6 << 10,
-            n_threads: 2,
+        let sizes = PageSizes {
+            page_bytes: 6 << 10,
         };
         Self {
             store: store_of(N_GROUPS),
-            assembler: Assembler::new([], sizes),
-            assembly: Assembly::new(),
+            assembler: Assembler::new([], sizes, 2),
+            rendezvous: Rendezvous::new(),
         }
     }
 
-    /// All bytes of an exposition that shows everything; how many there are.
+    /// Runs a round if one is needed, reads the whole document, and returns how many bytes it has.
     fn scrape(&mut self, gzip: bool) -> usize {
         if self
-            .assembly
+            .rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
             .is_err()
         {
             self.assembler
-                .run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
+                .run_round(&self.store, &self.rendezvous, 1, Effort::Fast, || ());
         }
         let exposition = self
-            .assembly
+            .rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
             .expect("nothing was pushed meanwhile");
         let mut document =
@@ -59,7 +58,7 @@ impl Scraper {
     }
 }
 
-/// What one would write first: all groups in a map, rendered whole for each scrape.
+/// The plain version to compare with: all groups in a map, all rendered for each scrape.
 fn render_all(groups: &BTreeMap<u64, Families>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut by_name: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
@@ -100,7 +99,7 @@ fn scrape(c: &mut Criterion) {
     let groups: BTreeMap<u64, Families> = (0..N_GROUPS)
         .map(|n| (n, families(&fleet_body(n))))
         .collect();
-    // The plain version lacks the two push times of each group.
+    // The documents have all that the plain version has, and the two push times of each group.
     let plain = render_all(&groups);
     let marker_bytes = |name: &str| {
         (0..N_GROUPS)
@@ -116,8 +115,8 @@ fn scrape(c: &mut Criterion) {
 
     let mut random = fastrand::Rng::with_seed(2);
     let mut group = c.benchmark_group("scrape");
-    // One after the other: a format that was asked for is kept for a while, and costs its share of
-    // every round.
+    // Each encoding has a new scraper: a format that was asked for once is kept for a while,
+    // and each round would build it too.
     for (encoding, gzip) in [("plain", false), ("gzip", true)] {
         let mut scraper = Scraper::new();
         for n_marked in [0, 1, 1_000] {

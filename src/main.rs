@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pushgateway::cli::{self, Flags};
-use pushgateway::exposition::Limits;
+use pushgateway::exposition::ParseLimits;
 use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
 use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
@@ -154,7 +154,7 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
                 decoded_bytes_max: flags.decoded_bytes_max,
                 decoded_ratio_max: flags.decoded_ratio_max,
             },
-            parse_limits: Limits {
+            parse_limits: ParseLimits {
                 series_max: flags.series_per_push_max,
                 labels_max: flags.labels_per_series_max,
             },

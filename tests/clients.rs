@@ -1,35 +1,33 @@
-//! The libraries that real jobs push with.
+//! Pushes with the client libraries that real jobs use: Python, Node, Go and Rust.
 //!
-//! `.ci/run` installs what they need; where something is missing a test says how to get it.
+//! `.ci/run` installs what they need. If something is missing, a test says how to install it.
 
 mod common;
 
-use common::{Gateway, TempDir, missing, program};
+use common::{Gateway, TempDir, find_program, report_missing};
 use std::path::Path;
 use std::process::Command;
 
+/// The path of a script in `tests/e2e`.
 fn script(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/e2e")
         .join(name)
 }
 
-/// Runs a command to its end; what it said if it failed.
+/// Runs a command to its end. Returns its output as the error if it failed.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| error.to_string())?;
-    let said = || {
-        String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
-    };
     if output.status.success() {
-        Ok(())
-    } else {
-        Err(said())
+        return Ok(());
     }
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    Err(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[test]
 fn the_python_client_pushes_adds_and_deletes() {
-    let Some(python) = program("python3", "apt-get install python3 python3-venv") else {
+    let Some(python) = find_program("python3", "apt-get install python3 python3-venv") else {
         return;
     };
     let dir = TempDir::new("python");
@@ -42,7 +40,7 @@ fn the_python_client_pushes_adds_and_deletes() {
             .args(packages))
     });
     if let Err(error) = installed {
-        return missing(&format!(
+        return report_missing(&format!(
             "prometheus-client cannot be installed by pip into a venv (python3-venv): {error}"
         ));
     }
@@ -50,7 +48,7 @@ fn the_python_client_pushes_adds_and_deletes() {
     run(Command::new(&in_venv)
         .arg(script("push.py"))
         .arg(gateway.url()))
-    .expect("the client is content");
+    .expect("the client succeeds");
     let scrape = gateway.scrape();
     for line in [
         r#"python_last_success{instance="",job="python"} 7.5"#,
@@ -73,8 +71,8 @@ fn the_python_client_pushes_adds_and_deletes() {
 #[test]
 fn the_node_client_pushes_adds_and_deletes() {
     let (Some(node), Some(npm)) = (
-        program("node", "apt-get install nodejs"),
-        program("npm", "apt-get install npm"),
+        find_program("node", "apt-get install nodejs"),
+        find_program("npm", "apt-get install npm"),
     ) else {
         return;
     };
@@ -87,7 +85,7 @@ fn the_node_client_pushes_adds_and_deletes() {
         "prom-client",
     ];
     if let Err(error) = run(Command::new(npm).args(install).current_dir(&dir.0)) {
-        return missing(&format!("npm cannot install prom-client: {error}"));
+        return report_missing(&format!("npm cannot install prom-client: {error}"));
     }
     let gateway = Gateway::start();
     std::fs::copy(script("push.js"), dir.0.join("push.js")).unwrap();
@@ -95,7 +93,7 @@ fn the_node_client_pushes_adds_and_deletes() {
         .arg("push.js")
         .arg(gateway.url())
         .current_dir(&dir.0))
-    .expect("the client is content");
+    .expect("the client succeeds");
     assert_eq!(
         gateway.lines("node_last_success"),
         [r#"node_last_success{instance="",job="node",kind="a b"} 7.5"#]
@@ -108,7 +106,7 @@ fn the_node_client_pushes_adds_and_deletes() {
 
 #[test]
 fn the_go_client_pushes_adds_and_deletes() {
-    let Some(go) = program(
+    let Some(go) = find_program(
         "go",
         "apt-get install golang-go golang-github-prometheus-client-golang-dev",
     ) else {
@@ -117,7 +115,7 @@ fn the_go_client_pushes_adds_and_deletes() {
     let dir = TempDir::new("go");
     let binary = dir.0.join("push");
     let mut build = Command::new(go);
-    // Debian's packages are a GOPATH.
+    // Debian installs Go packages as a GOPATH, not as modules.
     build.envs([
         ("GO111MODULE", "off"),
         ("GOPATH", "/usr/share/gocode"),
@@ -130,12 +128,12 @@ fn the_go_client_pushes_adds_and_deletes() {
         .arg(&binary)
         .arg(script("push.go")))
     {
-        return missing(&format!(
+        return report_missing(&format!(
             "client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"
         ));
     }
     let gateway = Gateway::start();
-    run(Command::new(binary).arg(gateway.url())).expect("the client is content");
+    run(Command::new(binary).arg(gateway.url())).expect("the client succeeds");
     let labels = r#"instance="",job="golang",path="/var/tmp""#;
     assert_eq!(
         gateway.lines("go_client_last_success"),
@@ -181,7 +179,8 @@ fn the_rust_client_pushes_and_adds() {
     registry.register(Box::new(gauge)).unwrap();
     push_metrics("rust", key(), &gateway.url(), registry.gather(), None).unwrap();
     assert_eq!(gateway.lines("rust_added_total"), [""; 0]);
-    // What the client writes as text is what it pushes as protobuf.
+    // The client pushes protobuf. Its text encoder writes the same metrics, and they are accepted
+    // too.
     let mut text = Vec::new();
     prometheus::TextEncoder::new()
         .encode(&registry.gather(), &mut text)

@@ -1,14 +1,14 @@
-//! Where the gateway differs from the reference on purpose, as far as other tests do not show it:
-//! see the list in the README.
+//! Deliberate differences from the reference Pushgateway that no other test covers. README.md lists
+//! all differences.
 
 mod common;
 
 use common::{Client, Gateway};
 use std::process::Command;
 
-/// Six bytes that announce 64 GiB end the reference's process.
+/// Six bytes that announce a message of 64 GiB crash the reference.
 #[test]
-fn an_announced_length_does_not_end_the_process() {
+fn an_announced_length_does_not_crash_the_process() {
     let gateway = Gateway::start();
     let kind = (
         "Content-Type",
@@ -29,9 +29,9 @@ fn an_announced_length_does_not_end_the_process() {
     assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
 }
 
-/// The reference only queues both.
+/// The reference only queues deletes and wipes.
 #[test]
-fn deletes_and_wipes_are_done_when_they_are_answered() {
+fn deletes_and_wipes_are_complete_when_they_are_answered() {
     let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
     let mut client = Client::new(&gateway);
     for i in 0..200_usize {
@@ -88,30 +88,30 @@ fn a_wipe_needs_a_flag() {
     );
 }
 
-/// The bodies are the reference's to the byte: no newline.
+/// The bodies are the same as the reference's, byte for byte: they have no newline at the end.
 #[test]
 fn quitting_needs_a_flag_and_a_method() {
     let gateway = Gateway::start();
-    let said = |method: &str| {
+    let answer = |method: &str| {
         let response = gateway.request(method, "/-/quit", &[], b"");
         (response.status, response.text())
     };
     assert_eq!(
-        said("GET"),
+        answer("GET"),
         (405, "Only POST or PUT requests allowed.".to_owned())
     );
     assert_eq!(
-        said("PUT"),
+        answer("PUT"),
         (403, "Lifecycle API is not enabled.".to_owned())
     );
     assert_eq!(
-        said("POST"),
+        answer("POST"),
         (403, "Lifecycle API is not enabled.".to_owned())
     );
 }
 
 #[test]
-fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
+fn a_form_is_decoded_only_if_it_does_not_parse_as_it_stands() {
     let gateway = Gateway::start();
     let form = [(
         "Content-Type",
@@ -120,17 +120,17 @@ fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
     let post = |body: &str| {
         gateway
             .request("POST", "/metrics/job/j", &form, body.as_bytes())
-            .said()
+            .status_and_text()
     };
     assert_eq!(post("a%7Bl%3D%22x%2By%22%7D+1%0A").0, 200);
     assert_eq!(gateway.lines("a"), [r#"a{instance="",job="j",l="x+y"} 1"#]);
-    // What parses as it stands is not touched, as with `curl --data-binary`.
+    // A body that is valid as it stands is not decoded, as with `curl --data-binary`.
     assert_eq!(post("b{l=\"x+y%20\"} 1\n").0, 200);
     assert_eq!(
         gateway.lines("b"),
         [r#"b{instance="",job="j",l="x+y%20"} 1"#]
     );
-    // The first error is told.
+    // If both ways fail, the error is that of the body as it stands.
     assert_eq!(
         post("c+d"),
         (
@@ -139,12 +139,12 @@ fn a_form_is_decoded_only_if_it_is_nothing_but_a_form() {
         )
     );
     assert_eq!(post("c=1").0, 400);
-    // Without the content type nothing is decoded.
+    // Without the content type of a form, nothing is decoded.
     assert_eq!(gateway.post("/metrics/job/j", "d+1").status, 400);
 }
 
 #[test]
-fn the_push_times_are_the_gateways() {
+fn pushed_values_of_the_push_times_are_ignored() {
     let gateway = Gateway::start();
     assert_eq!(
         gateway
@@ -169,7 +169,7 @@ fn the_push_times_are_the_gateways() {
 }
 
 #[test]
-fn gauge_histograms_have_a_type_of_their_own() {
+fn a_gauge_histogram_and_a_histogram_are_different_types() {
     let gateway = Gateway::start();
     let of =
         |metric_type: &str| format!("# TYPE h {metric_type}\nh_bucket{{le=\"1\"}} 1\nh_count 1\n");
@@ -184,10 +184,10 @@ fn gauge_histograms_have_a_type_of_their_own() {
     );
 }
 
-/// The reference knows `gzip` in lower case alone, and reads an `Accept-Encoding` up to the first
-/// quality that is no number.
+/// The reference recognises `gzip` only in lower case, and reads an `Accept-Encoding` only up to
+/// the first quality that is not a number.
 #[test]
-fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
+fn gzip_is_accepted_in_any_case_and_after_a_malformed_quality() {
     let gateway = Gateway::start();
     let encoding = |accepted: &str| {
         let response = gateway.request("GET", "/metrics", &[("Accept-Encoding", accepted)], b"");
@@ -208,7 +208,7 @@ fn gzip_is_sent_whatever_its_case_and_behind_a_malformed_quality() {
     }
 }
 
-/// People read them; the reference compresses them where it may.
+/// They are for people. The reference compresses them if the client accepts that.
 #[test]
 fn the_text_forms_of_protobuf_are_not_compressed() {
     let gateway = Gateway::start();
@@ -274,7 +274,7 @@ fn groups_of_a_job_are_queried_by_path() {
             "there is no group with job \"a\" and instance \"none\"".to_owned()
         )
     );
-    // A slash in a name is an encoded one.
+    // A slash in a job name is written as `%2F`.
     gateway.put("/metrics/job@base64/cy90", "x 1\n");
     assert_eq!(n_groups("/api/v1/metrics/s%2Ft"), Some(1));
     assert_eq!(error("/api/v1/metrics/s/t").0, 404);
@@ -287,7 +287,7 @@ fn groups_of_a_job_are_queried_by_path() {
             "{method}"
         );
     }
-    // Large answers come in pieces and are whole all the same.
+    // A large answer is sent in several pieces and is complete.
     for i in 0..2000 {
         gateway.put(
             &format!("/metrics/job/many/instance/{i}"),
@@ -308,7 +308,7 @@ fn redirects_below_the_api_keep_the_prefix() {
 }
 
 #[test]
-fn a_target_over_the_librarys_limit_is_refused() {
+fn a_request_target_over_the_http_librarys_limit_is_refused() {
     let gateway = Gateway::start();
     let long = |len: usize| {
         gateway
@@ -319,7 +319,7 @@ fn a_target_over_the_librarys_limit_is_refused() {
 }
 
 #[test]
-fn what_go_adds_is_absent() {
+fn the_metrics_and_profiles_of_go_are_absent() {
     let gateway = Gateway::start();
     for path in ["/debug/pprof/", "/debug/pprof/heap"] {
         assert_eq!(gateway.request("GET", path, &[], b"").status, 404);
@@ -328,7 +328,7 @@ fn what_go_adds_is_absent() {
 }
 
 #[test]
-fn exactly_one_host_is_demanded() {
+fn exactly_one_valid_host_header_is_required() {
     use std::io::{BufReader, Write};
     let gateway = Gateway::start();
     for (hosts, status) in [
@@ -352,7 +352,7 @@ fn exactly_one_host_is_demanded() {
 }
 
 #[test]
-fn what_cannot_run_ends_with_an_error_and_status_1() {
+fn invalid_flags_end_the_process_with_one_error_line_and_status_1() {
     for (flags, text) in [
         (&["--no.such.flag"][..], "--no.such.flag"),
         (&["--web.listen-address=127.0.0.1:notaport"], "notaport"),
@@ -379,22 +379,22 @@ fn what_cannot_run_ends_with_an_error_and_status_1() {
             .args(flags)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{flags:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {stderr}");
         assert!(
-            said.contains(text) && output.stdout.is_empty(),
-            "{flags:?}: {said}"
+            stderr.contains(text) && output.stdout.is_empty(),
+            "{flags:?}: {stderr}"
         );
         assert!(
-            said.lines().count() == 1 && said.ends_with('\n'),
-            "{flags:?}: {said}"
+            stderr.lines().count() == 1 && stderr.ends_with('\n'),
+            "{flags:?}: {stderr}"
         );
     }
 }
 
 #[test]
-fn errors_of_flags_are_one_line_that_names_the_program() {
-    let said = |flag: &str| {
+fn errors_of_flags_name_the_program_and_the_flag() {
+    let stderr = |flag: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_pushgateway"))
             .arg(flag)
             .output()
@@ -402,13 +402,13 @@ fn errors_of_flags_are_one_line_that_names_the_program() {
         String::from_utf8(output.stderr).unwrap()
     };
     assert_eq!(
-        said("--foo"),
+        stderr("--foo"),
         "pushgateway: error: unexpected argument '--foo' found, try --help\n"
     );
     let known =
         "'--web.enable-lifecyle' found, a similar argument exists: '--web.enable-lifecycle'";
     assert_eq!(
-        said("--web.enable-lifecyle"),
+        stderr("--web.enable-lifecyle"),
         format!("pushgateway: error: unexpected argument {known}, try --help\n")
     );
 }
@@ -427,11 +427,11 @@ fn arguments_are_read_from_a_file_with_comments() {
 }
 
 #[test]
-fn without_a_port_any_free_one_is_taken() {
+fn an_address_without_a_port_takes_any_free_port() {
     let gateway =
         Gateway::with_flags(&["--web.listen-address=", "--web.listen-address=127.0.0.1:"]);
     assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
-    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let deadline = std::time::Instant::now() + common::TIMEOUT;
     while gateway.log().matches("listening").count() < 3 {
         assert!(std::time::Instant::now() < deadline, "{}", gateway.log());
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -444,7 +444,7 @@ fn without_a_port_any_free_one_is_taken() {
 }
 
 #[test]
-fn help_and_version_are_told() {
+fn help_and_version_are_printed() {
     for (flag, text) in [
         ("--help", "--limit.shapes-per-job"),
         ("-h", "--web.listen-address"),

@@ -1,14 +1,17 @@
-//! Generated requests, sent to the reference and to the gateway side by side.
+//! Sends the same generated requests to the reference Pushgateway and to the gateway, and compares
+//! the answers.
 //!
-//! Statuses, kinds of answers, texts of parse errors, redirects and expositions have to be the
-//! same. What differs on purpose is not generated, or explained in [`explanation`].
+//! Statuses, kinds of answers, texts of parse errors, redirects and expositions must be the same.
+//! Requests whose answers differ on purpose are not generated, or the difference is listed in
+//! [`explanation`].
 //!
-//! `PUSHGATEWAY_REFERENCE` names the reference's binary (1.11.2), `PUSHGATEWAY_DIFFERENTIAL` how
-//! many requests are sent (default 600).
+//! Environment: `PUSHGATEWAY_REFERENCE` names the reference's binary (1.11.2);
+//! `PUSHGATEWAY_DIFFERENTIAL` is the number of requests (default 600), and also the seed of the
+//! generator.
 
 mod common;
 
-use common::{Client, Gateway, PATIENCE, Response, gzip, missing, read_response};
+use common::{Client, Gateway, Response, TIMEOUT, gzip, read_response, report_missing};
 use pushgateway::exposition::{protobuf, text};
 use pushgateway::model::{Escaping, LabelSet, NameScheme};
 use std::fmt::Write as _;
@@ -17,6 +20,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+/// A running reference Pushgateway, which is killed when this value is dropped.
 struct Reference {
     child: Child,
     address: SocketAddr,
@@ -25,12 +29,12 @@ struct Reference {
 impl Reference {
     fn start() -> Option<Self> {
         let Some(binary) = std::env::var_os("PUSHGATEWAY_REFERENCE") else {
-            missing(
+            report_missing(
                 "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it",
             );
             return None;
         };
-        // A port that is free now.
+        // A port that is free now: the reference cannot report which port it took.
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -41,7 +45,7 @@ impl Reference {
             .stderr(Stdio::null())
             .spawn()
             .expect("the reference starts");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "the reference does not listen");
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -57,6 +61,7 @@ impl Drop for Reference {
     }
 }
 
+/// A generated request.
 #[derive(Debug)]
 struct Request {
     method: &'static str,
@@ -65,10 +70,12 @@ struct Request {
     body: Vec<u8>,
 }
 
+/// One of `from`, at random.
 fn pick<T: Clone>(random: &mut fastrand::Rng, from: &[T]) -> T {
     from[random.usize(..from.len())].clone()
 }
 
+/// A path: mostly of a group, sometimes an unusual one.
 fn path(random: &mut fastrand::Rng) -> String {
     if random.u8(..25) == 0 {
         let odd = [
@@ -110,7 +117,7 @@ fn path(random: &mut fastrand::Rng) -> String {
     )
     .to_owned();
     for _ in 0..random.usize(..3) {
-        // An empty instance is where the reference breaks itself.
+        // Instances are never empty: an empty one breaks every scrape of the reference.
         let instance = ["/instance/i", "/instance/k", "/instance@base64/aQ"];
         let others = [
             "/l/v",
@@ -135,7 +142,8 @@ fn path(random: &mut fastrand::Rng) -> String {
     path
 }
 
-/// A body of valid families: what each name is, and so what contradicts what, is up to chance.
+/// A body of valid families. Types are chosen at random for each name, so some pushes contradict
+/// others.
 fn valid_body(random: &mut fastrand::Rng) -> String {
     let mut body = String::new();
     let mut names = vec!["f0", "f1", "f2", "f3", "f0_count", "f1_sum", "g_total"];
@@ -199,11 +207,11 @@ fn valid_body(random: &mut fastrand::Rng) -> String {
     body
 }
 
-/// The same families as delimited protobuf, if they are valid.
+/// Converts a body to delimited protobuf; `None` if the body is not valid.
 fn as_protobuf(body: &str) -> Option<Vec<u8>> {
     let families = text::parse(body.as_bytes(), NameScheme::Legacy)
         .ok()
-        .filter(|families| families.invalid.is_none())?;
+        .filter(|families| families.broken_rule.is_none())?;
     let (key, mut out) = (
         protobuf::KeyFields::new(&LabelSet::default(), Escaping::AllowUtf8),
         Vec::new(),
@@ -231,6 +239,7 @@ fn as_protobuf(body: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// A request: mostly a push, as text or protobuf, compressed or not, and sometimes damaged.
 fn request(random: &mut fastrand::Rng) -> Request {
     let method = pick(
         random,
@@ -247,7 +256,7 @@ fn request(random: &mut fastrand::Rng) -> Request {
     let text = valid_body(random);
     let mut body = text.clone().into_bytes();
     match random.u8(..10) {
-        // Damaged.
+        // A byte is replaced, removed or inserted.
         0 | 1 if !body.is_empty() => {
             let at = random.usize(..body.len());
             match random.u8(..3) {
@@ -304,11 +313,11 @@ fn request(random: &mut fastrand::Rng) -> Request {
     }
 }
 
-/// One request on a connection of its own; none if the connection is closed without an answer, as
-/// the reference does when it panics.
+/// Sends a request over a new connection. Returns `None` if the connection is closed without an
+/// answer, as the reference does when it panics.
 fn send(address: SocketAddr, request: &Request) -> Option<Response> {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: pushgateway.test\r\nConnection: close\r\n",
         request.method, request.path
@@ -322,16 +331,17 @@ fn send(address: SocketAddr, request: &Request) -> Option<Response> {
     head += "\r\n";
     stream
         .write_all(&[head.as_bytes(), &request.body].concat())
-        .expect("it reads");
+        .expect("the server reads");
     read_response(&mut BufReader::new(stream), false)
 }
 
-/// What of an answer has to be the same.
+/// The part of an answer that must be the same.
 fn class(response: &Response) -> String {
     let text = String::from_utf8_lossy(&response.body).into_owned();
     let text = text.trim_end();
     let what = if text.starts_with("pushed metrics are invalid or inconsistent") {
-        // Which of several contradictions is named is up to the order of a Go map.
+        // If there are several contradictions, the order of a Go map decides which one the
+        // reference names.
         "inconsistent".to_owned()
     } else if response
         .header("content-type")
@@ -351,7 +361,7 @@ fn class(response: &Response) -> String {
     )
 }
 
-/// Why answers may differ; none if they may not.
+/// Why two answers may differ; `None` if they must not.
 fn explanation(
     request: &Request,
     reference: Option<&Response>,
@@ -373,9 +383,9 @@ fn explanation(
     None
 }
 
-/// Pushed lines in order, times only as whether they are zero.
+/// The pushed lines of an exposition, sorted. Of push times only whether they are zero.
 fn exposition(address: SocketAddr) -> Vec<String> {
-    // Whatever the reference has queued is done once it answers a push.
+    // The reference queues some requests. All of them are done when it answers this push.
     let sync = Request {
         method: "PUT",
         path: "/metrics/job/sync".to_owned(),
@@ -475,7 +485,7 @@ fn generated_requests_are_answered_as_by_the_reference() {
             .all(|status| statuses.contains_key(status)),
         "{statuses:?}"
     );
-    // A client that keeps its connection is served as well.
+    // The gateway still serves requests over kept connections.
     assert_eq!(
         Client::new(&gateway)
             .request("GET", "/-/healthy", &[], b"")

@@ -134,7 +134,7 @@ fn a_shutdown_answers_what_was_asked_before() {
 fn a_shutdown_can_be_requested_over_http_only_where_that_is_enabled() {
     let mut gateway = Gateway::with_flags(&["--web.enable-lifecycle"]);
     assert_eq!(
-        gateway.put("/-/quit", "").said(),
+        gateway.put("/-/quit", "").status_and_text(),
         (200, "Requesting termination... Goodbye!".to_owned())
     );
     assert_eq!(gateway.wait(), Some(0));

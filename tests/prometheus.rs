@@ -1,27 +1,29 @@
 //! A real Prometheus scrapes the gateway.
 //!
-//! `PUSHGATEWAY_PROMETHEUS` names the folder of `prometheus` and `promtool` (3.5 or later;
-//! `.ci/peers` fetches them), else those on the PATH are taken.
+//! `PUSHGATEWAY_PROMETHEUS` names the folder that contains `prometheus` and `promtool`, version 3.5
+//! or later (`.ci/peers` downloads them). Without it, the programs on the PATH are used.
 
 mod common;
 
-use common::{Gateway, PATIENCE, TempDir, program};
+use common::{Gateway, TIMEOUT, TempDir, find_program};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The path of `prometheus` or `promtool`; `None` if it is not installed.
 fn tool(name: &str) -> Option<PathBuf> {
     match std::env::var_os("PUSHGATEWAY_PROMETHEUS") {
         Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None => program(
+        None => find_program(
             name,
             ".ci/peers fetches it; PUSHGATEWAY_PROMETHEUS names the folder",
         ),
     }
 }
 
+/// A running Prometheus, which is killed when this value is dropped.
 struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -29,11 +31,13 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the gateway every half second, as the README says.
+    /// Starts a Prometheus that scrapes the gateway every half second, configured as README.md
+    /// says. `name` names its temporary directory. `None` if Prometheus is not installed.
     fn scraping(gateway: &Gateway, name: &str) -> Option<Self> {
         Self::with_flags(gateway, name, &[])
     }
 
+    /// The same, with additional flags of Prometheus.
     fn with_flags(gateway: &Gateway, name: &str, flags: &[&str]) -> Option<Self> {
         let binary = tool("prometheus")?;
         let dir = TempDir::new(name);
@@ -43,7 +47,7 @@ impl Prometheus {
             gateway.address
         );
         std::fs::write(dir.0.join("prometheus.yml"), config).unwrap();
-        // A port that is free now; Prometheus cannot be asked for the one it took.
+        // A port that is free now: Prometheus cannot report which port it took.
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -71,11 +75,11 @@ impl Prometheus {
         })
     }
 
-    /// The JSON of an instant query; none while it does not answer.
+    /// The JSON answer of an instant query; `None` while Prometheus does not answer.
     fn query(&self, query: &str) -> Option<serde_json::Value> {
         let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         let request = format!(
             "GET /api/v1/query?query={query} HTTP/1.0\r\nHost: {}\r\n\r\n",
             self.address
@@ -86,9 +90,9 @@ impl Prometheus {
         serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
     }
 
-    /// Metric and value of a query's first result, once it has one.
+    /// Waits until a query has a result. Returns metric and value of the first result.
     fn wait_for(&self, query: &str) -> (serde_json::Value, String) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let result = self
                 .query(query)
@@ -113,7 +117,7 @@ impl Drop for Prometheus {
 }
 
 #[test]
-fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
+fn prometheus_stores_pushed_metrics_with_their_pushed_labels() {
     let gateway = Gateway::start();
     assert_eq!(
         gateway
@@ -142,7 +146,7 @@ fn prometheus_stores_what_was_pushed_with_the_labels_of_the_push() {
     assert_eq!(metric["job"].as_str(), Some("pushgateway"));
 }
 
-/// On the reference each of these pushes is accepted and takes the target down.
+/// The reference accepts each of the first five pushes, and Prometheus then drops the whole target.
 #[test]
 fn no_push_takes_the_target_down() {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
@@ -168,7 +172,7 @@ fn no_push_takes_the_target_down() {
     ] {
         assert_eq!(gateway.put(path, body).status, 400, "{path} {body}");
     }
-    // Accepted as by the reference, though Prometheus keeps only one of each pair.
+    // Accepted, as by the reference, although Prometheus keeps only one of these two samples.
     assert_eq!(
         gateway
             .put(
@@ -196,8 +200,8 @@ fn prometheus_stores_a_native_histogram() {
         ]
         .concat()
     };
-    // Count 6, sum 7.5, schema 0; one observation in the zero bucket, 2 in the one up to 1 and 3 in
-    // the one up to 2.
+    // Count 6, sum 7.5, schema 0. One observation is in the zero bucket, two are in the bucket up
+    // to 1, and three in the bucket up to 2.
     let numbers = [
         &[0x08, 6, 0x11][..],
         &7.5f64.to_le_bytes(),
@@ -226,7 +230,7 @@ fn prometheus_stores_a_native_histogram() {
     assert_eq!(
         gateway
             .request("PUT", "/metrics/job/native", &[kind], &message)
-            .said(),
+            .status_and_text(),
         (200, String::new())
     );
     let Some(prometheus) =
@@ -274,7 +278,7 @@ fn prometheus_stores_a_utf8_name() {
 }
 
 #[test]
-fn promtool_finds_no_fault() {
+fn promtool_finds_no_errors() {
     let Some(promtool) = tool("promtool") else {
         return;
     };
@@ -297,10 +301,12 @@ fn promtool_finds_no_fault() {
         .write_all(gateway.scrape().as_bytes())
         .unwrap();
     let output = check.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+    let output_text = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
     assert!(
-        !said.contains("pushgateway_") && !said.contains("process_") && !said.contains("error"),
-        "{said}"
+        !output_text.contains("pushgateway_")
+            && !output_text.contains("process_")
+            && !output_text.contains("error"),
+        "{output_text}"
     );
 }

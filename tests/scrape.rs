@@ -1,4 +1,4 @@
-//! Scrapes, as Prometheus sees them.
+//! Scrapes as Prometheus sends them, against a real gateway.
 
 mod common;
 
@@ -64,7 +64,7 @@ fn gzip_is_one_member_of_the_same_text() {
 }
 
 #[test]
-fn every_scrape_shows_what_was_answered_before() {
+fn every_scrape_shows_the_pushes_that_were_answered_before() {
     let gateway = Gateway::start();
     let (mut pusher, mut scraper) = (Client::new(&gateway), Client::new(&gateway));
     for i in 0..300 {
@@ -109,7 +109,7 @@ fn every_scrape_shows_what_was_answered_before() {
 }
 
 #[test]
-fn protobuf_is_sent_to_who_asks_for_it() {
+fn protobuf_is_sent_to_clients_that_ask_for_it() {
     let gateway = Gateway::start();
     gateway.put(
         "/metrics/job/j",
@@ -145,7 +145,7 @@ fn protobuf_is_sent_to_who_asks_for_it() {
 }
 
 #[test]
-fn own_families_count_requests_with_the_references_names() {
+fn own_families_count_requests_under_the_names_of_the_reference() {
     let gateway = Gateway::start();
     gateway.put("/metrics/job/j", "x 1\n");
     gateway.put("/metrics/job/j", "x\n");
@@ -167,11 +167,11 @@ fn own_families_count_requests_with_the_references_names() {
 }
 
 #[test]
-fn health_is_told() {
+fn health_and_readiness_answer_ok() {
     let gateway = Gateway::start();
     for path in ["/-/healthy", "/-/ready"] {
         assert_eq!(
-            gateway.request("GET", path, &[], b"").said(),
+            gateway.request("GET", path, &[], b"").status_and_text(),
             (200, "OK".to_owned())
         );
         assert_eq!(

@@ -1,5 +1,5 @@
-//! What the benches push: a fleet of batch jobs, each with a dozen lines.
-#![allow(dead_code, reason = "each bench uses its own part")]
+//! What the benches push: bodies of a fleet of batch jobs, 12 lines each.
+#![allow(dead_code, reason = "each bench uses some of these functions")]
 
 use pushgateway::exposition::{protobuf, text};
 use pushgateway::model::{Families, GroupingKey, LabelSet, NameScheme};
@@ -7,8 +7,8 @@ use pushgateway::store::{Config, Outcome, Push, PushMode, Store};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// A body of 12 lines with their headers, as a job of the fleet pushes it; numbers follow from
-/// `seed`.
+/// The body of a push of one job of the fleet: 12 samples of 5 families, with HELP and TYPE lines.
+/// `seed` determines the numbers.
 pub fn fleet_body(seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut body = String::new();
@@ -37,7 +37,7 @@ pub fn fleet_body(seed: u64) -> String {
     body
 }
 
-/// A body with another family than [`fleet_body`]'s beside them.
+/// The body of [`fleet_body`] with one more family.
 pub fn changed_body(seed: u64) -> String {
     format!(
         "{}# TYPE batch_extra gauge\nbatch_extra {seed}\n",
@@ -45,7 +45,7 @@ pub fn changed_body(seed: u64) -> String {
     )
 }
 
-/// The key of a job of the fleet.
+/// The grouping key of instance `n` of the fleet.
 pub fn key(n: u64) -> Arc<GroupingKey> {
     Arc::new(
         GroupingKey::new([
@@ -56,12 +56,12 @@ pub fn key(n: u64) -> Arc<GroupingKey> {
     )
 }
 
-/// Parsed families.
+/// The families of a body in the text format.
 pub fn families(body: &str) -> Families {
     text::parse(body.as_bytes(), NameScheme::Legacy).expect("a valid body")
 }
 
-/// The families of a text body as delimited messages.
+/// Converts a body in the text format to delimited protobuf messages.
 pub fn delimited(body: &str) -> Vec<u8> {
     let families = families(body);
     let (key, mut out) = (
@@ -91,7 +91,7 @@ pub fn delimited(body: &str) -> Vec<u8> {
     out
 }
 
-/// One push of these families.
+/// Pushes `families` to the group `key`, in place of what the group has.
 pub fn put(store: &Store, key: &Arc<GroupingKey>, families: Families) {
     let mut push = Push::new(
         Arc::clone(key),
@@ -102,7 +102,7 @@ pub fn put(store: &Store, key: &Arc<GroupingKey>, families: Families) {
     assert_eq!(store.push(&mut push), Outcome::Done);
 }
 
-/// A store with so many groups of the fleet.
+/// A store with the first `n_groups` groups of the fleet.
 pub fn store_of(n_groups: u64) -> Store {
     let store = Store::new(Config::default());
     for n in 0..n_groups {

@@ -1,4 +1,9 @@
 //! The gateway's `exposition`, as far as pages are made with it.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the models use a part of what the product has"
+)]
 
 #[path = "../../src/exposition/go_quote.rs"]
 pub mod go_quote;
@@ -6,7 +11,9 @@ pub mod go_quote;
 mod limits;
 #[path = "../../src/exposition/protobuf/mod.rs"]
 pub mod protobuf;
+#[path = "../../src/exposition/template_labels.rs"]
+mod template_labels;
 #[path = "../../src/exposition/text/mod.rs"]
 pub mod text;
 
-pub use limits::{Limits, TooManyLabels, TooManySeries};
+pub use limits::{ParseLimits, TooManyLabels, TooManySeries};

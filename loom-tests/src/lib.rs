@@ -9,6 +9,11 @@
 //! says how each failed with that weakened.
 
 pub mod exposition;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the models use a part of what the product has"
+)]
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/scrape/mod.rs"]
@@ -21,8 +26,8 @@ pub mod sync;
 pub mod wakeup;
 
 use crate::model::{Families, FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
-use crate::scrape::{Assembler, Assembly, Document, Effort, Exposition, Format, Sizes};
-use crate::store::{Config, Outcome, Push, PushMode, Store};
+use crate::scrape::{Assembler, Document, Effort, Exposition, Format, PageSizes, Rendezvous};
+use crate::store::{Config, Consumer, Outcome, Push, PushMode, Store};
 use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -61,6 +66,14 @@ pub fn explore(
 /// A store on loom's atomics.
 pub fn store() -> Arc<Store> {
     Arc::new(Store::new(Config::default()))
+}
+
+/// A store on loom's atomics with both consumers.
+pub fn store_with_disk_writer() -> Arc<Store> {
+    Arc::new(Store::new(Config {
+        consumers: vec![Consumer::Assembler, Consumer::DiskWriter],
+        ..Config::default()
+    }))
 }
 
 /// A key as `job=a,l=v`.
@@ -194,7 +207,7 @@ pub struct Gateway {
     /// The groups.
     pub store: Arc<Store>,
     /// Where scrapes and the assembler meet.
-    pub assembly: Assembly,
+    pub rendezvous: Rendezvous,
 }
 
 impl Gateway {
@@ -202,16 +215,16 @@ impl Gateway {
     pub fn new() -> (Arc<Self>, Assembler) {
         let gateway = Self {
             store: store(),
-            assembly: Assembly::new(),
+            rendezvous: Rendezvous::new(),
         };
         (
             Arc::new(gateway),
             Assembler::new(
                 [],
-                Sizes {
-                    target: 1 << 10,
-                    n_threads: 1,
+                PageSizes {
+                    page_bytes: 1 << 10,
                 },
+                1,
             ),
         )
     }
@@ -220,15 +233,15 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// As [`Assembly::try_current`] has them.
+    /// As [`Rendezvous::try_current`] has them.
     pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
-        self.assembly
+        self.rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
     }
 
     /// Runs a round.
     pub fn round(&self, assembler: &mut Assembler) {
-        assembler.run_round(&self.store, &self.assembly, 1, Effort::Fast, || ());
+        assembler.run_round(&self.store, &self.rendezvous, 1, Effort::Fast, || ());
     }
 }
 
@@ -252,7 +265,7 @@ pub fn shown(store: &Store, key: &GroupingKey) -> String {
     let Some(group) = store.group(key) else {
         return String::new();
     };
-    let families = group.fixed.layout.families_by_name();
+    let families = group.layout().families_by_name();
     families
         .map(|family| format!("{}={}", family.name(), family.metric_type().as_str()))
         .collect::<Vec<_>>()

@@ -143,7 +143,7 @@ impl DrivenGateway {
         let on_shown = || self.wakeup.notify_shown();
         assembler.run_round(
             &self.gateway.store,
-            &self.gateway.assembly,
+            &self.gateway.rendezvous,
             1,
             Effort::Fast,
             on_shown,
@@ -188,14 +188,14 @@ fn a_scrape_waits_until_what_was_answered_before_it_is_shown() {
         let other = Arc::clone(&driven);
         let driver = loom::thread::spawn(move || other.drive(assembler));
         let asked = gateway
-            .assembly
+            .rendezvous
             .try_current(&gateway.store, Format::PLAIN, false, 1);
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
             Err(round) => {
-                let is_shown = || gateway.assembly.has_come_to(round);
+                let is_shown = || gateway.rendezvous.has_reached(round);
                 block_on(driven.wakeup.wait_for_round(is_shown));
-                (gateway.assembly.current(false), "after it waited")
+                (gateway.rendezvous.current(false), "after it waited")
             }
         };
         assert!(

@@ -1,6 +1,6 @@
 //! The door of a job: two groups with different label names can expose the same series.
 
-use loom_tests::store::{Becomes, Entry, JobDoor};
+use loom_tests::store::{DoorEntry, GroupState, JobDoor};
 use loom_tests::{delete, explore, key, put, shown, store, try_put};
 use std::sync::Arc;
 
@@ -61,13 +61,18 @@ fn a_door_dies_with_its_last_group() {
         let other = Arc::clone(&door);
         let visitor = loom::thread::spawn(move || match other.try_enter(&second) {
             Ok(entry) => {
-                assert_eq!(entry, Entry::Shared);
-                other.leave(entry, &second, Becomes::Absent, Becomes::Accepted);
+                assert_eq!(entry, DoorEntry::Shared);
+                other.leave(entry, &second, GroupState::Absent, GroupState::Accepted);
                 true
             }
             Err(_) => false,
         });
-        door.leave(Entry::Shared, &first, Becomes::Absent, Becomes::Absent);
+        door.leave(
+            DoorEntry::Shared,
+            &first,
+            GroupState::Absent,
+            GroupState::Absent,
+        );
         let has_group = visitor.join().unwrap();
         assert_eq!(door.is_dead(), !has_group);
         if has_group { "one door" } else { "two doors" }

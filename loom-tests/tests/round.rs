@@ -1,19 +1,19 @@
-//! Rounds: every exposition is the state of all groups at one moment, and shows what was answered
-//! before it was asked for.
+//! Models of rounds: every exposition is the state of all groups at one moment (a cut), and a
+//! scrape shows every push that was answered before the scrape came.
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::model::Escaping;
 use loom_tests::scrape::Format;
-use loom_tests::store::{Consumer, Store, Taken};
+use loom_tests::store::{Consumer, MarkedSlot, Store};
 use loom_tests::{Gateway, delete, document, explore, has_line, key, put, store};
 use std::sync::Arc;
 
-/// What two groups show of the family `a` after these looks: by slot the last one counts.
-fn types(known: &mut [String; 2], taken: Vec<Taken>) {
-    for Taken { slot, snapshot } in taken {
+/// Updates `known`, by slot the type that each of two groups exposes for the family `a`, with the
+/// snapshots taken. An empty text stands for no such family.
+fn note_types(known: &mut [String; 2], taken: Vec<MarkedSlot>) {
+    for MarkedSlot { slot, snapshot } in taken {
         let type_of_a = snapshot
-            .fixed
-            .layout
+            .layout()
             .family_by_name("a")
             .filter(|_| snapshot.is_live());
         known[slot as usize] = type_of_a
@@ -22,12 +22,14 @@ fn types(known: &mut [String; 2], taken: Vec<Taken>) {
     }
 }
 
+/// Takes the marked slots as a round does.
 fn take(store: &Store, known: &mut [String; 2]) {
     let mut taken = Vec::new();
     store.take_cut(Consumer::Assembler, &mut taken);
-    types(known, taken);
+    note_types(known, taken);
 }
 
+/// No exposition may have the family with two types.
 fn assert_is_cut(known: &[String; 2]) {
     assert!(
         known[0].is_empty() || known[1].is_empty() || known[0] == known[1],
@@ -35,8 +37,9 @@ fn assert_is_cut(known: &[String; 2]) {
     );
 }
 
-/// The first group drops `a`, then the second one adds it with another type; a change of the second
-/// still waits in the queue. Fails if `take_cut` is a single pass.
+/// One thread drops the family `a` from the first group, then adds it to the second group with
+/// another type, while a round takes. An earlier push to the second group is still in the queue.
+/// Fails if `take_cut` is a single pass.
 #[test]
 fn a_round_is_a_cut() {
     explore(4, &["before", "between", "after"], || {
@@ -70,8 +73,8 @@ fn a_round_is_a_cut() {
     });
 }
 
-/// The same by two pushers. Fails if a version is drawn before the last claim is granted, or if
-/// claims are settled before the slot is marked.
+/// The same two changes by two threads. Fails if a version is drawn before the last claim is
+/// granted, or if claims are settled before the slot is marked.
 #[test]
 fn a_round_beside_two_pushers_is_a_cut() {
     explore(2, &["before", "between", "after"], || {
@@ -106,11 +109,11 @@ fn a_round_beside_two_pushers_is_a_cut() {
     });
 }
 
-/// A push, a round and a scrape, each by itself: whatever was answered before the scrape began is
-/// in what it sends, be that the last exposition or the one that it waits for. Fails if
-/// `try_complete` looks at the count once, or waits for a round that runs already; if a round takes
-/// what is marked before it begins, or publishes after it ends; or if a push is answered before it
-/// is marked.
+/// A push, a round and a scrape in three threads. A push that was answered before the scrape began
+/// is in the exposition that the scrape sends, whether that is the current one or the one that the
+/// scrape waits for. Fails if `check_complete` loads the count once, or waits for a round that runs
+/// already; if a round takes the marked slots before `Rounds::begin`, or publishes after
+/// `Rounds::end`; or if a push is answered before its slot is marked.
 #[test]
 fn a_scrape_shows_what_was_answered_before_it() {
     explore(
@@ -144,23 +147,23 @@ fn a_scrape_shows_what_was_answered_before_it() {
             let is_owed = is_answered.load(Acquire) == 1;
             let (exposition, outcome) =
                 match gateway
-                    .assembly
+                    .rendezvous
                     .try_current(&gateway.store, Format::PLAIN, false, 1)
                 {
                     Ok(exposition) => (exposition, "at once"),
-                    // Nothing but the count says that the round has run: joining its thread would
-                    // order more.
-                    Err(round) if gateway.assembly.has_come_to(round) => {
-                        (gateway.assembly.current(false), "after a round")
+                    // Only the count tells that the round has run. Joining the round's thread here
+                    // would add an ordering that a scrape does not have.
+                    Err(round) if gateway.rendezvous.has_reached(round) => {
+                        (gateway.rendezvous.current(false), "after a round")
                     }
                     Err(round) => {
                         let mut assembler = runner.join().unwrap();
-                        while !gateway.assembly.has_come_to(round) {
+                        while !gateway.rendezvous.has_reached(round) {
                             gateway.round(&mut assembler);
                         }
                         pusher.join().unwrap();
                         let is_shown = has_line(
-                            gateway.assembly.current(false),
+                            gateway.rendezvous.current(false),
                             "a{instance=\"\",job=\"1\"} 2",
                         );
                         assert!(is_shown || !is_owed, "an answered push is missing");
@@ -180,10 +183,11 @@ fn a_scrape_shows_what_was_answered_before_it() {
     );
 }
 
-/// The same where both forms are kept, and the round shows plain text before it has compressed it.
-/// Fails if scrapes that want the compressed form take that for complete, too; if the round says
-/// that it shows plain text before it has published that, or if that it has begun is taken for it;
-/// and if scrapes for plain text look at what is published last.
+/// The same with plain and compressed text, where the round publishes plain text before it
+/// compresses. Fails if scrapes of compressed text take such a round for complete; if the round
+/// calls `Rounds::show_plain` before it has published plain text, or scrapes of plain text take a
+/// round that has only begun for complete; and if scrapes of plain text use the exposition for
+/// compressed text.
 #[test]
 fn a_scrape_of_plain_text_need_not_wait_for_compression() {
     let outcomes = [
@@ -218,10 +222,10 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
         let scraped = [false, true].map(|gzip| {
             let exposition = match gateway.try_current(gzip) {
                 Ok(exposition) => exposition,
-                // Nothing but the count says that the round shows it.
-                Err(count) if gateway.assembly.has_come_to(count) => {
+                // Only the count tells that the round shows the push.
+                Err(count) if gateway.rendezvous.has_reached(count) => {
                     is_late.set(true);
-                    gateway.assembly.current(gzip)
+                    gateway.rendezvous.current(gzip)
                 }
                 Err(_) => return None,
             };
@@ -248,9 +252,9 @@ fn a_scrape_of_plain_text_need_not_wait_for_compression() {
     });
 }
 
-/// A scrape asks for a format that is not kept, and is told which round to wait for: that round has
-/// to see what was asked. Fails without the fence in `Rounds::begin`, and without its twin in
-/// `Assembly::try_current`.
+/// A scrape asks for a format that is not kept, and learns for which round to wait. That round has
+/// to see that the format is wanted. Fails without the fence in `Rounds::begin`, and without its
+/// partner in `Rendezvous::try_current`.
 #[test]
 fn the_round_that_is_waited_for_knows_what_was_asked() {
     explore(4, &["at once", "this round", "the next"], || {
@@ -262,20 +266,22 @@ fn the_round_that_is_waited_for_knows_what_was_asked() {
             assembler
         });
         let dots = Format::Text(Escaping::Dots);
-        let asked = gateway.assembly.try_current(&gateway.store, dots, false, 1);
+        let asked = gateway
+            .rendezvous
+            .try_current(&gateway.store, dots, false, 1);
         let mut assembler = runner.join().unwrap();
         let (exposition, outcome) = match asked {
             Ok(exposition) => (exposition, "at once"),
-            Err(round) if gateway.assembly.has_come_to(round) => {
-                (gateway.assembly.current(false), "this round")
+            Err(round) if gateway.rendezvous.has_reached(round) => {
+                (gateway.rendezvous.current(false), "this round")
             }
             Err(round) => {
                 gateway.round(&mut assembler);
                 assert!(
-                    gateway.assembly.has_come_to(round),
+                    gateway.rendezvous.has_reached(round),
                     "waits for more than one round after the one that ran"
                 );
-                (gateway.assembly.current(false), "the next")
+                (gateway.rendezvous.current(false), "the next")
             }
         };
         assert!(

@@ -1,7 +1,7 @@
 //! What the seam promises the models.
 
 use loom_tests::explore;
-use loom_tests::sync::{Keyed, Published, Queue, Registry, Word};
+use loom_tests::sync::{Counter, Keyed, Published, Queue, Registry, Word};
 use std::sync::Arc;
 
 /// Loom remembers one last access of a thread for each atomic: a plain load before a
@@ -35,6 +35,31 @@ fn a_published_value_is_seen_before_and_after_a_replacement() {
         let seen = **published.load();
         writer.join().unwrap();
         if seen == 0 { "before" } else { "after" }
+    });
+}
+
+/// A counter orders nothing, but a word that is updated after it and acquired before it does. Fails
+/// if `Word::update` is not a Release, or if neither it nor `Word::load_for_update` is an Acquire;
+/// and never sees "ahead of the word" if the counter is not made of loom's atomic.
+#[test]
+fn a_counter_is_ordered_by_the_word_beside_it() {
+    explore(3, &["before", "ahead of the word", "after"], || {
+        let shared = Arc::new((Counter::new(), Word::new(0)));
+        let other = Arc::clone(&shared);
+        let next = |word: u64| Ok::<u64, ()>(word + 1);
+        let writer = loom::thread::spawn(move || {
+            other.0.add(1);
+            other.1.update(next).unwrap();
+        });
+        let is_after = shared.1.update(next).unwrap() == 1;
+        let n = shared.0.get();
+        writer.join().unwrap();
+        match (is_after, n) {
+            (false, 0) => "before",
+            (false, _) => "ahead of the word",
+            (true, 1) => "after",
+            (true, _) => panic!("the counter is older than the word"),
+        }
     });
 }
 

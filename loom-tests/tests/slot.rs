@@ -1,7 +1,7 @@
 //! Slots: their snapshots, and how they go.
 
 use loom_tests::model::MetricExtra;
-use loom_tests::store::{Consumer, Outcome, Push, PushMode, Refusal, Store, Taken};
+use loom_tests::store::{Consumer, MarkedSlot, Outcome, Push, PushMode, Refusal, Store};
 use loom_tests::{
     Gateway, assert_nothing_is_left, delete, explore, families, has_line, key, post, put, shown,
     store, try_put,
@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Takes what is marked and retires what is gone, as the assembler does.
-fn assemble(store: &Store) -> Vec<Taken> {
+fn assemble(store: &Store) -> Vec<MarkedSlot> {
     let mut taken = Vec::new();
     store.take_cut(Consumer::Assembler, &mut taken);
     for taken in taken.iter().filter(|taken| !taken.snapshot.is_live()) {
-        store.retire(Consumer::Assembler, std::slice::from_ref(&taken.snapshot));
+        store.pass_tombstones(Consumer::Assembler, std::slice::from_ref(&taken.snapshot));
     }
     taken
 }
@@ -98,7 +98,7 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
             gateway.round(&mut assembler);
             let is_shown = || {
                 has_line(
-                    gateway.assembly.current(false),
+                    gateway.rendezvous.current(false),
                     "b{instance=\"\",job=\"2\"} 1",
                 )
             };
@@ -111,12 +111,12 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
             );
             assert!(
                 !has_line(
-                    gateway.assembly.current(false),
+                    gateway.rendezvous.current(false),
                     "a{instance=\"\",job=\"1\"} 1"
                 ),
                 "an answered delete is missing"
             );
-            assert_eq!(gateway.assembly.current(false).n_groups, 1);
+            assert_eq!(gateway.rendezvous.current(false).n_groups, 1);
             // Only to see its number.
             assert!(put(store, &key("job=2"), "b=gauge", 2));
             let number = assemble(store).last().unwrap().slot;

@@ -1,4 +1,4 @@
-//! Reads answers as they come, in pieces of any size.
+//! Parses HTTP answers incrementally, from pieces of any size.
 //!
 //! ```text
 //! answer = *( informational head ) head [ body ]                       (RFC 9112)
@@ -7,48 +7,47 @@
 //! chunk  = size [ ";" extension ] CRLF bytes CRLF
 //! ```
 //!
-//! Invariant: after an answer, and before the first byte of the next one, the reader is as it was
-//! made.
+//! Invariant: between two answers the reader is in the same state as a new one.
 
 use std::fmt;
 use std::mem::MaybeUninit;
 
-/// A head that is longer than this is none.
+/// A longer head is an error. Far above what any target sends.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// A line of a chunk's size or a trailer that is longer than this is none.
+/// A longer line with the size of a chunk, or with a trailer, is an error.
 const LINE_BYTES_MAX: usize = 8 << 10;
-/// Fields of a head.
+/// Number of header fields in a head.
 const FIELDS_MAX: usize = 64;
 
-/// What was answered.
+/// An answer that was read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// Whether nothing more comes over this connection.
+    /// Whether the server closes the connection after this answer.
     pub closes: bool,
 }
 
-/// Why bytes are no answer.
+/// Why bytes are not a valid answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// The head is none.
+pub enum AnswerError {
+    /// The head is malformed.
     Head(httparse::Error),
-    /// The head does not end.
+    /// The head is longer than [`HEAD_BYTES_MAX`].
     HeadTooLong,
-    /// Content-Length is no number, or two numbers.
+    /// Content-Length is not a number, or is given twice with different numbers.
     Length,
-    /// A chunk has no size, or does not end where it should.
+    /// A chunk has no valid size, or does not end where its size says.
     Chunk,
-    /// There are bytes behind the answer, though nothing more was asked.
+    /// There are bytes after the answer, although no other request was sent.
     Excess,
-    /// The connection closed before the first byte.
+    /// The connection closed before the first byte of the answer.
     Closed,
-    /// The connection closed before the last byte.
+    /// The connection closed before the last byte of the answer.
     Truncated,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head(error) => write!(f, "broken answer: {error}"),
@@ -62,98 +61,104 @@ impl fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for AnswerError {}
 
-/// What comes next.
+/// What the reader expects next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Part {
+enum ReadState {
     #[default]
     Head,
-    /// So many bytes of the body.
+    /// This many more bytes of a body with a Content-Length; 0 means that the answer is complete.
     Bytes(u64),
+    /// The line with the size of a chunk.
     ChunkSize,
-    /// So many bytes of a chunk.
+    /// This many more bytes of a chunk.
     Chunk(u64),
+    /// The line end after a chunk.
     ChunkEnd,
+    /// A trailer line, or the empty line that ends the answer.
     Trailer,
+    /// Bytes of a body that ends when the connection closes.
     UntilClose,
 }
 
-/// The answers of one connection.
+/// Reads the answers of one connection.
 #[derive(Debug, Default)]
-pub struct Reader {
-    part: Part,
-    /// Bytes of a head or a line whose end is not there yet.
-    begun: Vec<u8>,
+pub struct AnswerReader {
+    state: ReadState,
+    /// The beginning of a head or line whose end has not arrived yet.
+    incomplete: Vec<u8>,
     status: u16,
     closes: bool,
 }
 
-/// A head, and how long it is.
-struct Head {
+/// A parsed head.
+struct AnswerHead {
+    /// Length of the head in bytes, the empty line included.
     len: usize,
     status: u16,
     closes: bool,
-    body: Part,
+    /// How the body is read.
+    body: ReadState,
 }
 
-impl Reader {
-    /// Takes bytes as they came; the answer if they are its last ones. `body` is given the body's
-    /// bytes.
+impl AnswerReader {
+    /// Reads the next bytes of the connection. Returns the answer if they complete it. Calls `body`
+    /// with each piece of the body, without the framing of chunks.
     ///
     /// # Errors
     ///
-    /// They are no answer. The connection is of no use any more.
+    /// The bytes are not a valid answer. The connection cannot be used any more.
     pub fn read(
         &mut self,
         mut bytes: &[u8],
         mut body: impl FnMut(&[u8]),
-    ) -> Result<Option<Answer>, Broken> {
+    ) -> Result<Option<Answer>, AnswerError> {
         loop {
-            match self.part {
-                Part::Head => {
-                    let Some(head) = self.head(&mut bytes)? else {
+            match self.state {
+                ReadState::Head => {
+                    let Some(head) = self.read_head(&mut bytes)? else {
                         return Ok(None);
                     };
-                    // Another head follows one that only informs.
+                    // An informational head (1xx) is followed by another head.
                     if !(100..200).contains(&head.status) {
-                        (self.status, self.closes, self.part) =
+                        (self.status, self.closes, self.state) =
                             (head.status, head.closes, head.body);
                     }
                     if bytes.is_empty() && !self.is_complete() {
                         return Ok(None);
                     }
                 }
-                Part::Bytes(left) | Part::Chunk(left) => {
+                ReadState::Bytes(left) | ReadState::Chunk(left) => {
                     let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     let (now, rest) = bytes.split_at(n);
                     body(now);
                     bytes = rest;
                     let left = left - n as u64;
-                    self.part = match self.part {
-                        Part::Chunk(_) if left == 0 => Part::ChunkEnd,
-                        Part::Chunk(_) => Part::Chunk(left),
-                        _ => Part::Bytes(left),
+                    self.state = match self.state {
+                        ReadState::Chunk(_) if left == 0 => ReadState::ChunkEnd,
+                        ReadState::Chunk(_) => ReadState::Chunk(left),
+                        _ => ReadState::Bytes(left),
                     };
                 }
-                Part::ChunkSize | Part::ChunkEnd | Part::Trailer => {
-                    let Some(line_len) = self.line(&mut bytes)? else {
+                ReadState::ChunkSize | ReadState::ChunkEnd | ReadState::Trailer => {
+                    let Some(line_len) = self.read_line(&mut bytes)? else {
                         return Ok(None);
                     };
-                    let line = &self.begun[..line_len];
-                    self.part = match self.part {
-                        Part::ChunkSize => match chunk_size(line).ok_or(Broken::Chunk)? {
-                            0 => Part::Trailer,
-                            size => Part::Chunk(size),
+                    let line = &self.incomplete[..line_len];
+                    self.state = match self.state {
+                        ReadState::ChunkSize => match chunk_size(line).ok_or(AnswerError::Chunk)? {
+                            0 => ReadState::Trailer,
+                            size => ReadState::Chunk(size),
                         },
-                        Part::ChunkEnd if line.is_empty() => Part::ChunkSize,
-                        Part::ChunkEnd => return Err(Broken::Chunk),
-                        _ if line.is_empty() => Part::Bytes(0),
-                        _ => Part::Trailer,
+                        ReadState::ChunkEnd if line.is_empty() => ReadState::ChunkSize,
+                        ReadState::ChunkEnd => return Err(AnswerError::Chunk),
+                        _ if line.is_empty() => ReadState::Bytes(0),
+                        _ => ReadState::Trailer,
                     };
-                    self.begun.clear();
+                    self.incomplete.clear();
                 }
-                Part::UntilClose => {
+                ReadState::UntilClose => {
                     body(bytes);
                     return Ok(None);
                 }
@@ -163,7 +168,7 @@ impl Reader {
                 return if bytes.is_empty() {
                     Ok(Some(answer))
                 } else {
-                    Err(Broken::Excess)
+                    Err(AnswerError::Excess)
                 };
             }
             if bytes.is_empty() {
@@ -172,100 +177,104 @@ impl Reader {
         }
     }
 
-    /// The connection has closed; the answer, if that is its end.
+    /// To be called when the server has closed the connection. Returns the answer if it ends with
+    /// the connection.
     ///
     /// # Errors
     ///
-    /// More should have come.
-    pub fn close(&mut self) -> Result<Answer, Broken> {
-        match self.part {
-            Part::UntilClose => Ok(self.finish()),
-            Part::Head if self.begun.is_empty() => Err(Broken::Closed),
-            _ => Err(Broken::Truncated),
+    /// The answer is incomplete.
+    pub fn on_close(&mut self) -> Result<Answer, AnswerError> {
+        match self.state {
+            ReadState::UntilClose => Ok(self.finish()),
+            ReadState::Head if self.incomplete.is_empty() => Err(AnswerError::Closed),
+            _ => Err(AnswerError::Truncated),
         }
     }
 
-    /// Forgets what was begun, for a new connection.
+    /// Forgets an incomplete answer, so that the reader can be used for a new connection.
     pub fn reset(&mut self) {
-        self.begun.clear();
-        self.part = Part::Head;
+        self.incomplete.clear();
+        self.state = ReadState::Head;
     }
 
     fn is_complete(&self) -> bool {
-        self.part == Part::Bytes(0)
+        self.state == ReadState::Bytes(0)
     }
 
     fn finish(&mut self) -> Answer {
-        self.part = Part::Head;
+        self.state = ReadState::Head;
         Answer {
             status: self.status,
             closes: self.closes,
         }
     }
 
-    fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<Head>, Broken> {
-        // Nearly always the whole head comes at once.
-        if self.begun.is_empty() {
+    /// Reads a head and removes it from the front of `bytes`. Returns `None` if its end has not
+    /// arrived yet.
+    fn read_head(&mut self, bytes: &mut &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
+        // The usual case: the complete head arrives at once and is parsed without copying.
+        if self.incomplete.is_empty() {
             let head = parse_head(bytes)?;
             match &head {
                 Some(head) => *bytes = &bytes[head.len..],
-                None => self.begun.extend_from_slice(bytes),
+                None => self.incomplete.extend_from_slice(bytes),
             }
             return Ok(head);
         }
-        let n_before = self.begun.len();
-        self.begun.extend_from_slice(bytes);
-        let head = parse_head(&self.begun)?;
+        let n_before = self.incomplete.len();
+        self.incomplete.extend_from_slice(bytes);
+        let head = parse_head(&self.incomplete)?;
         if let Some(head) = &head {
             *bytes = &bytes[head.len - n_before..];
-            self.begun.clear();
-        } else if self.begun.len() > HEAD_BYTES_MAX {
-            return Err(Broken::HeadTooLong);
+            self.incomplete.clear();
+        } else if self.incomplete.len() > HEAD_BYTES_MAX {
+            return Err(AnswerError::HeadTooLong);
         }
         Ok(head)
     }
 
-    /// Moves a line to `begun`; its length without its end, once that is there.
-    fn line(&mut self, bytes: &mut &[u8]) -> Result<Option<usize>, Broken> {
+    /// Moves a line from the front of `bytes` to `incomplete`. Returns its length without the line
+    /// end; `None` if the end has not arrived yet.
+    fn read_line(&mut self, bytes: &mut &[u8]) -> Result<Option<usize>, AnswerError> {
         let n = bytes
             .iter()
             .position(|&byte| byte == b'\n')
             .map_or(bytes.len(), |at| at + 1);
-        self.begun.extend_from_slice(&bytes[..n]);
+        self.incomplete.extend_from_slice(&bytes[..n]);
         *bytes = &bytes[n..];
-        if self.begun.len() > LINE_BYTES_MAX {
-            return Err(Broken::Chunk);
+        if self.incomplete.len() > LINE_BYTES_MAX {
+            return Err(AnswerError::Chunk);
         }
-        match self.begun.strip_suffix(b"\r\n") {
+        match self.incomplete.strip_suffix(b"\r\n") {
             Some(line) => Ok(Some(line.len())),
-            None if self.begun.ends_with(b"\n") => Err(Broken::Chunk),
+            None if self.incomplete.ends_with(b"\n") => Err(AnswerError::Chunk),
             None => Ok(None),
         }
     }
 }
 
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Broken> {
+fn parse_head(bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let len = match config
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
-        .map_err(Broken::Head)?
+        .map_err(AnswerError::Head)?
     {
         httparse::Status::Complete(len) => len,
         httparse::Status::Partial => return Ok(None),
     };
-    let (mut length, mut is_chunked, mut is_coded) = (None, false, false);
+    let (mut length, mut is_chunked, mut has_transfer_encoding) = (None, false, false);
     let mut closes = parsed.version == Some(0);
     for field in parsed.headers.iter() {
         let name = field.name;
         if name.eq_ignore_ascii_case("content-length") {
-            let given = number(field.value, 10).ok_or(Broken::Length)?;
+            let given = parse_number(field.value, 10).ok_or(AnswerError::Length)?;
             if length.replace(given).is_some_and(|before| before != given) {
-                return Err(Broken::Length);
+                return Err(AnswerError::Length);
             }
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            is_coded = true;
+            has_transfer_encoding = true;
             is_chunked = tokens(field.value)
                 .last()
                 .is_some_and(|token| token.eq_ignore_ascii_case(b"chunked"));
@@ -276,17 +285,17 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Broken> {
             }
         }
     }
-    let status = parsed.code.expect("it is complete");
+    let status = parsed.code.expect("the head is complete");
     let body = match length {
-        _ if matches!(status, 100..200 | 204 | 304) => Part::Bytes(0),
-        _ if is_chunked => Part::ChunkSize,
-        Some(length) if !is_coded => Part::Bytes(length),
-        _ => Part::UntilClose,
+        _ if matches!(status, 100..200 | 204 | 304) => ReadState::Bytes(0),
+        _ if is_chunked => ReadState::ChunkSize,
+        Some(length) if !has_transfer_encoding => ReadState::Bytes(length),
+        _ => ReadState::UntilClose,
     };
-    Ok(Some(Head {
+    Ok(Some(AnswerHead {
         len,
         status,
-        closes: closes || body == Part::UntilClose,
+        closes: closes || body == ReadState::UntilClose,
         body,
     }))
 }
@@ -295,8 +304,8 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-fn number(digits: &[u8], radix: u32) -> Option<u64> {
-    // A sign is none of HTTP's.
+fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
+    // `from_str_radix` accepts a plus sign, which HTTP does not allow.
     let digits = std::str::from_utf8(digits)
         .ok()
         .filter(|digits| !digits.starts_with('+'))?;
@@ -304,51 +313,54 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
 }
 
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    number(line.split(|&byte| byte == b';').next()?.trim_ascii(), 16)
+    parse_number(line.split(|&byte| byte == b';').next()?.trim_ascii(), 16)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    type Read = Result<(Answer, Vec<u8>), Broken>;
+    type ReadResult = Result<(Answer, Vec<u8>), AnswerError>;
 
-    /// What is read of these bytes, if they come in such pieces and the connection closes then.
-    fn read(pieces: &[&[u8]]) -> Read {
-        let (mut reader, mut body) = (Reader::default(), Vec::new());
+    /// Reads these pieces, and then the end of the connection.
+    fn read(pieces: &[&[u8]]) -> ReadResult {
+        let (mut reader, mut body) = (AnswerReader::default(), Vec::new());
         for (n, piece) in pieces.iter().enumerate() {
             if let Some(answer) = reader.read(piece, |bytes| body.extend_from_slice(bytes))? {
                 assert_eq!(n, pieces.len() - 1, "an answer before its last byte");
-                assert_eq!((reader.part, reader.begun.len()), (Part::Head, 0));
+                assert_eq!(
+                    (reader.state, reader.incomplete.len()),
+                    (ReadState::Head, 0)
+                );
                 return Ok((answer, body));
             }
         }
-        reader.close().map(|answer| (answer, body))
+        reader.on_close().map(|answer| (answer, body))
     }
 
-    /// However the bytes are cut, the same is read.
-    fn check(bytes: &str, expected: Read) {
+    /// Checks that the result is the same however the bytes are cut into pieces.
+    fn check(bytes: &str, expected: ReadResult) {
         let bytes = bytes.as_bytes();
         assert_eq!(read(&[bytes]), expected, "whole");
         for at in 1..bytes.len() {
-            // What stands behind an answer is only seen with its last byte; cut there, it belongs
-            // to the next one.
-            if expected != Err(Broken::Excess) {
+            // Excess bytes are only detected if they arrive together with the last byte of the
+            // answer. If they arrive later, they count as the beginning of the next answer.
+            if expected != Err(AnswerError::Excess) {
                 assert_eq!(read(&[&bytes[..at], &bytes[at..]]), expected, "cut at {at}");
             }
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        if expected != Err(Broken::Excess) {
+        if expected != Err(AnswerError::Excess) {
             assert_eq!(read(&single), expected, "byte by byte");
         }
     }
 
-    fn ok(status: u16, closes: bool, body: &str) -> Read {
+    fn ok(status: u16, closes: bool, body: &str) -> ReadResult {
         Ok((Answer { status, closes }, body.as_bytes().to_vec()))
     }
 
     #[test]
-    fn bodies_have_their_length() {
+    fn a_body_with_a_length_is_read() {
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             ok(200, false, ""),
@@ -372,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together() {
+    fn a_chunked_body_is_read() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(
             &format!("{head}3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"),
@@ -383,9 +395,12 @@ mod tests {
             ok(200, false, "0\r\n\r\n56789"),
         );
         check(&format!("{head}0\r\n\r\n"), ok(200, false, ""));
-        check(&format!("{head}x\r\nabc\r\n"), Err(Broken::Chunk));
-        check(&format!("{head}2\r\nabc\r\n0\r\n\r\n"), Err(Broken::Chunk));
-        check(&format!("{head}3\r\nabc\r\n"), Err(Broken::Truncated));
+        check(&format!("{head}x\r\nabc\r\n"), Err(AnswerError::Chunk));
+        check(
+            &format!("{head}2\r\nabc\r\n0\r\n\r\n"),
+            Err(AnswerError::Chunk),
+        );
+        check(&format!("{head}3\r\nabc\r\n"), Err(AnswerError::Truncated));
     }
 
     #[test]
@@ -406,33 +421,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_by_kind() {
+    fn invalid_answers_are_reported_by_kind() {
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab",
-            Err(Broken::Excess),
+            Err(AnswerError::Excess),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
-            Err(Broken::Truncated),
+            Err(AnswerError::Truncated),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nabcde",
-            Err(Broken::Length),
+            Err(AnswerError::Length),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-            Err(Broken::Length),
+            Err(AnswerError::Length),
         );
-        check("HTTP/1.1 200 OK\r\nContent-Le", Err(Broken::Truncated));
+        check("HTTP/1.1 200 OK\r\nContent-Le", Err(AnswerError::Truncated));
         check(
             "nonsense\r\n\r\n",
-            Err(Broken::Head(httparse::Error::Version)),
+            Err(AnswerError::Head(httparse::Error::Version)),
         );
-        assert_eq!(read(&[]), Err(Broken::Closed));
+        assert_eq!(read(&[]), Err(AnswerError::Closed));
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX));
         assert_eq!(
             read(&[b"HTTP/1.1 ", &endless.as_bytes()[9..]]),
-            Err(Broken::HeadTooLong)
+            Err(AnswerError::HeadTooLong)
         );
     }
 }

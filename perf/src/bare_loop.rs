@@ -1,19 +1,21 @@
-//! The least that requests over kept connections cost on this machine: no client that asks the
-//! kernel for a `send` and a `recv` a request can take less.
+//! The cheapest possible client: a lower bound for what requests over kept connections cost on this
+//! machine. No client that uses one `send` and one `recv` per request can need less CPU.
 //!
-//! It sends the same bytes always, looks at no answer and reads the clock once a batch. Nearly all
-//! of it is the kernel's: over loopback a `send` does the receiver's part of TCP as well.
+//! The loop always sends the same bytes, parses no answer, and reads the clock once per batch of
+//! answers. Nearly all of its cost is spent in the kernel: over loopback, `send` also does the
+//! receiver's part of TCP.
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Sends `request` over so many connections, again with each answer; how many were answered.
+/// Sends `request` over `n_connections` connections, and again after each answer, for `duration`.
+/// Returns the number of answers.
 ///
 /// # Errors
 ///
-/// The server is not there, or does not answer.
+/// The server cannot be reached, or closes a connection.
 pub fn run(
     address: SocketAddr,
     n_connections: u32,
@@ -41,12 +43,13 @@ pub fn run(
         events.clear();
         epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
         for &epoll::Event { data, .. } in &events {
-            let stream = &mut connections[usize::try_from(data.u64()).expect("it was one")];
+            let stream =
+                &mut connections[usize::try_from(data.u64()).expect("the number of a connection")];
             if stream.read(&mut buffer)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             n_answered += 1;
-            // The socket has room: it holds nothing else.
+            // The socket can take the request at once, because its send buffer is empty.
             stream.write_all(request)?;
         }
     }

@@ -1,113 +1,114 @@
-//! Connections of one thread on epoll: sends requests as they are due, and reads their answers.
+//! The event loop of one generator thread: sends the requests of many connections when they are
+//! due, and reads the answers, all with epoll.
 //!
-//! Invariant: a connection has at most one request under way, and for each one `Work` hears of it
-//! once: `answered` or `lost`.
+//! Invariant: a connection has at most one request in flight, and the [`RequestSource`] hears
+//! exactly once how each request ended: by `on_answer` or by `on_failure`.
 //!
-//! A request costs one `send` and one `recv`, and its share of an `epoll_wait` that tells of all
-//! answers that have come. The clock is read once an answer: that moment ends one request and
-//! begins the next.
+//! Cost: a request costs one `send`, one `recv` and its share of an `epoll_wait`, which reports all
+//! answers that have arrived. The clock is read once per answer: the moment at which an answer is
+//! read ends one request and starts the next.
 
-use crate::answer::{Broken, Reader};
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use crate::answer::AnswerError;
+use crate::push_connection::PushConnection;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::time::Timespec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// An answer that takes longer is lost.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often requests are looked for that take longer than that.
-const PATIENCE_TICK: Duration = Duration::from_secs(1);
-/// A server that cannot be connected to is left alone for so long.
-const PAUSE: Duration = Duration::from_millis(1);
-/// Answers that are read before it is asked for more.
+/// A request without an answer after this time has failed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the loop looks for requests that have exceeded [`ANSWER_TIMEOUT`].
+const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a connection waits after a failure before its next request, so that a server that is
+/// not there is not asked in a busy loop.
+const RETRY_DELAY: Duration = Duration::from_millis(1);
+/// Number of events that one `epoll_wait` returns at most.
 const EVENTS_MAX: usize = 256;
+/// Bytes that one `recv` reads at most.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// What a connection does next.
-pub enum Next<'a> {
-    /// Sends this.
+/// What a connection without a request in flight does next.
+pub enum NextStep<'a> {
+    /// Sends this request now.
     Send(&'a [u8]),
-    /// Asks again then.
-    At(Instant),
-    /// Nothing any more.
-    Nothing,
+    /// Waits, and asks for its next step again at this time.
+    WaitUntil(Instant),
+    /// Sends no more requests.
+    Finished,
 }
 
-/// What there is to do.
-pub trait Work {
-    /// What a connection that is free does next.
-    fn next(&mut self, connection: usize, now: Instant) -> Next<'_>;
-    /// Its request was answered.
-    fn answered(&mut self, connection: usize, status: u16, now: Instant);
-    /// Its request was not answered.
-    fn lost(&mut self, connection: usize, why: String);
+/// Decides what connections send and when, and hears how their requests ended. Connections are
+/// numbered from 0.
+pub trait RequestSource {
+    /// Says what a connection that has no request in flight does next.
+    fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_>;
+    /// The connection's request was answered with `status`; the answer was read at `now`.
+    fn on_answer(&mut self, connection: usize, status: u16, now: Instant);
+    /// The connection's request got no valid answer; `why` names the kind of failure.
+    fn on_failure(&mut self, connection: usize, why: String);
 }
 
-#[derive(Default)]
-struct Connection {
-    /// Made when it is needed.
-    stream: Option<TcpStream>,
-    reader: Reader,
-    /// When the request under way was sent.
-    sent_at: Option<Instant>,
-    /// What the socket did not take of it at once, and how much of that it has taken since.
-    unsent: Vec<u8>,
-    n_taken: usize,
-}
-
-struct Loop<W> {
+struct EventLoop<S> {
     epoll: OwnedFd,
     address: SocketAddr,
     keep_alive: bool,
-    connections: Vec<Connection>,
-    work: W,
-    /// When connections that are free ask again.
+    connections: Vec<PushConnection>,
+    source: S,
+    /// Connections that wait, by the time at which they ask for their next step; earliest first.
     waiting: BinaryHeap<Reverse<(Instant, usize)>>,
-    n_under_way: usize,
+    n_in_flight: usize,
 }
 
-/// Lets so many connections work until none has anything to do.
+/// Runs `n_connections` connections to `address` until all of them have finished, and returns the
+/// source. Connections are opened when they have something to send. Without `keep_alive` a
+/// connection is closed after every answer.
 ///
 /// # Panics
 ///
-/// The kernel has no epoll.
-pub fn run<W: Work>(address: SocketAddr, keep_alive: bool, n_connections: usize, work: W) -> W {
-    // Sleeps end when they should, not up to 50 µs later. Where that cannot be set, the report
-    // shows it.
+/// If the kernel offers no epoll.
+pub fn run<S: RequestSource>(
+    address: SocketAddr,
+    keep_alive: bool,
+    n_connections: usize,
+    source: S,
+) -> S {
+    // Sets the timer slack to 1 µs. By default, Linux ends sleeps up to 50 µs late. If this fails,
+    // the lateness in the report shows it.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1000));
-    let mut this = Loop {
-        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there"),
+    let mut this = EventLoop {
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("the kernel offers epoll"),
         address,
         keep_alive,
-        connections: (0..n_connections).map(|_| Connection::default()).collect(),
-        work,
+        connections: (0..n_connections)
+            .map(|_| PushConnection::default())
+            .collect(),
+        source,
         waiting: BinaryHeap::new(),
-        n_under_way: 0,
+        n_in_flight: 0,
     };
-    (0..n_connections).for_each(|n| this.go_on(n, Instant::now()));
-    this.turn();
-    this.work
+    (0..n_connections).for_each(|n| this.take_next_step(n, Instant::now()));
+    this.run_to_end();
+    this.source
 }
 
-impl<W: Work> Loop<W> {
-    fn turn(&mut self) {
+impl<S: RequestSource> EventLoop<S> {
+    fn run_to_end(&mut self) {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut look_at = Instant::now() + PATIENCE_TICK;
-        while self.n_under_way > 0 || !self.waiting.is_empty() {
+        let mut next_timeout_check = Instant::now() + TIMEOUT_CHECK_INTERVAL;
+        while self.n_in_flight > 0 || !self.waiting.is_empty() {
             let timeout = if self.waiting.is_empty() {
-                PATIENCE_TICK
+                TIMEOUT_CHECK_INTERVAL
             } else {
-                self.send_what_is_due().min(PATIENCE_TICK)
+                self.send_due_requests().min(TIMEOUT_CHECK_INTERVAL)
             };
             events.clear();
-            let timeout = Timespec::try_from(timeout).expect("it is short");
+            let timeout = Timespec::try_from(timeout).expect("at most a second");
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -117,7 +118,7 @@ impl<W: Work> Loop<W> {
                 Err(error) => panic!("epoll: {error}"),
             }
             for &epoll::Event { flags, data } in &events {
-                let n = usize::try_from(data.u64()).expect("it was one");
+                let n = usize::try_from(data.u64()).expect("the number of a connection");
                 if flags.contains(EventFlags::OUT) {
                     self.send_rest(n);
                 }
@@ -125,60 +126,64 @@ impl<W: Work> Loop<W> {
                     self.receive(n, &mut buffer);
                 }
             }
-            // After a full sleep or a batch of answers: not once an answer.
+            // Once per sleep or batch of answers, not once per answer.
             let now = Instant::now();
-            if now >= look_at {
-                look_at = now + PATIENCE_TICK;
-                self.give_up_late(now);
+            if now >= next_timeout_check {
+                next_timeout_check = now + TIMEOUT_CHECK_INTERVAL;
+                self.fail_overdue_requests(now);
             }
         }
     }
 
-    /// How long nothing is due after that.
-    fn send_what_is_due(&mut self) -> Duration {
+    /// Sends all requests that are due. Returns the time until the next one is due.
+    fn send_due_requests(&mut self) -> Duration {
         let mut now = Instant::now();
         while let Some(&Reverse((due, n))) = self.waiting.peek() {
             if due > now {
                 return due - now;
             }
             self.waiting.pop();
-            self.go_on(n, now);
+            self.take_next_step(n, now);
             now = Instant::now();
         }
-        PATIENCE_TICK
+        TIMEOUT_CHECK_INTERVAL
     }
 
-    /// A connection is free.
-    fn go_on(&mut self, n: usize, now: Instant) {
+    /// Asks the source what connection `n`, which has no request in flight, does next, and does it.
+    fn take_next_step(&mut self, n: usize, now: Instant) {
         let connection = &mut self.connections[n];
-        match self.work.next(n, now) {
-            Next::Nothing => {}
-            Next::At(due) => self.waiting.push(Reverse((due, n))),
-            Next::Send(request) => match connection.send(&self.epoll, n, self.address, request) {
+        match self.source.next_step(n, now) {
+            NextStep::Finished => {}
+            NextStep::WaitUntil(due) => self.waiting.push(Reverse((due, n))),
+            NextStep::Send(request) => match connection.send(&self.epoll, n, self.address, request)
+            {
                 Ok(()) => {
                     connection.sent_at = Some(now);
-                    self.n_under_way += 1;
+                    self.n_in_flight += 1;
                 }
                 Err(error) => {
                     connection.close();
-                    self.work.lost(n, error.kind().to_string());
-                    // What else is there has its turn before the next try.
-                    self.waiting.push(Reverse((now + PAUSE, n)));
+                    self.source.on_failure(n, error.kind().to_string());
+                    // Other connections are served before this one tries again.
+                    self.waiting.push(Reverse((now + RETRY_DELAY, n)));
                 }
             },
         }
     }
 
+    /// Sends more of the request in flight on connection `n`.
     fn send_rest(&mut self, n: usize) {
         let connection = &mut self.connections[n];
         if let Err(error) = connection.send_rest(&self.epoll, n) {
-            self.lose(n, error.kind().to_string());
+            self.fail_request(n, error.kind().to_string());
         }
     }
 
+    /// Reads what has arrived on connection `n`. If that completes an answer, reports it and takes
+    /// the next step.
     fn receive(&mut self, n: usize, buffer: &mut [u8]) {
         let connection = &mut self.connections[n];
-        // Closed since the event.
+        // The connection was closed after epoll had reported the event.
         let Some(stream) = &mut connection.stream else {
             return;
         };
@@ -194,13 +199,13 @@ impl<W: Work> Loop<W> {
                 return;
             }
             Err(error) => Err(error.kind().to_string()),
-            // Between requests a server may close.
+            // A server may close a connection that has no request in flight.
             Ok(0) if connection.sent_at.is_none() => return connection.close(),
             Ok(0) => connection
                 .reader
-                .close()
+                .on_close()
                 .map_err(|broken| broken.to_string()),
-            Ok(_) if connection.sent_at.is_none() => Err(Broken::Excess.to_string()),
+            Ok(_) if connection.sent_at.is_none() => Err(AnswerError::Excess.to_string()),
             Ok(len) => match connection.reader.read(&buffer[..len], |_| ()) {
                 Ok(None) => return,
                 Ok(Some(answer)) => Ok(answer),
@@ -209,184 +214,106 @@ impl<W: Work> Loop<W> {
         };
         match answer {
             Ok(answer) => {
-                // An answer before the end of its request: the server does not want the rest.
+                // If the answer came before the request was sent completely, the server does not
+                // want the rest, and the connection cannot be used any more.
                 if answer.closes || !self.keep_alive || !connection.unsent.is_empty() {
                     connection.close();
                 }
                 connection.sent_at = None;
-                self.n_under_way -= 1;
-                self.work.answered(n, answer.status, now);
-                self.go_on(n, now);
+                self.n_in_flight -= 1;
+                self.source.on_answer(n, answer.status, now);
+                self.take_next_step(n, now);
             }
-            Err(why) => self.lose(n, why),
+            Err(why) => self.fail_request(n, why),
         }
     }
 
-    fn lose(&mut self, n: usize, why: String) {
+    /// Closes connection `n` and reports its request in flight, if any, as failed.
+    fn fail_request(&mut self, n: usize, why: String) {
         let connection = &mut self.connections[n];
         connection.close();
-        self.work.lost(n, why);
+        self.source.on_failure(n, why);
         if connection.sent_at.take().is_some() {
-            self.n_under_way -= 1;
-            self.waiting.push(Reverse((Instant::now() + PAUSE, n)));
+            self.n_in_flight -= 1;
+            self.waiting
+                .push(Reverse((Instant::now() + RETRY_DELAY, n)));
         }
     }
 
-    fn give_up_late(&mut self, now: Instant) {
+    /// Fails all requests that have been in flight for longer than [`ANSWER_TIMEOUT`].
+    fn fail_overdue_requests(&mut self, now: Instant) {
         for n in 0..self.connections.len() {
             if self.connections[n]
                 .sent_at
-                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > PATIENCE)
+                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > ANSWER_TIMEOUT)
             {
-                self.lose(n, io::ErrorKind::TimedOut.to_string());
+                self.fail_request(n, io::ErrorKind::TimedOut.to_string());
             }
         }
     }
-}
-
-impl Connection {
-    fn close(&mut self) {
-        // Closing takes it out of epoll.
-        self.stream = None;
-        self.unsent.clear();
-        self.n_taken = 0;
-        self.reader.reset();
-    }
-
-    fn send(
-        &mut self,
-        epoll: &OwnedFd,
-        n: usize,
-        address: SocketAddr,
-        request: &[u8],
-    ) -> io::Result<()> {
-        let is_new = self.stream.is_none();
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            none => none.insert(begin_to_connect(address)?),
-        };
-        // Over loopback a connection is there at once; elsewhere the socket takes nothing yet.
-        let taken = match stream.write(request) {
-            Ok(taken) => taken,
-            Err(error) if is_not_yet(&error) => 0,
-            Err(error) => return Err(error),
-        };
-        let interest = if taken < request.len() {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        };
-        let data = EventData::new_u64(n as u64);
-        if is_new {
-            epoll::add(epoll, &*stream, data, interest)?;
-        } else if taken < request.len() {
-            epoll::modify(epoll, &*stream, data, interest)?;
-        }
-        self.unsent.extend_from_slice(&request[taken..]);
-        Ok(())
-    }
-
-    fn send_rest(&mut self, epoll: &OwnedFd, n: usize) -> io::Result<()> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
-        };
-        match stream.write(&self.unsent[self.n_taken..]) {
-            Ok(taken) => self.n_taken += taken,
-            Err(error) if is_not_yet(&error) => {}
-            Err(error) => return Err(error),
-        }
-        if self.n_taken == self.unsent.len() {
-            self.unsent.clear();
-            self.n_taken = 0;
-            epoll::modify(epoll, stream, EventData::new_u64(n as u64), EventFlags::IN)?;
-        }
-        Ok(())
-    }
-}
-
-fn is_not_yet(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
-}
-
-fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketType};
     use std::collections::BTreeMap;
+    use std::io::Write;
     use std::net::TcpListener;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-    /// Sends the same request so often over each connection, at such moments.
-    struct Repeat {
+    /// Sends the same request `left[n]` times over connection `n`, with `gap` between due times.
+    struct RepeatedRequest {
         request: Vec<u8>,
         left: Vec<u32>,
         gap: Duration,
         due: Vec<Instant>,
         statuses: BTreeMap<u16, u32>,
-        lost: BTreeMap<String, u32>,
+        failures: BTreeMap<String, u32>,
     }
 
-    impl Work for Repeat {
-        fn next(&mut self, connection: usize, now: Instant) -> Next<'_> {
+    impl RequestSource for RepeatedRequest {
+        fn next_step(&mut self, connection: usize, now: Instant) -> NextStep<'_> {
             if self.left[connection] == 0 {
-                return Next::Nothing;
+                return NextStep::Finished;
             }
             if self.due[connection] > now {
-                return Next::At(self.due[connection]);
+                return NextStep::WaitUntil(self.due[connection]);
             }
             self.due[connection] += self.gap;
             self.left[connection] -= 1;
-            Next::Send(&self.request)
+            NextStep::Send(&self.request)
         }
 
-        fn answered(&mut self, _connection: usize, status: u16, _now: Instant) {
+        fn on_answer(&mut self, _connection: usize, status: u16, _now: Instant) {
             *self.statuses.entry(status).or_default() += 1;
         }
 
-        fn lost(&mut self, _connection: usize, why: String) {
-            *self.lost.entry(why).or_default() += 1;
+        fn on_failure(&mut self, _connection: usize, why: String) {
+            *self.failures.entry(why).or_default() += 1;
         }
     }
 
-    fn repeat(
+    fn run_repeated(
         address: SocketAddr,
         keep_alive: bool,
         request: Vec<u8>,
         n_connections: usize,
         n: u32,
         gap: Duration,
-    ) -> Repeat {
+    ) -> RepeatedRequest {
         let due = vec![Instant::now(); n_connections];
         let left = vec![n; n_connections];
-        let work = Repeat {
+        let source = RepeatedRequest {
             request,
             left,
             gap,
             due,
             statuses: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            failures: BTreeMap::new(),
         };
-        run(address, keep_alive, n_connections, work)
+        run(address, keep_alive, n_connections, source)
     }
 
     fn request(body_len: usize) -> Vec<u8> {
@@ -396,9 +323,10 @@ mod tests {
         request
     }
 
-    /// A server that reads requests of so many bytes, and is told the number of each over all
-    /// connections: it answers with these pieces, and closes if there are none more to come. Also
-    /// how many connections it has seen.
+    /// Starts a server that reads requests of `request_len` bytes. For each request it calls
+    /// `answer` with the number of the request over all connections, sends the pieces that `answer`
+    /// returns, and closes the connection if `answer` says so. Returns the address, and a count of
+    /// the connections that the server has accepted.
     fn serve(
         request_len: usize,
         answer: fn(u64) -> (Vec<Vec<u8>>, bool),
@@ -432,13 +360,13 @@ mod tests {
         (address, n_connections)
     }
 
-    fn whole(answer: &str) -> Vec<Vec<u8>> {
+    fn in_one_piece(answer: &str) -> Vec<Vec<u8>> {
         vec![answer.as_bytes().to_vec()]
     }
 
     fn ok(_: u64) -> (Vec<Vec<u8>>, bool) {
         (
-            whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            in_one_piece("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
             false,
         )
     }
@@ -454,17 +382,19 @@ mod tests {
                 false,
             ),
             1 => (
-                whole("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+                in_one_piece(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                ),
                 false,
             ),
             2 => (
-                whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+                in_one_piece("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
                 true,
             ),
-            3 => (whole("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
-            // Larger than what is read at once.
+            3 => (in_one_piece("HTTP/1.0 200 OK\r\n\r\nuntil it closes"), true),
+            // Larger than what one `recv` reads.
             _ => (
-                whole(&format!(
+                in_one_piece(&format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}",
                     "x".repeat(300_000)
                 )),
@@ -472,25 +402,28 @@ mod tests {
             ),
         };
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 4, 25, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 4, 25, Duration::ZERO);
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 80), (202, 20)]), BTreeMap::new())
         );
     }
 
     #[test]
-    fn what_is_no_answer_is_counted_by_kind() {
+    fn invalid_answers_are_counted_by_kind() {
         let answer = |n: u64| match n % 4 {
-            0 => (whole("nonsense\r\n\r\n"), false),
+            0 => (in_one_piece("nonsense\r\n\r\n"), false),
             1 => (Vec::new(), true),
-            2 => (whole("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"), true),
+            2 => (
+                in_one_piece("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"),
+                true,
+            ),
             _ => ok(n),
         };
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 1, 40, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 1, 40, Duration::ZERO);
         let kinds: Vec<(&str, u32)> = done
-            .lost
+            .failures
             .iter()
             .map(|(why, &n)| (why.as_str(), n))
             .collect();
@@ -506,37 +439,37 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_told() {
-        // Bound, so that nobody else listens there.
+    fn a_refused_connection_is_reported() {
+        // A bound socket that does not listen keeps the port free of other listeners.
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = rustix::net::getsockname(&socket)
             .unwrap()
             .try_into()
             .unwrap();
-        let done = repeat(address, true, request(7), 2, 3, Duration::ZERO);
+        let done = run_repeated(address, true, request(7), 2, 3, Duration::ZERO);
         assert_eq!(
-            done.lost,
+            done.failures,
             BTreeMap::from([("connection refused".to_owned(), 6)])
         );
     }
 
     #[test]
-    fn a_large_request_arrives_whole() {
+    fn a_large_request_arrives_completely() {
         let large = request(20 << 20);
         let (address, _) = serve(large.len(), ok);
-        let done = repeat(address, true, large, 2, 2, Duration::ZERO);
+        let done = run_repeated(address, true, large, 2, 2, Duration::ZERO);
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 4)]), BTreeMap::new())
         );
     }
 
     #[test]
-    fn a_connection_is_kept_unless_it_should_not_be() {
+    fn a_connection_is_reused_only_with_keep_alive() {
         for (keep_alive, n_expected) in [(true, 3), (false, 60)] {
             let (address, n_connections) = serve(request(7).len(), ok);
-            let done = repeat(address, keep_alive, request(7), 3, 20, Duration::ZERO);
+            let done = run_repeated(address, keep_alive, request(7), 3, 20, Duration::ZERO);
             assert_eq!(
                 (done.statuses, n_connections.load(Relaxed)),
                 (BTreeMap::from([(200, 60)]), n_expected)
@@ -548,9 +481,9 @@ mod tests {
     fn a_server_may_close_between_requests() {
         let answer = |n: u64| (ok(n).0, true);
         let (address, _) = serve(request(7).len(), answer);
-        let done = repeat(address, true, request(7), 2, 5, Duration::from_millis(20));
+        let done = run_repeated(address, true, request(7), 2, 5, Duration::from_millis(20));
         assert_eq!(
-            (done.statuses, done.lost),
+            (done.statuses, done.failures),
             (BTreeMap::from([(200, 10)]), BTreeMap::new())
         );
     }
@@ -559,7 +492,7 @@ mod tests {
     fn nothing_is_sent_before_it_is_due() {
         let (address, _) = serve(request(7).len(), ok);
         let began = Instant::now();
-        let done = repeat(address, true, request(7), 2, 11, Duration::from_millis(5));
+        let done = run_repeated(address, true, request(7), 2, 11, Duration::from_millis(5));
         assert_eq!(done.statuses, BTreeMap::from([(200, 22)]));
         assert!(began.elapsed() >= Duration::from_millis(50));
     }

@@ -1,34 +1,37 @@
-//! What connections cost that have pushed once and are kept: memory of the gateway, beside bare
+//! The memory of connections that pushed once and are kept open: of the gateway, compared with bare
 //! hyper.
 
-use crate::process::{self, Usage};
-use crate::report::{self, figure};
+use crate::numbers::format_figure;
+use crate::process::{self, ProcessUsage};
+use crate::report::JsonLines;
+use crate::request::RequestWriter;
 use crate::target::{self, Programs, Target};
-use crate::workload::{Action, Requests, What, Workload};
+use crate::workload::{Action, RequestSpec, Workload};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// What it took.
+/// The memory of one target. The field names are those of the JSON file.
 #[derive(Clone, Debug, Serialize)]
-struct Row {
+struct IdleMemory {
     scenario: &'static str,
     target: String,
     connections: u32,
-    /// Bytes before the first connection, with the one group there that all of them push to.
+    /// Resident bytes before the first kept connection. The group that all connections push to
+    /// exists already.
     before_bytes: u64,
-    /// Bytes with all connections idle.
+    /// Resident bytes with all connections open and idle.
     idle_bytes: u64,
 }
 
-/// Opens so many connections to the gateway and to bare hyper, pushes once over each, and prints
-/// what memory they hold when idle.
+/// Opens this many connections to the gateway and to bare hyper, pushes once over each of them, and
+/// prints how much memory the servers hold when the connections are idle.
 ///
 /// # Errors
 ///
-/// A server does not answer.
+/// A server cannot be started or does not answer, or the JSON file cannot be written.
 pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result<(), String> {
     process::raise_open_files();
     let mut rows = Vec::new();
@@ -42,39 +45,39 @@ pub fn run(connections: u32, programs: &Programs, json: Option<&Path>) -> Result
     );
     for row in &rows {
         let each = (row.idle_bytes - row.before_bytes) as f64 / 1e3 / f64::from(row.connections);
-        let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(figure);
+        let cells = [row.before_bytes as f64 / 1e6, row.idle_bytes as f64 / 1e6].map(format_figure);
         println!(
             "{:8} {:>14} {:>14} {:>18}",
             row.target,
             cells[0],
             cells[1],
-            figure(each)
+            format_figure(each)
         );
     }
     let ratio = rows[0].idle_bytes as f64 / rows[1].idle_bytes as f64;
     println!(
         "{} connections: {} × the floor's memory",
         connections,
-        figure(ratio)
+        format_figure(ratio)
     );
-    let mut json = report::JsonLines::open(json)?;
+    let mut json = JsonLines::open(json)?;
     rows.iter().try_for_each(|row| json.append(row))
 }
 
-fn measure(target: &Target, connections: u32) -> Result<Row, String> {
+fn measure(target: &Target, connections: u32) -> Result<IdleMemory, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", target.name);
     let memory = || {
-        // What was freed has to have been given back.
+        // Gives the allocator time to return freed memory to the system.
         std::thread::sleep(Duration::from_secs(3));
         target
             .pid
-            .and_then(Usage::of)
+            .and_then(ProcessUsage::of)
             .map_or(0, |usage| usage.resident_bytes)
     };
-    let mut requests = Requests::new(&Workload::fleet(1), &target.prefix, true);
+    let mut requests = RequestWriter::new(&Workload::fleet(1), &target.prefix, true);
     let mut push = |seq| -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(target.address)?;
-        stream.write_all(requests.write(What {
+        stream.write_all(requests.write(RequestSpec {
             action: Action::Push,
             group: 0,
             seq,
@@ -94,7 +97,7 @@ fn measure(target: &Target, connections: u32) -> Result<Row, String> {
         kept.push(push(u64::from(n) + 2).map_err(failed)?);
     }
     let idle_bytes = memory();
-    Ok(Row {
+    Ok(IdleMemory {
         scenario: "idle",
         target: target.name.clone(),
         connections,

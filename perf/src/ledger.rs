@@ -1,16 +1,20 @@
-//! What was pushed and answered, and whether a scrape tells the truth about it.
+//! The ledger of a run: what was pushed and answered. Scrapes are checked against it.
+//!
+//! A scrape must show every push that was answered before the scrape began, or a later one, and
+//! each group must show the values of exactly one push.
 
-use crate::workload::{N_LINES, Shown, expected, line_of};
+use crate::body::{GroupValues, expected_values, line_index};
+use crate::workload::N_FLEET_LINES;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::time::Instant;
 
-/// A lie.
+/// A difference between a scrape and the ledger that no correct gateway shows.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Lie {
-    /// A group whose push was answered is not there.
+pub enum Violation {
+    /// A group is not in the scrape, although a push of it was answered.
     Missing { group: u32 },
     /// A group shows an older push than one that was answered before the scrape began.
     Stale {
@@ -18,15 +22,15 @@ pub enum Lie {
         shown: u64,
         answered: u64,
     },
-    /// A group shows parts of several pushes.
+    /// A group shows parts of several pushes, or only a part of one.
     Torn { group: u32, seq: u64 },
-    /// A group shows what was never pushed, or is there though it was deleted.
+    /// A group shows values that were never pushed, or is in the scrape although it was deleted.
     Invented { group: u32 },
-    /// The scrape is none.
+    /// The scrape failed, or its body is not a valid exposition.
     Broken(String),
 }
 
-impl fmt::Display for Lie {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { group } => {
@@ -49,84 +53,92 @@ impl fmt::Display for Lie {
     }
 }
 
-/// A group's pushes. Its sequence numbers grow; 0 stands for none.
+/// The pushes of one group. Sequence numbers grow from 1; 0 means that there is none.
 #[derive(Default)]
-struct Account {
+struct GroupAccount {
+    /// The highest sequence number that was sent.
     started: AtomicU64,
+    /// The highest sequence number that was answered.
     answered: AtomicU64,
-    /// The last answered request is a delete.
+    /// 1 if a delete was recorded after the last answered push, else 0.
     deleted: AtomicU64,
 }
 
-/// When a push began and, if it was, was answered.
-type Times = (Instant, Option<Instant>);
+/// When a push was sent, and when it was answered, if it was.
+type PushTimes = (Instant, Option<Instant>);
 
-/// All pushes of a run.
+/// All pushes of a run, by group.
 pub struct Ledger {
-    accounts: Vec<Account>,
-    is_shared: bool,
-    /// Where several push to one group at a time: for each group and push when it began and was
-    /// answered.
-    shared: Mutex<HashMap<(u32, u64), Times>>,
+    accounts: Vec<GroupAccount>,
+    has_shared_groups: bool,
+    /// The times of each push, by group and sequence number. Only used if several connections push
+    /// to one group at the same time: the order of their answers then decides what a scrape may
+    /// show.
+    push_times: Mutex<HashMap<(u32, u64), PushTimes>>,
 }
 
-/// What had been answered when a scrape began.
-pub struct Before {
+/// What had been answered before a scrape began.
+pub struct AnsweredBefore {
     at: Instant,
-    /// By group: the last push answered, and whether it was deleted since.
+    /// For each group: the highest sequence number answered, and whether the group was deleted
+    /// since.
     answered: Vec<(u64, bool)>,
 }
 
 impl Ledger {
-    /// Of groups that are written by one connection each, or by several at a time.
-    pub fn new(n_groups: u32, is_shared: bool) -> Self {
-        let accounts = (0..n_groups).map(|_| Account::default()).collect();
+    /// An empty ledger of `n_groups` groups. `has_shared_groups`: several connections push to the
+    /// same group at the same time.
+    pub fn new(n_groups: u32, has_shared_groups: bool) -> Self {
+        let accounts = (0..n_groups).map(|_| GroupAccount::default()).collect();
         Self {
             accounts,
-            is_shared,
-            shared: Mutex::default(),
+            has_shared_groups,
+            push_times: Mutex::default(),
         }
     }
 
-    /// A push of a group begins; its sequence number.
-    pub fn start(&self, group: u32) -> u64 {
+    /// Records that a push of the group is about to be sent, and returns its sequence number.
+    pub fn begin_push(&self, group: u32) -> u64 {
+        // AcqRel: pairs with the Acquire in `check_scrape`, so that a push which a scrape shows is
+        // known to have been sent.
         let seq = self.accounts[group as usize].started.fetch_add(1, AcqRel) + 1;
-        if self.is_shared {
-            self.shared
+        if self.has_shared_groups {
+            self.push_times
                 .lock()
-                .expect("no panics")
+                .expect("no thread panics while it holds the lock")
                 .insert((group, seq), (Instant::now(), None));
         }
         seq
     }
 
-    /// A push was accepted.
-    pub fn answer(&self, group: u32, seq: u64) {
+    /// Records that the push was accepted.
+    pub fn record_answer(&self, group: u32, seq: u64) {
         let account = &self.accounts[group as usize];
         account
             .deleted
             .store(0, std::sync::atomic::Ordering::Release);
+        // AcqRel: pairs with the Acquire in `answered_so_far`.
         account.answered.fetch_max(seq, AcqRel);
-        if self.is_shared
+        if self.has_shared_groups
             && let Some((_, ended)) = self
-                .shared
+                .push_times
                 .lock()
-                .expect("no panics")
+                .expect("no thread panics while it holds the lock")
                 .get_mut(&(group, seq))
         {
             *ended = Some(Instant::now());
         }
     }
 
-    /// A group was deleted.
-    pub fn delete(&self, group: u32) {
+    /// Records that a delete of the group is about to be sent.
+    pub fn record_delete(&self, group: u32) {
         self.accounts[group as usize]
             .deleted
             .store(1, std::sync::atomic::Ordering::Release);
     }
 
-    /// What has been answered by now.
-    pub fn before(&self) -> Before {
+    /// Returns what has been answered by now. To be called before a scrape is sent.
+    pub fn answered_so_far(&self) -> AnsweredBefore {
         let answered = self
             .accounts
             .iter()
@@ -137,76 +149,91 @@ impl Ledger {
                 )
             })
             .collect();
-        Before {
+        AnsweredBefore {
             at: Instant::now(),
             answered,
         }
     }
 
-    /// The lies of a scrape that began after `before`. `is_quiet`: nothing was pushed meanwhile.
-    pub fn check(&self, scrape: &[u8], before: &Before, is_quiet: bool) -> Vec<Lie> {
-        let shown = match read(scrape, self.accounts.len()) {
+    /// Compares the body of a scrape with the ledger and returns all violations. The scrape was
+    /// sent after `before` was taken. `is_quiet`: nothing was pushed or deleted meanwhile.
+    pub fn check_scrape(
+        &self,
+        scrape: &[u8],
+        before: &AnsweredBefore,
+        is_quiet: bool,
+    ) -> Vec<Violation> {
+        let shown = match read_groups(scrape, self.accounts.len()) {
             Ok(shown) => shown,
-            Err(what) => return vec![Lie::Broken(what)],
+            Err(what) => return vec![Violation::Broken(what)],
         };
-        let mut lies = Vec::new();
+        let mut violations = Vec::new();
         for (group, (shown, &(answered, is_deleted))) in
             (0..).zip(shown.iter().zip(&before.answered))
         {
             let Some(shown) = shown else {
-                // Where groups go again, only a quiet scrape can tell.
+                // If groups are deleted during the run, only a quiet scrape can tell whether this
+                // one should be there.
                 let may_be_gone = is_deleted || (self.has_deletes() && !is_quiet);
                 if answered > 0 && !may_be_gone {
-                    lies.push(Lie::Missing { group });
+                    violations.push(Violation::Missing { group });
                 }
                 continue;
             };
             let seq = shown[0] as u64;
             let started = self.accounts[group as usize].started.load(Acquire);
             if seq == 0 || seq > started || shown[0].fract() != 0.0 || (is_deleted && is_quiet) {
-                lies.push(Lie::Invented { group });
-            } else if *shown != expected(group, seq) {
-                lies.push(Lie::Torn { group, seq });
+                violations.push(Violation::Invented { group });
+            } else if *shown != expected_values(group, seq) {
+                violations.push(Violation::Torn { group, seq });
             } else if self.is_stale(group, seq, answered, before.at) {
-                lies.push(Lie::Stale {
+                violations.push(Violation::Stale {
                     group,
                     shown: seq,
                     answered,
                 });
             }
         }
-        lies
+        violations
     }
 
+    /// Whether any group is recorded as deleted.
     fn has_deletes(&self) -> bool {
         self.accounts
             .iter()
             .any(|account| account.deleted.load(Acquire) == 1)
     }
 
+    /// Whether a scrape that was sent at `at` should have shown a later push than `seq`. `answered`
+    /// is the highest sequence number that had been answered by then.
     fn is_stale(&self, group: u32, seq: u64, answered: u64, at: Instant) -> bool {
-        if !self.is_shared {
+        if !self.has_shared_groups {
             return seq < answered;
         }
-        // A push is stale if another one began after it was answered, and was answered before the
-        // scrape began.
-        let shared = self.shared.lock().expect("no panics");
-        let Some((_, Some(ended))) = shared.get(&(group, seq)) else {
+        // Concurrent pushes may take effect in any order. So a push is stale only if another push
+        // was sent after the first one was answered, and was answered before the scrape was sent.
+        let push_times = self
+            .push_times
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        let Some((_, Some(ended))) = push_times.get(&(group, seq)) else {
             return false;
         };
-        let later =
-            |(began, ended_then): &Times| began > ended && ended_then.is_some_and(|then| then < at);
-        (seq + 1..=answered).any(|other| shared.get(&(group, other)).is_some_and(later))
+        let later = |(began, ended_then): &PushTimes| {
+            began > ended && ended_then.is_some_and(|then| then < at)
+        };
+        (seq + 1..=answered).any(|other| push_times.get(&(group, other)).is_some_and(later))
     }
 }
 
-/// What each group shows.
-fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
+/// Parses the values of the fleet lines from a scrape: an entry for each group, `None` if the
+/// scrape does not have it.
+fn read_groups(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<GroupValues>>, String> {
     let text = std::str::from_utf8(scrape).map_err(|error| error.to_string())?;
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("it does not end with a line".to_owned());
     }
-    let mut groups: Vec<Option<Shown>> = vec![None; n_groups];
+    let mut groups: Vec<Option<GroupValues>> = vec![None; n_groups];
     for line in text.lines().filter(|line| line.starts_with("batch_")) {
         let parts = line
             .split_once('{')
@@ -225,10 +252,10 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
         let Some(group): Option<usize> = instance.filter(|&group| group < n_groups) else {
             continue;
         };
-        let Some(place) = line_of(name, labels) else {
+        let Some(place) = line_index(name, labels) else {
             continue;
         };
-        let shown = groups[group].get_or_insert([f64::NAN; N_LINES]);
+        let shown = groups[group].get_or_insert([f64::NAN; N_FLEET_LINES]);
         if !shown[place].is_nan() {
             return Err(format!("a series stands twice: {line}"));
         }
@@ -240,12 +267,13 @@ fn read(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<Shown>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{Action, Requests, What, Workload};
+    use crate::request::RequestWriter;
+    use crate::workload::{Action, RequestSpec, Workload};
 
-    /// The lines of a push as a gateway shows them.
+    /// The lines of a push as a gateway exposes them.
     fn exposed(group: u32, seq: u64) -> String {
-        let mut requests = Requests::new(&Workload::fleet(9), "", true);
-        requests.write(What {
+        let mut requests = RequestWriter::new(&Workload::fleet(9), "", true);
+        requests.write(RequestSpec {
             action: Action::Push,
             group,
             seq,
@@ -268,31 +296,34 @@ mod tests {
         let ledger = Ledger::new(9, false);
         for &(group, n) in pushes {
             for _ in 0..n {
-                let seq = ledger.start(group);
-                ledger.answer(group, seq);
+                let seq = ledger.begin_push(group);
+                ledger.record_answer(group, seq);
             }
         }
         ledger
     }
 
-    fn lies(ledger: &Ledger, scrape: &str) -> Vec<Lie> {
-        ledger.check(scrape.as_bytes(), &ledger.before(), true)
+    fn violations(ledger: &Ledger, scrape: &str) -> Vec<Violation> {
+        ledger.check_scrape(scrape.as_bytes(), &ledger.answered_so_far(), true)
     }
 
     #[test]
-    fn the_truth_is_no_lie() {
+    fn a_correct_scrape_has_no_violations() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
-        assert_eq!(lies(&ledger, &(exposed(0, 3) + &exposed(4, 1))), []);
+        assert_eq!(violations(&ledger, &(exposed(0, 3) + &exposed(4, 1))), []);
     }
 
     #[test]
-    fn lies_are_found_by_kind() {
+    fn violations_are_found_by_kind() {
         let ledger = ledger(&[(0, 3), (4, 1)]);
         let both = exposed(0, 3) + &exposed(4, 1);
-        assert_eq!(lies(&ledger, &exposed(0, 3)), [Lie::Missing { group: 4 }]);
         assert_eq!(
-            lies(&ledger, &(exposed(0, 2) + &exposed(4, 1))),
-            [Lie::Stale {
+            violations(&ledger, &exposed(0, 3)),
+            [Violation::Missing { group: 4 }]
+        );
+        assert_eq!(
+            violations(&ledger, &(exposed(0, 2) + &exposed(4, 1))),
+            [Violation::Stale {
                 group: 0,
                 shown: 2,
                 answered: 3
@@ -300,48 +331,48 @@ mod tests {
         );
         let torn = both.replace("batch_workers", "other_workers");
         assert_eq!(
-            lies(&ledger, &torn),
+            violations(&ledger, &torn),
             [
-                Lie::Torn { group: 0, seq: 3 },
-                Lie::Torn { group: 4, seq: 1 }
+                Violation::Torn { group: 0, seq: 3 },
+                Violation::Torn { group: 4, seq: 1 }
             ]
         );
         assert_eq!(
-            lies(&ledger, &(both.clone() + &exposed(5, 1))),
-            [Lie::Invented { group: 5 }]
+            violations(&ledger, &(both.clone() + &exposed(5, 1))),
+            [Violation::Invented { group: 5 }]
         );
         assert!(matches!(
-            lies(&ledger, &(both.clone() + &exposed(4, 1)))[..],
-            [Lie::Broken(_)]
+            violations(&ledger, &(both.clone() + &exposed(4, 1)))[..],
+            [Violation::Broken(_)]
         ));
         assert!(matches!(
-            lies(&ledger, both.trim_end())[..],
-            [Lie::Broken(_)]
+            violations(&ledger, both.trim_end())[..],
+            [Violation::Broken(_)]
         ));
     }
 
     #[test]
-    fn a_deleted_group_may_not_show() {
+    fn a_deleted_group_must_not_be_shown() {
         let ledger = ledger(&[(0, 1), (4, 1)]);
-        ledger.delete(4);
-        assert_eq!(lies(&ledger, &exposed(0, 1)), []);
+        ledger.record_delete(4);
+        assert_eq!(violations(&ledger, &exposed(0, 1)), []);
         assert_eq!(
-            lies(&ledger, &(exposed(0, 1) + &exposed(4, 1))),
-            [Lie::Invented { group: 4 }]
+            violations(&ledger, &(exposed(0, 1) + &exposed(4, 1))),
+            [Violation::Invented { group: 4 }]
         );
     }
 
     #[test]
-    fn of_pushes_at_a_time_any_may_be_the_last() {
+    fn any_of_several_concurrent_pushes_may_be_the_last() {
         let ledger = Ledger::new(1, true);
-        let (first, second) = (ledger.start(0), ledger.start(0));
-        ledger.answer(0, second);
-        ledger.answer(0, first);
-        assert_eq!(lies(&ledger, &exposed(0, first)), []);
-        let third = ledger.start(0);
-        ledger.answer(0, third);
+        let (first, second) = (ledger.begin_push(0), ledger.begin_push(0));
+        ledger.record_answer(0, second);
+        ledger.record_answer(0, first);
+        assert_eq!(violations(&ledger, &exposed(0, first)), []);
+        let third = ledger.begin_push(0);
+        ledger.record_answer(0, third);
         std::thread::sleep(std::time::Duration::from_millis(2));
-        assert_eq!(lies(&ledger, &exposed(0, first)).len(), 1);
-        assert_eq!(lies(&ledger, &exposed(0, third)), []);
+        assert_eq!(violations(&ledger, &exposed(0, first)).len(), 1);
+        assert_eq!(violations(&ledger, &exposed(0, third)), []);
     }
 }

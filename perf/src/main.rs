@@ -1,421 +1,42 @@
-//! The load harness of the gateway: drives a fleet of pushers against one or several servers,
-//! checks that they tell the truth, and says what it cost.
+//! `pushgateway-bench`: the load generator and benchmark harness. Pushes to one or several servers
+//! like a fleet of batch jobs, checks that scrapes show what was pushed, and reports speed and
+//! cost.
 
 mod answer;
+mod axis;
 mod bare_loop;
-mod client;
+mod blocking_client;
+mod body;
+mod cli;
 mod event_loop;
+mod goals;
 mod idle;
 mod ledger;
 mod load;
 mod measure;
+mod numbers;
 mod process;
+mod push_connection;
 mod report;
+mod request;
+mod results;
 mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
-mod targets;
 mod workload;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use load::Bulk;
-use measure::Settings;
+use axis::Axis;
+use clap::Parser;
+use cli::{Cli, Command, LoadArgs, OutputArgs};
+use measure::LoadSettings;
 use report::JsonLines;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use target::Programs;
-use workload::{Encoding, Format, Kind, N_LINES, Workload};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Load-tests Pushgateways, and says honestly what it saw.
-///
-/// Every run ends with a scrape that is compared, group by group and value by value, with what was
-/// pushed and answered; a server that loses, tears or invents a push has failed, whatever its
-/// speed. CPU is read from /proc for the targets that the harness starts.
-#[derive(Parser)]
-#[command(name = "pushgateway-bench", version, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Measure one target.
-    Run {
-        /// A built-in target (self, floor, sink, reference, reference-unchecked, victoria-metrics)
-        /// or an URL.
-        #[arg(default_value = "self")]
-        target: String,
-        #[command(flatten)]
-        load: Load,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Measure several targets in turn (A B C A B C …) and compare their medians.
-    Compare {
-        /// Targets, separated by commas.
-        #[arg(long, value_delimiter = ',', default_value = "self,floor")]
-        targets: Vec<String>,
-        /// Rounds: each measures every target once.
-        #[arg(long, default_value_t = 9)]
-        rounds: u32,
-        #[command(flatten)]
-        load: Load,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Compare along an axis, and plot it.
-    ///
-    /// What was measured is in the files after each point. A target that cannot be preloaded with
-    /// so many groups in the time of --give-up-after is left out at this point, and where there are
-    /// more groups.
-    Sweep {
-        /// Targets, separated by commas.
-        #[arg(long, value_delimiter = ',', default_value = "self,floor")]
-        targets: Vec<String>,
-        /// What varies.
-        #[arg(long, value_enum, default_value_t = Axis::Groups)]
-        axis: Axis,
-        /// Its values, separated by commas, smallest first; by default such as suit the axis.
-        #[arg(long, value_delimiter = ',')]
-        values: Vec<f64>,
-        /// Rounds for each value.
-        #[arg(long, default_value_t = 3)]
-        rounds: u32,
-        #[command(flatten)]
-        load: Load,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Measure scrapes of the gateway: of a store at rest beside nginx sending the same bytes,
-    /// after pushes, and the memory they take.
-    Scrape {
-        /// Groups of the fleet.
-        #[arg(long, default_value_t = 100_000)]
-        groups: u32,
-        /// Rounds.
-        #[arg(long, default_value_t = 9)]
-        rounds: u32,
-        /// Instead: make the groups, scrape once, delete them, and see what memory is left.
-        #[arg(long)]
-        only_delete: bool,
-        /// Threads of the generator.
-        #[arg(long, default_value_t = 1)]
-        threads: usize,
-        /// Seed of everything random.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// The gateway's binary; by default the one beside this program.
-        #[arg(long, value_name = "PATH")]
-        gateway: Option<PathBuf>,
-        /// Append every raw figure to this file, a line of JSON each.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
-    /// Measure the memory of connections that have pushed once and are kept, beside bare hyper.
-    Idle {
-        /// Connections.
-        #[arg(long, default_value_t = 10_000)]
-        connections: u32,
-        /// The gateway's binary; by default the one beside this program.
-        #[arg(long, value_name = "PATH")]
-        gateway: Option<PathBuf>,
-        /// Append every raw figure to this file, a line of JSON each.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
-    /// Measure what the generator itself costs, beside wrk with the same load, against a server
-    /// that costs next to nothing.
-    SelfCost {
-        /// Seconds for each of the two.
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
-        /// Connections.
-        #[arg(long, default_value_t = 64)]
-        connections: u32,
-        /// Rounds.
-        #[arg(long, default_value_t = 5)]
-        rounds: u32,
-    },
-    /// Tell what the gateway aims at and where it is, by the figures that `perf/record` left in a
-    /// folder: a table in Markdown.
-    Targets {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// Be a server to compare with: `floor` (bare hyper) or `sink` (canned answers).
-    Serve {
-        /// Which one.
-        #[arg(value_parser = ["floor", "sink"])]
-        server: String,
-        /// Address to listen on.
-        #[arg(long, default_value = "127.0.0.1:0")]
-        listen: String,
-        /// Size of the body that `floor` serves to scrapes.
-        #[arg(long, default_value_t = 1 << 20)]
-        metrics_bytes: usize,
-    },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Axis {
-    /// Groups of the fleet.
-    Groups,
-    /// Connections.
-    Connections,
-    /// Lines of a push.
-    Lines,
-    /// Seconds between scrapes beside the pushes; 0 for none.
-    ScrapeInterval,
-}
-
-impl Axis {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Groups => "groups",
-            Self::Connections => "connections",
-            Self::Lines => "lines",
-            Self::ScrapeInterval => "scrape-interval",
-        }
-    }
-
-    fn default_values(self) -> &'static [f64] {
-        match self {
-            Self::Groups => &[100.0, 1000.0, 10_000.0, 100_000.0],
-            Self::Connections => &[1.0, 8.0, 64.0, 512.0],
-            Self::Lines => &[12.0, 100.0, 1000.0, 10_000.0],
-            Self::ScrapeInterval => &[0.5, 1.0, 5.0, 15.0],
-        }
-    }
-
-    fn set(self, value: f64, settings: &mut Settings) -> Result<(), String> {
-        let whole = |least: u32| {
-            let is_one =
-                value.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&value);
-            let name = self.name();
-            if is_one {
-                Ok(value as u32)
-            } else {
-                Err(format!(
-                    "--values: {name} are whole numbers from {least} on, not {value}"
-                ))
-            }
-        };
-        match self {
-            Self::Groups => settings.workload.groups = whole(1)?,
-            Self::Connections => settings.connections = whole(1)?,
-            Self::Lines => settings.workload.lines = whole(N_LINES as u32)?,
-            Self::ScrapeInterval => settings.scrape_interval = interval("--values", value)?,
-        }
-        Ok(())
-    }
-}
-
-fn interval(name: &str, seconds: f64) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| format!("{name}: {seconds} is no number of seconds"))
-}
-
-/// Seconds, such as 60 or 60s.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text
-        .strip_suffix('s')
-        .unwrap_or(text)
-        .parse()
-        .map_err(|_| format!("{text:?} is no number of seconds"))?;
-    interval("seconds", number)
-}
-
-#[derive(Args, Clone)]
-struct Load {
-    /// What is pushed.
-    #[arg(long, value_enum, default_value_t = Kind::Fleet, help_heading = "Load")]
-    workload: Kind,
-    /// A workload from a TOML file instead: kind, groups, add_percent, format, encoding.
-    #[arg(long, value_name = "FILE", help_heading = "Load")]
-    workload_file: Option<PathBuf>,
-    /// Groups of the fleet; all are made before the measurement.
-    #[arg(long, default_value_t = 1000, help_heading = "Load")]
-    groups: u32,
-    /// Lines with a number that a push has; the first twelve are compared with what scrapes show.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(12..), help_heading = "Load")]
-    lines: u32,
-    /// Of a hundred pushes so many are POSTs.
-    #[arg(long, default_value_t = 0, help_heading = "Load")]
-    add_percent: u8,
-    /// Text or protobuf.
-    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Load")]
-    format: Format,
-    /// Compression of bodies.
-    #[arg(long, value_enum, default_value_t = Encoding::Identity, help_heading = "Load")]
-    encoding: Encoding,
-    /// Connections that push.
-    #[arg(long, default_value_t = 64, help_heading = "Load")]
-    connections: u32,
-    /// A new connection for every push, as most batch jobs do.
-    #[arg(long, help_heading = "Load")]
-    reconnect: bool,
-    /// Open loop: so many pushes a second, whether the server keeps up or not. Latency counts from
-    /// when a push was due.
-    #[arg(long, value_name = "PER_SECOND", help_heading = "Load")]
-    rate: Option<f64>,
-    /// Open loop: at random moments instead of even ones.
-    #[arg(long, requires = "rate", help_heading = "Load")]
-    poisson: bool,
-    /// Clients beside the others that push large bodies back to back.
-    #[arg(
-        long,
-        value_name = "CLIENTS",
-        default_value_t = 0,
-        help_heading = "Load"
-    )]
-    bulk: u32,
-    /// Series in such a body, some 80 bytes each.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 100_000,
-        help_heading = "Load"
-    )]
-    bulk_series: u32,
-    /// Scrape every so many seconds beside the pushes, with Prometheus' headers; 0 for never.
-    #[arg(long, default_value_t = 5.0, help_heading = "Load")]
-    scrape_interval: f64,
-    /// Scrape without compression.
-    #[arg(long, help_heading = "Load")]
-    scrape_identity: bool,
-    /// Seconds of each measurement.
-    #[arg(long, default_value_t = 5.0, help_heading = "Measurement")]
-    seconds: f64,
-    /// End a measurement after so many pushes, if that comes before its time is over.
-    #[arg(long, value_name = "PUSHES", help_heading = "Measurement")]
-    count: Option<u64>,
-    /// Seconds of load before the first one.
-    #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
-    warm_up: f64,
-    /// Seconds after which preloading stops, for targets that cannot take so many groups; they are
-    /// measured with those they have, and left out of a sweep.
-    #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
-    #[arg(help_heading = "Measurement")]
-    give_up_after: Duration,
-    /// Threads of the generator.
-    #[arg(long, default_value_t = 1, help_heading = "Measurement")]
-    threads: usize,
-    /// Cores that the harness and what it starts run on, such as 0 or 0,1; by default all.
-    #[arg(long, value_delimiter = ',', help_heading = "Measurement")]
-    cores: Vec<usize>,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 1, help_heading = "Measurement")]
-    seed: u64,
-    /// The gateway's binary; by default the one beside this program.
-    #[arg(long, value_name = "PATH", help_heading = "Targets")]
-    gateway: Option<PathBuf>,
-    /// Folder of prometheus-pushgateway and victoria-metrics, if they are not on the PATH.
-    #[arg(long, value_name = "DIR", help_heading = "Targets")]
-    programs: Option<PathBuf>,
-    /// Processes of the targets that are given by URL, in their order, separated by commas: their
-    /// CPU, memory and context switches are read from /proc, as those of built-in targets are.
-    #[arg(
-        long,
-        value_name = "PID",
-        value_delimiter = ',',
-        help_heading = "Targets"
-    )]
-    pid: Vec<u32>,
-    /// Size of the body that `floor` serves to scrapes; by default what the groups take.
-    #[arg(long, value_name = "BYTES", help_heading = "Targets")]
-    floor_bytes: Option<usize>,
-}
-
-#[derive(Args, Clone)]
-struct Output {
-    /// Append every raw figure to this file, a line of JSON each.
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Write a report with plots to this file.
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    html: Option<PathBuf>,
-}
-
-impl Load {
-    fn workload(&self) -> Result<Workload, String> {
-        if let Some(path) = &self.workload_file {
-            let with_path = |error: String| format!("{}: {error}", path.display());
-            let text =
-                std::fs::read_to_string(path).map_err(|error| with_path(error.to_string()))?;
-            return toml::from_str(&text).map_err(|error| with_path(error.to_string()));
-        }
-        let (kind, groups, add_percent) = (self.workload, self.groups, self.add_percent);
-        Ok(Workload {
-            kind,
-            groups,
-            add_percent,
-            format: self.format,
-            encoding: self.encoding,
-            lines: self.lines,
-        })
-    }
-
-    fn settings(&self) -> Result<Settings, String> {
-        let workload = self.workload()?;
-        if workload.groups == 0 || self.connections == 0 || self.threads == 0 || self.seconds <= 0.0
-        {
-            return Err(
-                "groups, connections, threads and seconds have to be above zero".to_owned(),
-            );
-        }
-        if (workload.lines as usize) < N_LINES {
-            return Err(format!("a push has at least {N_LINES} lines"));
-        }
-        Ok(Settings {
-            connections: self.connections,
-            keep_alive: !self.reconnect,
-            rate: self.rate,
-            poisson: self.poisson,
-            scrape_interval: interval("--scrape-interval", self.scrape_interval)?,
-            scrape_gzip: !self.scrape_identity,
-            duration: Duration::from_secs_f64(self.seconds),
-            count: self.count,
-            bulk: (self.bulk > 0).then_some(Bulk {
-                clients: self.bulk,
-                series: self.bulk_series,
-            }),
-            warm_up: Duration::from_secs_f64(self.warm_up),
-            give_up_after: self.give_up_after,
-            leaves_out: false,
-            threads: self.threads,
-            seed: self.seed,
-            programs: Programs {
-                gateway: self.gateway.clone(),
-                folder: self.programs.clone(),
-            },
-            floor_bytes: self.floor_bytes(&workload),
-            workload,
-        })
-    }
-
-    /// What scrapes of `floor` get.
-    fn floor_bytes(&self, workload: &Workload) -> usize {
-        // A group of the fleet takes some 1.3 KB of text, for its twelve lines.
-        self.floor_bytes
-            .unwrap_or(workload.groups as usize * workload.lines as usize * 1300 / N_LINES)
-    }
-
-    /// Keeps this process, and what it starts, to the cores that were asked for.
-    fn pin(&self) -> Result<(), String> {
-        if self.cores.is_empty() {
-            return Ok(());
-        }
-        let mut set = rustix::thread::CpuSet::new();
-        self.cores.iter().for_each(|&core| set.set(core));
-        rustix::thread::sched_setaffinity(None, &set).map_err(|error| format!("--cores: {error}"))
-    }
-}
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -428,21 +49,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every server told the truth.
-fn run(task: Task) -> Result<bool, String> {
-    match task {
-        Task::Run {
+/// Runs a subcommand. Returns whether all checks passed.
+fn run(command: Command) -> Result<bool, String> {
+    match command {
+        Command::Run {
             target,
             load,
             output,
         } => compare(&[target], 1, &load, &output),
-        Task::Compare {
+        Command::Compare {
             targets,
             rounds,
             load,
             output,
         } => compare(&targets, rounds, &load, &output),
-        Task::Sweep {
+        Command::Sweep {
             targets,
             axis,
             values,
@@ -450,7 +71,7 @@ fn run(task: Task) -> Result<bool, String> {
             load,
             output,
         } => sweep(&targets, axis, &values, rounds, &load, &output),
-        Task::Scrape {
+        Command::Scrape {
             groups,
             rounds,
             only_delete,
@@ -463,7 +84,7 @@ fn run(task: Task) -> Result<bool, String> {
                 gateway,
                 folder: None,
             };
-            scrape_cost::run(scrape_cost::Settings {
+            scrape_cost::run(scrape_cost::ScrapeCostSettings {
                 groups,
                 rounds,
                 threads,
@@ -473,7 +94,7 @@ fn run(task: Task) -> Result<bool, String> {
                 only_delete,
             })
         }
-        Task::Idle {
+        Command::Idle {
             connections,
             gateway,
             json,
@@ -486,16 +107,16 @@ fn run(task: Task) -> Result<bool, String> {
             json.as_deref(),
         )
         .map(|()| true),
-        Task::SelfCost {
+        Command::SelfCost {
             seconds,
             connections,
             rounds,
         } => self_cost::run(Duration::from_secs(seconds), connections, rounds).map(|()| true),
-        Task::Targets { folder } => {
-            print!("{}", targets::table(&folder)?);
+        Command::Targets { folder } => {
+            print!("{}", goals::table(&folder)?);
             Ok(true)
         }
-        Task::Serve {
+        Command::Serve {
             server,
             listen,
             metrics_bytes,
@@ -517,34 +138,42 @@ fn run(task: Task) -> Result<bool, String> {
     }
 }
 
-fn look_at_generator(load: &Load) -> Result<(), String> {
-    let cost = self_cost::quick(load.connections)?;
-    report::GENERATOR.set(cost).expect("looked at once");
+/// Measures what the generator itself costs, for the reports, and prints it.
+fn measure_generator_cost(load: &LoadArgs) -> Result<(), String> {
+    let cost = self_cost::measure_briefly(load.connections)?;
+    report::GENERATOR_COST.set(cost).expect("measured once");
     println!("{}", report::generator_line());
     Ok(())
 }
 
-fn compare(targets: &[String], rounds: u32, load: &Load, output: &Output) -> Result<bool, String> {
+/// Compares targets (`compare`), or measures a single one (`run`). Returns whether all checks
+/// passed.
+fn compare(
+    targets: &[String],
+    rounds: u32,
+    load: &LoadArgs,
+    output: &OutputArgs,
+) -> Result<bool, String> {
     load.pin()?;
     let (settings, targets) = (load.settings()?, target::with_pids(targets, &load.pid)?);
-    look_at_generator(load)?;
+    measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
     let compared = measure::compare(&targets, rounds, &settings, |row| json.append(row))?;
-    report::table(&compared.rows);
+    report::print_table(&compared.rows);
     if let Some(path) = &output.html {
-        report::write(path, &compared.rows, &compared.notes)?;
+        report::write_page(path, &compared.rows, &compared.notes)?;
     }
-    Ok(compared.rows.iter().all(measure::Row::is_true))
+    Ok(compared.rows.iter().all(measure::Measurement::has_passed))
 }
 
-/// Whether every server told the truth at every point.
+/// Compares targets at every value of the axis. Returns whether all checks passed at all of them.
 fn sweep(
     targets: &[String],
     axis: Axis,
     values: &[f64],
     rounds: u32,
-    load: &Load,
-    output: &Output,
+    load: &LoadArgs,
+    output: &OutputArgs,
 ) -> Result<bool, String> {
     load.pin()?;
     let values = if values.is_empty() {
@@ -552,23 +181,23 @@ fn sweep(
     } else {
         values
     };
-    let at = |&value: &f64| -> Result<Settings, String> {
-        let mut settings = Settings {
-            leaves_out: true,
+    let at = |&value: &f64| -> Result<LoadSettings, String> {
+        let mut settings = LoadSettings {
+            leave_out_incomplete: true,
             ..load.settings()?
         };
         axis.set(value, &mut settings)?;
         settings.floor_bytes = load.floor_bytes(&settings.workload);
         Ok(settings)
     };
-    // All of them before the first is measured: a mistake in the last one should not show after an
-    // hour.
+    // Check all values before the first measurement, so that a mistake in the last one does not
+    // show after an hour.
     let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
     let targets = target::with_pids(targets, &load.pid)?;
-    look_at_generator(load)?;
+    measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
-    let mut points: Vec<report::Point> = Vec::new();
-    // Targets by how many groups were too many for them.
+    let mut points: Vec<report::SweepPoint> = Vec::new();
+    // Targets that could not be preloaded, with the number of groups at which that happened.
     let mut gave_up: Vec<(String, f64)> = Vec::new();
     for (&value, settings) in values.iter().zip(all) {
         println!("\n{} = {value}", axis.name());
@@ -590,10 +219,10 @@ fn sweep(
         });
         notes.iter().for_each(|note| println!("{note}"));
         let compared = measure::compare(&here, rounds, &settings, |row| json.append(row))?;
-        report::table(&compared.rows);
+        report::print_table(&compared.rows);
         gave_up.extend(compared.left_out.into_iter().map(|name| (name, value)));
         notes.extend(compared.notes);
-        let point = report::Point {
+        let point = report::SweepPoint {
             value,
             rows: compared.rows,
             notes,
@@ -603,85 +232,10 @@ fn sweep(
         }
         points.push(point);
         if let Some(path) = &output.html {
-            report::write_sweep(path, &points, axis.name())?;
+            report::write_sweep_page(path, &points, axis.name())?;
         }
     }
     Ok(points
         .iter()
-        .all(|point| point.rows.iter().all(measure::Row::is_true)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn load(arguments: &[&str]) -> Result<Load, String> {
-        let command = Cli::try_parse_from(["pushgateway-bench", "run"].iter().chain(arguments))
-            .map_err(|error| error.to_string())?;
-        let Task::Run { load, .. } = command.command else {
-            panic!("it is a run")
-        };
-        Ok(load)
-    }
-
-    #[test]
-    fn the_options_are_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn an_axis_takes_what_it_can_be_set_to() {
-        let set = |axis: Axis, value: f64| {
-            let mut settings = load(&[]).unwrap().settings().unwrap();
-            axis.set(value, &mut settings).map(|()| settings)
-        };
-        assert_eq!(set(Axis::Groups, 1e6).unwrap().workload.groups, 1_000_000);
-        assert_eq!(set(Axis::Connections, 8.0).unwrap().connections, 8);
-        assert_eq!(set(Axis::Lines, 100.0).unwrap().workload.lines, 100);
-        assert_eq!(
-            set(Axis::ScrapeInterval, 0.5).unwrap().scrape_interval,
-            Duration::from_millis(500)
-        );
-        for (axis, value) in [
-            (Axis::Groups, 0.0),
-            (Axis::Groups, 1.5),
-            (Axis::Groups, 1e12),
-            (Axis::Connections, f64::NAN),
-            (Axis::Lines, 11.0),
-            (Axis::ScrapeInterval, -1.0),
-        ] {
-            assert!(set(axis, value).is_err(), "{} {value}", axis.name());
-        }
-        for axis in Axis::value_variants() {
-            assert!(
-                axis.default_values()
-                    .iter()
-                    .all(|&value| set(*axis, value).is_ok()),
-                "{}",
-                axis.name()
-            );
-            // What is printed is what is asked for.
-            assert_eq!(axis.to_possible_value().unwrap().get_name(), axis.name());
-        }
-    }
-
-    #[test]
-    fn seconds_may_have_their_unit() {
-        for text in ["90", "90s", "90.0"] {
-            assert_eq!(
-                load(&["--give-up-after", text]).unwrap().give_up_after,
-                Duration::from_secs(90),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            load(&["--preload-max", "40"]).unwrap().give_up_after,
-            Duration::from_secs(40)
-        );
-        assert!(
-            load(&["--give-up-after", "soon"]).is_err()
-                && load(&["--give-up-after", "-1"]).is_err()
-        );
-    }
+        .all(|point| point.rows.iter().all(measure::Measurement::has_passed)))
 }

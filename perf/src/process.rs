@@ -1,4 +1,4 @@
-//! What a process has used, from `/proc`.
+//! CPU, memory and context switches of processes and threads, from `/proc`.
 
 use procfs::process::Process;
 use serde::Serialize;
@@ -6,21 +6,22 @@ use std::time::Duration;
 
 /// Counters and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Usage {
-    /// Seconds in user mode.
+pub struct ProcessUsage {
+    /// CPU seconds in user mode.
     pub user_seconds: f64,
-    /// Seconds in the kernel.
+    /// CPU seconds in the kernel.
     pub system_seconds: f64,
-    /// Bytes of memory.
+    /// Resident memory in bytes.
     pub resident_bytes: u64,
-    /// The most that it ever had.
+    /// The highest resident memory so far, in bytes.
     pub resident_bytes_max: u64,
-    /// Switches of all threads that are there.
+    /// Context switches of all threads that currently exist.
     pub context_switches: u64,
 }
 
-impl Usage {
-    /// Of a process; none if it is gone or not ours to look at.
+impl ProcessUsage {
+    /// Reads the counters of a process. `None` if the process does not exist or may not be looked
+    /// at.
     pub fn of(pid: u32) -> Option<Self> {
         let process = Process::new(pid.cast_signed()).ok()?;
         let (stat, status) = (process.stat().ok()?, process.status().ok()?);
@@ -43,13 +44,13 @@ impl Usage {
         })
     }
 
-    /// Forgets the most memory that a process ever had; true if that can be done (proc(5),
-    /// `clear_refs`).
+    /// Resets `resident_bytes_max` of a process to its current memory (proc(5), `clear_refs`).
+    /// Returns whether that is permitted.
     pub fn reset_peak(pid: u32) -> bool {
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
     }
 
-    /// What was used since `earlier`; memory as it is now.
+    /// The CPU time and context switches since `earlier`; memory is that of `self`.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             user_seconds: self.user_seconds - earlier.user_seconds,
@@ -61,17 +62,17 @@ impl Usage {
         }
     }
 
-    /// Both kinds of time.
+    /// CPU seconds in user mode and in the kernel together.
     pub fn cpu_seconds(self) -> f64 {
         self.user_seconds + self.system_seconds
     }
 }
 
-/// How long this thread has been running or waiting for a core; none where the kernel does not keep
-/// that.
-pub fn busy_time() -> Option<Duration> {
-    // Nanoseconds on a core, nanoseconds in the queue for one, and how often
-    // (Documentation/scheduler/sched-stats).
+/// How long this thread has been running or waiting for a core. `None` if the kernel does not
+/// record it.
+pub fn thread_busy_time() -> Option<Duration> {
+    // Three numbers: nanoseconds on a core, nanoseconds waiting for a core, number of time slices
+    // (kernel documentation, scheduler/sched-stats).
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let mut numbers = text
         .split_whitespace()
@@ -79,11 +80,11 @@ pub fn busy_time() -> Option<Duration> {
     Some(Duration::from_nanos(numbers.next()?) + Duration::from_nanos(numbers.next()?))
 }
 
-/// Every connection takes a descriptor, on either side.
+/// Raises the limit of open files as far as permitted: each connection needs a descriptor.
 pub fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised, connecting tells.
+    // If the limit stays too low, connecting fails with an error that says so.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {

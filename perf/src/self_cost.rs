@@ -1,12 +1,14 @@
-//! What the generator costs itself, beside wrk and the least that it could cost: all push the same
-//! kind of load to a server that costs next to nothing.
+//! The generator's own CPU per request, compared with that of wrk and with the least possible (the
+//! bare loop). All three push the same kind of load to the target `sink`, which costs next to
+//! nothing.
 
 use crate::bare_loop;
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
-use crate::process::Usage;
+use crate::process::ProcessUsage;
+use crate::request::RequestWriter;
 use crate::target::{self, Programs};
-use crate::workload::{Action, Requests, What, Workload};
+use crate::workload::{Action, RequestSpec, Workload};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,18 +16,18 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Groups whose paths take turns.
+/// Number of groups: the paths of requests cycle through them.
 const N_GROUPS: u32 = 1000;
 
-/// Microseconds of CPU for each request.
+/// CPU of a client, in microseconds per request.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Cpu {
+pub struct CpuPerRequest {
     pub user_us: f64,
     pub system_us: f64,
 }
 
-impl Cpu {
-    fn of(used: Usage, n_requests: u64) -> Self {
+impl CpuPerRequest {
+    fn of(used: ProcessUsage, n_requests: u64) -> Self {
         let each = |seconds: f64| seconds * 1e6 / n_requests.max(1) as f64;
         Self {
             user_us: each(used.user_seconds),
@@ -33,72 +35,73 @@ impl Cpu {
         }
     }
 
-    /// Both kinds.
+    /// CPU in user mode and in the kernel together.
     pub fn total_us(self) -> f64 {
         self.user_us + self.system_us
     }
 }
 
-/// What the generator costs, beside wrk where that is installed and the least that a client could
-/// cost here: of each request to a server that costs next to nothing. Part of every report, so that
-/// a reader sees what the generator itself takes.
+/// CPU per request of the bare loop, the generator, and wrk (if wrk is installed), measured against
+/// the target `sink`. Part of every report, so that a reader sees the generator's share.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Cost {
-    pub bare_loop: Cpu,
-    pub generator: Cpu,
-    pub wrk: Option<Cpu>,
+pub struct GeneratorCost {
+    pub bare_loop: CpuPerRequest,
+    pub generator: CpuPerRequest,
+    pub wrk: Option<CpuPerRequest>,
 }
 
-/// A short look at it.
+/// Measures each of the three clients once, for a second.
 ///
 /// # Errors
 ///
-/// The server cannot be started, or does not answer.
-pub fn quick(connections: u32) -> Result<Cost, String> {
+/// The target `sink` cannot be started, or does not answer.
+pub fn measure_briefly(connections: u32) -> Result<GeneratorCost, String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
-    let script = Script::write()?;
+    let script = WrkScript::write()?;
     let duration = Duration::from_secs(1);
-    Ok(Cost {
-        bare_loop: of_bare_loop(sink.address, duration, connections)?,
-        generator: of_generator(sink.address, duration, connections),
-        wrk: of_wrk(sink.address, &script.0, duration, connections).ok(),
+    Ok(GeneratorCost {
+        bare_loop: measure_bare_loop(sink.address, duration, connections)?,
+        generator: measure_generator(sink.address, duration, connections),
+        wrk: measure_wrk(sink.address, &script.0, duration, connections).ok(),
     })
 }
 
-/// What wrk runs; goes with this value.
-struct Script(PathBuf);
+/// The file with the script that wrk runs. Removed when this value is dropped.
+struct WrkScript(PathBuf);
 
-impl Script {
+impl WrkScript {
     fn write() -> Result<Self, String> {
         let path =
             std::env::temp_dir().join(format!("pushgateway-bench-{}.lua", std::process::id()));
-        std::fs::write(&path, lua()).map_err(|error| format!("{}: {error}", path.display()))?;
+        std::fs::write(&path, wrk_script_text())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }
 
-impl Drop for Script {
+impl Drop for WrkScript {
     fn drop(&mut self) {
-        // It lies among the temporary files.
+        // Best effort: the file is in the directory for temporary files.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Measures the three in turn, and prints CPU for each request.
+/// Measures the three clients in turn, `duration` each, for this many rounds, and prints their CPU
+/// per request.
 ///
 /// # Errors
 ///
-/// wrk is not installed, or fails.
+/// The target `sink` cannot be started, or wrk is not installed or fails.
 pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), String> {
     let sink = target::start("sink", &Programs::default(), 0)?;
-    let script = Script::write()?;
-    let mut all: [(&str, Vec<Cpu>); 3] =
+    let script = WrkScript::write()?;
+    let mut all: [(&str, Vec<CpuPerRequest>); 3] =
         ["bare loop", "generator", "wrk"].map(|name| (name, Vec::new()));
     println!(
         "µs of CPU for a request:\n{:8} {:10} {:>8} {:>8} {:>8}",
         "round", "client", "user", "system", "both"
     );
-    let print = |round: &str, name: &str, cpu: Cpu| {
+    let print = |round: &str, name: &str, cpu: CpuPerRequest| {
         println!(
             "{round:8} {name:10} {:>8.2} {:>8.2} {:>8.2}",
             cpu.user_us,
@@ -108,9 +111,9 @@ pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), Stri
     };
     for round in 1..=rounds {
         let measured = [
-            of_bare_loop(sink.address, duration, connections)?,
-            of_generator(sink.address, duration, connections),
-            of_wrk(sink.address, &script.0, duration, connections)?,
+            measure_bare_loop(sink.address, duration, connections)?,
+            measure_generator(sink.address, duration, connections),
+            measure_wrk(sink.address, &script.0, duration, connections)?,
         ];
         for ((name, values), cpu) in all.iter_mut().zip(measured) {
             print(&round.to_string(), name, cpu);
@@ -130,26 +133,30 @@ pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), Stri
     Ok(())
 }
 
-/// The one whose sum is the middle one.
-fn median(mut values: Vec<Cpu>) -> Cpu {
+/// The value with the median total.
+fn median(mut values: Vec<CpuPerRequest>) -> CpuPerRequest {
     values.sort_by(|a, b| a.total_us().total_cmp(&b.total_us()));
     values[values.len() / 2]
 }
 
-fn of_bare_loop(address: SocketAddr, duration: Duration, connections: u32) -> Result<Cpu, String> {
-    let before = Usage::of(std::process::id()).unwrap_or_default();
-    let (mut requests, what) = (requests(), WHAT);
+fn measure_bare_loop(
+    address: SocketAddr,
+    duration: Duration,
+    connections: u32,
+) -> Result<CpuPerRequest, String> {
+    let before = ProcessUsage::of(std::process::id()).unwrap_or_default();
+    let (mut requests, what) = (requests(), SAMPLE_REQUEST);
     let n = bare_loop::run(address, connections, duration, requests.write(what))
         .map_err(|error| format!("the sink: {error}"))?;
-    Ok(Cpu::of(
-        Usage::of(std::process::id())
+    Ok(CpuPerRequest::of(
+        ProcessUsage::of(std::process::id())
             .unwrap_or_default()
             .since(before),
         n,
     ))
 }
 
-fn of_generator(address: SocketAddr, duration: Duration, connections: u32) -> Cpu {
+fn measure_generator(address: SocketAddr, duration: Duration, connections: u32) -> CpuPerRequest {
     let plan = Plan {
         address,
         prefix: "/metrics".to_owned(),
@@ -165,31 +172,32 @@ fn of_generator(address: SocketAddr, duration: Duration, connections: u32) -> Cp
         scrapes: None,
         is_checked: false,
     };
-    let before = Usage::of(std::process::id()).unwrap_or_default();
+    let before = ProcessUsage::of(std::process::id()).unwrap_or_default();
     let measured = load::run(plan, &Arc::new(Ledger::new(N_GROUPS, false)));
-    Cpu::of(
-        Usage::of(std::process::id())
+    CpuPerRequest::of(
+        ProcessUsage::of(std::process::id())
             .unwrap_or_default()
             .since(before),
         measured.n_answered(),
     )
 }
 
-/// A push like all others.
-const WHAT: What = What {
+/// A typical push.
+const SAMPLE_REQUEST: RequestSpec = RequestSpec {
     action: Action::Push,
     group: 1,
     seq: 1000,
 };
 
-fn requests() -> Requests {
-    Requests::new(&Workload::fleet(N_GROUPS), "/metrics", true)
+fn requests() -> RequestWriter {
+    RequestWriter::new(&Workload::fleet(N_GROUPS), "/metrics", true)
 }
 
-/// The same requests as wrk's script makes them: a path that varies, a body of the same size.
-fn lua() -> String {
+/// A Lua script that makes wrk send requests like the generator's: the path varies, the body has
+/// the same size.
+fn wrk_script_text() -> String {
     let mut requests = requests();
-    requests.write(WHAT);
+    requests.write(SAMPLE_REQUEST);
     let body = std::str::from_utf8(requests.body())
         .expect("text")
         .replace('\n', "\\n")
@@ -201,12 +209,12 @@ fn lua() -> String {
     )
 }
 
-fn of_wrk(
+fn measure_wrk(
     address: SocketAddr,
     script: &Path,
     duration: Duration,
     connections: u32,
-) -> Result<Cpu, String> {
+) -> Result<CpuPerRequest, String> {
     let before = children_usage();
     let output = Command::new("wrk")
         .args([
@@ -224,22 +232,22 @@ fn of_wrk(
     let n: Option<u64> = said
         .lines()
         .find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok());
-    Ok(Cpu::of(
+    Ok(CpuPerRequest::of(
         used,
         n.ok_or_else(|| format!("wrk did not say how many requests it made: {said}"))?,
     ))
 }
 
-/// CPU of the children that have ended.
-fn children_usage() -> Usage {
+/// CPU of all child processes that have ended and been waited for.
+fn children_usage() -> ProcessUsage {
     let ticks = procfs::ticks_per_second() as f64;
     let stat = procfs::process::Process::myself().and_then(|process| process.stat());
     stat.map_or_else(
-        |_| Usage::default(),
-        |stat| Usage {
+        |_| ProcessUsage::default(),
+        |stat| ProcessUsage {
             user_seconds: stat.cutime as f64 / ticks,
             system_seconds: stat.cstime as f64 / ticks,
-            ..Usage::default()
+            ..ProcessUsage::default()
         },
     )
 }

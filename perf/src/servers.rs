@@ -1,5 +1,5 @@
-//! Servers inside the harness: what a gateway could cost at least, and what the generator costs
-//! itself.
+//! The servers that the harness itself provides: `floor` shows what a gateway on hyper costs at
+//! least, and `sink` costs next to nothing, so that it shows what the generator costs.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,14 +15,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Tells whoever started us where we listen.
+/// Prints the address for the process that started this one (`target::start` reads it).
 fn announce(address: SocketAddr) -> io::Result<()> {
     println!("listening {address}");
     io::stdout().flush()
 }
 
-/// Bare hyper, set up as the gateway is: reads bodies, answers 200, and serves a fixed body of
-/// `metrics_bytes` to scrapes. The limit of any gateway on hyper.
+/// The server `floor`: bare hyper with the gateway's settings. Reads bodies, answers 200, and
+/// serves a fixed body of `metrics_bytes` bytes to scrapes. No gateway that leaves its requests to
+/// hyper can be faster. Runs until it is killed.
 ///
 /// # Errors
 ///
@@ -49,7 +50,7 @@ pub async fn floor(listen: &str, metrics_bytes: usize) -> io::Result<()> {
                 let metrics = metrics.clone();
                 async move {
                     let is_scrape = request.method() == Method::GET;
-                    // Read whole, and thrown away.
+                    // Read the complete body, then throw it away.
                     let _ = request.into_body().collect().await;
                     let body = if is_scrape { metrics } else { Bytes::new() };
                     Ok::<_, Infallible>(Response::new(Full::new(body)))
@@ -65,13 +66,13 @@ pub async fn floor(listen: &str, metrics_bytes: usize) -> io::Result<()> {
     }
 }
 
-/// A request that is answered.
+/// The answer to every request.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-/// What the listener is known by to epoll; connections count from zero.
+/// The number by which epoll reports the listener. Connections are numbered from 0.
 const LISTENER: u64 = u64::MAX;
 
-/// Answers every request with the same bytes as soon as its body is there, on one thread: costs as
-/// little as can be.
+/// The server `sink`: answers every request with the same bytes as soon as its body has arrived, on
+/// one thread. Costs as little as possible. Runs until it is killed.
 ///
 /// # Errors
 ///
@@ -87,17 +88,18 @@ pub fn sink(listen: &str) -> io::Result<()> {
         EventData::new_u64(LISTENER),
         EventFlags::IN,
     )?;
-    let (mut connections, mut free): (Vec<Option<Sunk>>, Vec<usize>) = (Vec::new(), Vec::new());
+    let (mut connections, mut free): (Vec<Option<SinkConnection>>, Vec<usize>) =
+        (Vec::new(), Vec::new());
     let (mut buffer, mut events) = (vec![0; 64 << 10], Vec::with_capacity(256));
     loop {
         events.clear();
         epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
         for &epoll::Event { data, .. } in &events {
             if data.u64() != LISTENER {
-                let n = usize::try_from(data.u64()).expect("it was one");
+                let n = usize::try_from(data.u64()).expect("the number of a connection");
                 if connections[n]
                     .as_mut()
-                    .is_some_and(|sunk| sunk.turn(&mut buffer).is_none())
+                    .is_some_and(|connection| connection.receive_and_answer(&mut buffer).is_none())
                 {
                     connections[n] = None;
                     free.push(n);
@@ -122,7 +124,7 @@ pub fn sink(listen: &str) -> io::Result<()> {
                     EventData::new_u64(n as u64),
                     EventFlags::IN,
                 )?;
-                connections[n] = Some(Sunk {
+                connections[n] = Some(SinkConnection {
                     stream,
                     head: Vec::new(),
                     body_left: 0,
@@ -132,46 +134,52 @@ pub fn sink(listen: &str) -> io::Result<()> {
     }
 }
 
-/// A connection of the sink.
-struct Sunk {
+/// A connection of the server `sink`.
+struct SinkConnection {
     stream: std::net::TcpStream,
-    /// What there is of a head that is not whole.
+    /// The beginning of a head that has not arrived completely.
     head: Vec<u8>,
-    /// Bytes of a body that are still to come.
+    /// Bytes of the current body that have not arrived yet.
     body_left: usize,
 }
 
-impl Sunk {
-    /// Reads what has come and answers it; none if there is nothing more to do.
-    fn turn(&mut self, buffer: &mut [u8]) -> Option<()> {
+impl SinkConnection {
+    /// Reads what has arrived and answers the requests that it completes. `None` if the connection
+    /// is to be closed.
+    fn receive_and_answer(&mut self, buffer: &mut [u8]) -> Option<()> {
         let n = match self.stream.read(buffer) {
             Ok(0) => return None,
             Ok(n) => n,
             Err(error) => return (error.kind() == io::ErrorKind::WouldBlock).then_some(()),
         };
-        for _ in 0..self.take(&buffer[..n])? {
+        for _ in 0..self.count_requests(&buffer[..n])? {
             self.stream.write_all(ANSWER).ok()?;
         }
         Some(())
     }
 
-    /// How many requests end with these bytes; none if they are no requests.
-    fn take(&mut self, mut bytes: &[u8]) -> Option<usize> {
+    /// Returns how many requests are completed by these bytes; `None` if they are not valid
+    /// requests.
+    fn count_requests(&mut self, mut bytes: &[u8]) -> Option<usize> {
         let mut n_requests = 0;
         while !bytes.is_empty() {
             if self.body_left == 0 {
                 let n_before = self.head.len();
-                let head = if n_before == 0 {
-                    head(bytes)?
+                let parsed = if n_before == 0 {
+                    parse_head(bytes)
                 } else {
                     self.head.extend_from_slice(bytes);
-                    head(&self.head)?
+                    parse_head(&self.head)
                 };
-                let Some((head_len, body_len)) = head else {
-                    if n_before == 0 {
-                        self.head.extend_from_slice(bytes);
+                let (head_len, body_len) = match parsed {
+                    ParsedHead::Complete { head_len, body_len } => (head_len, body_len),
+                    ParsedHead::Incomplete => {
+                        if n_before == 0 {
+                            self.head.extend_from_slice(bytes);
+                        }
+                        return Some(n_requests);
                     }
-                    return Some(n_requests);
+                    ParsedHead::Malformed => return None,
                 };
                 bytes = &bytes[head_len - n_before..];
                 self.head.clear();
@@ -186,22 +194,38 @@ impl Sunk {
     }
 }
 
-/// The length of a head and of the body behind it, once the head is whole; none if it is no head.
-#[expect(clippy::option_option, reason = "not there yet, and not there at all")]
-fn head(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
+/// What the bytes at the beginning of a request are.
+enum ParsedHead {
+    /// A head of `head_len` bytes, followed by a body of `body_len` bytes.
+    Complete { head_len: usize, body_len: usize },
+    /// The beginning of a head.
+    Incomplete,
+    /// Not a head, or its Content-Length is not a number.
+    Malformed,
+}
+
+fn parse_head(bytes: &[u8]) -> ParsedHead {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut fields);
-    let httparse::Status::Complete(len) = request.parse(bytes).ok()? else {
-        return Some(None);
+    let head_len = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return ParsedHead::Incomplete,
+        Err(_) => return ParsedHead::Malformed,
     };
     let length = request
         .headers
         .iter()
         .find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let body_len = length.map_or(Some(0), |field| {
-        std::str::from_utf8(field.value).ok()?.parse().ok()
-    })?;
-    Some(Some((len, body_len)))
+    let body_len = match length {
+        None => Some(0),
+        Some(field) => std::str::from_utf8(field.value)
+            .ok()
+            .and_then(|text| text.parse().ok()),
+    };
+    match body_len {
+        Some(body_len) => ParsedHead::Complete { head_len, body_len },
+        None => ParsedHead::Malformed,
+    }
 }
 
 #[cfg(test)]
@@ -209,22 +233,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_told_apart() {
+    fn requests_are_counted_however_they_are_cut() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bytes = b"PUT /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /a HTTP/1.1\r\n\r\nPUT /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nxyz";
         for size in 1..=bytes.len() {
             let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let mut sunk = Sunk {
+            let mut connection = SinkConnection {
                 stream,
                 head: Vec::new(),
                 body_left: 0,
             };
             let n: usize = bytes
                 .chunks(size)
-                .map(|piece| sunk.take(piece).unwrap())
+                .map(|piece| connection.count_requests(piece).unwrap())
                 .sum();
             assert_eq!(n, 3, "pieces of {size}");
-            assert_eq!(sunk.take(b"no request\r\n\r\n"), None);
+            assert_eq!(connection.count_requests(b"no request\r\n\r\n"), None);
         }
     }
 }

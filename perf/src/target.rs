@@ -1,6 +1,7 @@
-//! What is measured: servers that the harness starts, or one that runs somewhere.
+//! Targets: the servers that are measured. The harness starts the built-in ones; others are given
+//! by URL.
 
-use crate::process::Usage;
+use crate::process::ProcessUsage;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -13,37 +14,38 @@ pub struct Target {
     pub address: SocketAddr,
     /// The path in front of `/job/…`.
     pub prefix: String,
-    /// The path that is scraped; none if what was pushed cannot be.
+    /// The path that is scraped; `None` if the target cannot be scraped for what was pushed.
     pub scrape_path: Option<String>,
-    /// Whether scrapes show what was pushed.
+    /// Whether scrapes show what was pushed, so that they can be checked.
     pub is_checked: bool,
-    /// Its process, where that is known.
+    /// The id of its process, if known.
     pub pid: Option<u32>,
-    /// Ends it with this value.
-    _child: Option<Running>,
+    /// Kills the process when this value is dropped; `None` if the harness did not start it.
+    _child: Option<ChildProcess>,
 }
 
-/// A process that ends with this value.
-struct Running(Child);
+/// A process that is killed when this value is dropped.
+struct ChildProcess(Child);
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // It may have ended.
+        // Fails if the process has already ended, which is fine.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Where programs are that are not found by themselves.
+/// Where the programs of targets are.
 #[derive(Clone, Debug, Default)]
 pub struct Programs {
-    /// The gateway; by default the one beside this program.
+    /// The gateway's binary; by default the one in the folder of this program.
     pub gateway: Option<PathBuf>,
-    /// A folder of other programs, before those on the PATH.
+    /// A folder of other programs, searched before the PATH.
     pub folder: Option<PathBuf>,
 }
 
 impl Programs {
+    /// Finds a program in `folder` or on the PATH.
     fn find(&self, name: &str) -> Result<PathBuf, String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = self
@@ -59,6 +61,7 @@ impl Programs {
             })
     }
 
+    /// Finds a program in one folder.
     fn find_in(&self, name: &str, folder: &Path) -> Result<PathBuf, String> {
         let path = folder.join(name);
         if path.is_file() {
@@ -81,15 +84,16 @@ impl Programs {
     }
 }
 
-/// Names that `start` knows, beside URLs.
+/// The names that [`start`] knows, as printed in errors.
 pub const BUILT_IN: &str = "self, floor, sink, reference, reference-unchecked, victoria-metrics";
 
-/// Starts a built-in target, or names a running one by its URL (`http://host:port[/prefix]`,
-/// metrics at `/metrics` below).
+/// Starts a built-in target, or addresses a running server by its URL (`http://host:port[/prefix]`,
+/// with the metrics at `/metrics` below that). `floor_bytes` is the size of the body that `floor`
+/// serves to scrapes.
 ///
 /// # Errors
 ///
-/// What it needs is missing, or it does not listen.
+/// A program is missing, the target does not begin to listen, or the name is unknown.
 pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Target, String> {
     match name {
         "self" => {
@@ -132,7 +136,8 @@ pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Targ
             if name == "reference-unchecked" {
                 command.arg("--push.disable-consistency-check");
             }
-            // Unchecked it only queues pushes: a scrape need not show them.
+            // Without its consistency check, the reference only queues pushes: a scrape need not
+            // show a push that was answered.
             let is_checked = name == "reference";
             let child = spawn_silent(&mut command, address)?;
             Ok(Target {
@@ -161,11 +166,12 @@ pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Targ
     }
 }
 
-/// Targets with their processes: those that are given by URL have these processes, in their order.
+/// Pairs target names with process ids: the targets that are given by URL get `pids` in their
+/// order.
 ///
 /// # Errors
 ///
-/// There are more processes than URLs, or one of them is not there.
+/// There are more process ids than URLs, or a process does not exist or may not be looked at.
 pub fn with_pids(names: &[String], pids: &[u32]) -> Result<Vec<(String, Option<u32>)>, String> {
     let is_url = |name: &String| name.starts_with("http://");
     let n_urls = names.iter().filter(|name| is_url(name)).count();
@@ -175,7 +181,7 @@ pub fn with_pids(names: &[String], pids: &[u32]) -> Result<Vec<(String, Option<u
             "--pid names {n} process(es), and {n_urls} of the targets are given by URL: it is for those alone"
         ));
     }
-    if let Some(pid) = pids.iter().find(|&&pid| Usage::of(pid).is_none()) {
+    if let Some(pid) = pids.iter().find(|&&pid| ProcessUsage::of(pid).is_none()) {
         return Err(format!(
             "--pid {pid}: there is no such process, or it is not ours to look at"
         ));
@@ -187,11 +193,11 @@ pub fn with_pids(names: &[String], pids: &[u32]) -> Result<Vec<(String, Option<u
         .collect())
 }
 
-/// nginx, serving the files of a folder as they lie there, as fast as it can.
+/// Starts nginx, configured to serve the files of a folder as fast as possible.
 ///
 /// # Errors
 ///
-/// It is not installed, or does not listen.
+/// nginx is not installed, or does not listen.
 pub fn start_nginx(programs: &Programs, folder: &Path) -> Result<Target, String> {
     let address = free_address()?;
     let nginx = programs
@@ -247,6 +253,7 @@ fn by_url(url: &str) -> Result<Target, String> {
     })
 }
 
+/// A target with the paths of a Pushgateway, run by this process.
 fn pushgateway_like(name: &str, address: SocketAddr, child: Child) -> Target {
     Target {
         name: name.to_owned(),
@@ -255,10 +262,11 @@ fn pushgateway_like(name: &str, address: SocketAddr, child: Child) -> Target {
         scrape_path: Some("/metrics".to_owned()),
         is_checked: true,
         pid: Some(child.id()),
-        _child: Some(Running(child)),
+        _child: Some(ChildProcess(child)),
     }
 }
 
+/// A loopback address that is free now, for programs that cannot report which port they took.
 fn free_address() -> Result<SocketAddr, String> {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
@@ -272,7 +280,8 @@ fn spawn(command: &mut Command) -> Result<Child, String> {
         .map_err(|error| format!("{program}: {error}"))
 }
 
-/// Starts a program that says where it listens.
+/// Starts a program that prints a line with the address on which it listens, after the text
+/// `before_address`.
 fn spawn_announcing(
     command: &mut Command,
     before_address: &str,
@@ -287,7 +296,7 @@ fn spawn_announcing(
     let announced = lines
         .by_ref()
         .find_map(|line| line.split_once(before_address)?.1.trim().parse().ok());
-    // It may go on talking.
+    // Keep reading, so that the program is not blocked by a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
     match announced {
         Some(address) => Ok((child, address)),
@@ -301,6 +310,7 @@ fn spawn_announcing(
     }
 }
 
+/// Starts a program that listens on `address`, and waits up to 20 s until it does.
 fn spawn_silent(command: &mut Command, address: SocketAddr) -> Result<Child, String> {
     let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -322,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_have_the_processes_in_their_order() {
+    fn urls_get_the_process_ids_in_their_order() {
         let names = ["self", "http://a", "floor", "http://b"].map(str::to_owned);
         let own = std::process::id();
         let of = |pids: &[u32]| {
@@ -349,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_told() {
+    fn a_process_that_does_not_exist_is_reported() {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();

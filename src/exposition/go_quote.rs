@@ -1,15 +1,17 @@
-//! Text between quotes as Go's `%q` writes it, because clients know the reference's error texts.
+//! Quotes text like Go's `%q`, because clients know the error texts of the reference.
 
 use std::fmt::Write as _;
 
-/// What is quoted of a text: an error's text is for people.
+/// The number of bytes of a text that are quoted: 1 KiB. The texts are for people, and a client can
+/// send very long names.
 const QUOTED_BYTES_MAX: usize = 1 << 10;
 
-/// `bytes` in double quotes; what is not UTF-8 as `\xff`, what cannot be printed as `\u00a0`. Of a
-/// long text the beginning, with an ellipsis behind it.
-pub fn quote(bytes: &[u8]) -> String {
+/// Puts `bytes` in double quotes. Bytes that are not UTF-8 are written like `\xff`, characters that
+/// cannot be printed like `\u00a0`. If the text is longer than 1 KiB, only its start is quoted, and
+/// an ellipsis follows the quotes.
+pub(crate) fn quote(bytes: &[u8]) -> String {
     if bytes.len() > QUOTED_BYTES_MAX {
-        // Not within a character.
+        // Cut in front of a character, not within one.
         let end = (QUOTED_BYTES_MAX - 3..=QUOTED_BYTES_MAX)
             .rev()
             .find(|&end| bytes[end] & 0xc0 != 0x80);
@@ -31,14 +33,15 @@ pub fn quote(bytes: &[u8]) -> String {
     out
 }
 
-/// One byte, taken for the character with that number, in single quotes.
-pub fn quote_byte(byte: u8) -> String {
+/// Puts the character with the code point `byte` in single quotes.
+pub(crate) fn quote_byte(byte: u8) -> String {
     let mut out = String::from("'");
     push_char(char::from(byte), '\'', &mut out);
     out.push('\'');
     out
 }
 
+/// Appends a character, escaped if it cannot be printed or is the quote.
 fn push_char(c: char, quote: char, out: &mut String) {
     let short = match c {
         '\x07' => Some('a'),
@@ -63,8 +66,8 @@ fn push_char(c: char, quote: char, out: &mut String) {
 }
 
 fn is_printable(c: char) -> bool {
-    // The standard library escapes what cannot be printed, and quotes too; behind another character
-    // it leaves marks that combine with it as they are, as Go does.
+    // `escape_debug` escapes characters that cannot be printed, and quotes. It also escapes
+    // combining marks, unless they follow another character; Go does not escape them.
     matches!(c, ' '..='~') || !c.is_ascii() && format!("a{c}").escape_debug().count() == 2
 }
 
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_quoted_as_go_does() {
+    fn text_is_quoted_as_go_quotes_it() {
         for (bytes, quoted) in [
             (&b"a\"b\\"[..], r#""a\"b\\""#),
             (b"1\x00\x0b\x7f", r#""1\x00\v\x7f""#),

@@ -1,5 +1,5 @@
-//! Groups as the query API shows them, to the letter of Go's `encoding/json`: keys sorted, `<`, `>`
-//! and `&` escaped, numbers as strings.
+//! Writes groups as JSON for the query API, to the letter as the reference does with Go's
+//! `encoding/json`: keys are sorted, `<`, `>` and `&` are escaped, numbers are strings.
 
 use super::protobuf::native_buckets;
 use super::text::write_float;
@@ -10,73 +10,83 @@ use std::io::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A group, as much of it as is shown.
-pub struct Group<'a> {
-    /// The grouping key as it was pushed.
-    pub labels: &'a LabelSet,
-    /// Families in the order of names, and when each was pushed.
-    pub families: Vec<(Family<'a>, i64)>,
+/// What the query API shows of a group. All times are nanoseconds since the Unix epoch.
+pub(crate) struct ShownGroup<'a> {
+    /// The labels of the grouping key, as they were pushed.
+    pub(crate) labels: &'a LabelSet,
+    /// The families in the order of their names, each with the time of its push.
+    pub(crate) families: Vec<(Family<'a>, i64)>,
     /// The numbers of all families.
-    pub values: &'a [u64],
-    /// What numbers do not say, by metric.
-    pub extras: &'a [MetricExtra],
-    /// When the last accepted push came; 0 for never. All times are nanoseconds since the epoch.
-    pub push_time: i64,
-    /// When the last refused push came; 0 for never.
-    pub failure_time: i64,
-    /// When the first push came.
-    pub first_time: i64,
+    pub(crate) values: &'a [u64],
+    /// What the text format cannot carry, sorted by metric.
+    pub(crate) extras: &'a [MetricExtra],
+    /// The time of the last accepted push; 0 if there was none.
+    pub(crate) push_time: i64,
+    /// The time of the last refused push; 0 if there was none.
+    pub(crate) failure_time: i64,
+    /// The time of the first push.
+    pub(crate) first_time: i64,
 }
 
-/// Writes a group: labels, whether the last push was accepted, and its families by name.
-pub fn write_group(group: &Group<'_>, out: &mut Vec<u8>) {
-    let mut keys: Vec<(&str, Key<'_>)> = group
+/// Appends a group to `out`: an object with the labels, whether the last push was accepted, the
+/// times of pushes, and the families by name.
+pub(crate) fn write_group(group: &ShownGroup<'_>, out: &mut Vec<u8>) {
+    let mut members: Vec<(&str, Member<'_>)> = group
         .families
         .iter()
-        .map(|&(family, pushed_at)| (family.name(), Key::Family(family, pushed_at)))
+        .map(|&(family, pushed_at)| (family.name(), Member::Family(family, pushed_at)))
         .collect();
-    // A family of one of these names hides what the API itself says, as in the reference.
-    keys.extend([
-        ("labels", Key::Labels),
-        ("last_push_successful", Key::LastPush),
-        ("push_failure_time_seconds", Key::Time(group.failure_time)),
-        ("push_time_seconds", Key::Time(group.push_time)),
+    // A family with one of these names takes the place of the member, as in the reference.
+    members.extend([
+        ("labels", Member::Labels),
+        ("last_push_successful", Member::LastPush),
+        (
+            "push_failure_time_seconds",
+            Member::Time(group.failure_time),
+        ),
+        ("push_time_seconds", Member::Time(group.push_time)),
     ]);
-    keys.sort_by_key(|&(name, _)| name);
-    keys.dedup_by(|later, earlier| later.0 == earlier.0);
+    members.sort_by_key(|&(name, _)| name);
+    members.dedup_by(|later, earlier| later.0 == earlier.0);
     let mut separator = b'{';
-    for (name, key) in keys {
+    for (name, member) in members {
         out.push(separator);
         separator = b',';
         write_string(name, out);
         out.push(b':');
-        match key {
-            Key::Labels => write_object(group.labels.iter(), out),
-            Key::LastPush => {
+        match member {
+            Member::Labels => write_object(group.labels.iter(), out),
+            Member::LastPush => {
                 let is_successful = group.push_time >= group.failure_time;
                 out.extend_from_slice(if is_successful { b"true" } else { b"false" });
             }
-            Key::Time(time) => write_push_time(group, name, time, out),
-            Key::Family(family, pushed_at) => write_family(group, family, pushed_at, out),
+            Member::Time(time) => write_push_time(group, name, time, out),
+            Member::Family(family, pushed_at) => write_family(group, family, pushed_at, out),
         }
     }
     out.push(b'}');
 }
 
-enum Key<'a> {
+/// A member of a group's object.
+enum Member<'a> {
+    /// A family, and the time of its push.
     Family(Family<'a>, i64),
+    /// The labels of the grouping key.
     Labels,
+    /// Whether the last push was accepted.
     LastPush,
+    /// The time of the last accepted or the last refused push.
     Time(i64),
 }
 
-fn write_push_time(group: &Group<'_>, name: &str, time: i64, out: &mut Vec<u8>) {
+/// Appends a time of a push as the gateway's own family `name`.
+fn write_push_time(group: &ShownGroup<'_>, name: &str, time: i64, out: &mut Vec<u8>) {
     let what = if name == "push_time_seconds" {
         "succeeded"
     } else {
         "failed"
     };
-    // A time that never was is as old as the group.
+    // If there was no such push, the time stamp is that of the first push.
     write_head(
         if time == 0 { group.first_time } else { time },
         MetricType::Gauge,
@@ -97,7 +107,7 @@ fn write_push_time(group: &Group<'_>, name: &str, time: i64, out: &mut Vec<u8>) 
     out.extend_from_slice(b"}]}");
 }
 
-fn write_family(group: &Group<'_>, family: Family<'_>, pushed_at: i64, out: &mut Vec<u8>) {
+fn write_family(group: &ShownGroup<'_>, family: Family<'_>, pushed_at: i64, out: &mut Vec<u8>) {
     write_head(pushed_at, family.metric_type(), family.help(), out);
     out.extend_from_slice(b",\"metrics\":[");
     for (n, metric) in family.metrics().enumerate() {
@@ -109,6 +119,7 @@ fn write_family(group: &Group<'_>, family: Family<'_>, pushed_at: i64, out: &mut
     out.extend_from_slice(b"]}");
 }
 
+/// Appends the brace and the first members of a family's object.
 fn write_head(pushed_at: i64, metric_type: MetricType, help: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time_stamp\":");
     write_time(pushed_at, out);
@@ -120,7 +131,12 @@ fn write_head(pushed_at: i64, metric_type: MetricType, help: Option<&str>, out: 
     }
 }
 
-fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, out: &mut Vec<u8>) {
+fn write_metric(
+    group: &ShownGroup<'_>,
+    metric_type: MetricType,
+    metric: Metric<'_>,
+    out: &mut Vec<u8>,
+) {
     let values = &group.values[metric.value_range()];
     let count = |bits: u64, out: &mut Vec<u8>| {
         if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
@@ -144,7 +160,7 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
         | MetricType::GaugeHistogram => {
             labels(out);
             out.extend_from_slice(b",\"value\":");
-            // The reference's API does not know gauge histograms.
+            // The query API of the reference does not know gauge histograms.
             write_number(
                 if metric_type == MetricType::GaugeHistogram {
                     0.0
@@ -171,7 +187,7 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
         }
         MetricType::Histogram => {
             out.extend_from_slice(b"\"buckets\":");
-            // Thousands of metrics may have one each: none is looked for among all.
+            // A binary search, because thousands of metrics can have an extra each.
             let place = group
                 .extras
                 .binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
@@ -182,6 +198,7 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
                 Some(buckets) => {
                     out.push(b'[');
                     for (n, bucket) in buckets.iter().enumerate() {
+                        // Which limits are in the bucket, as Prometheus' query API numbers it.
                         let rule = match (bucket.has_lower, bucket.has_upper) {
                             (false, true) => 0,
                             (true, false) => 1,
@@ -212,7 +229,7 @@ fn write_metric(group: &Group<'_>, metric_type: MetricType, metric: Metric<'_>, 
     out.push(b'}');
 }
 
-/// An object with bounds for keys, sorted as text; of equal ones the last counts.
+/// Appends an object whose keys are bounds, sorted as text. Of equal bounds the last one counts.
 fn write_by_bound(
     pairs: impl Iterator<Item = (f64, u64)>,
     value: impl Fn(u64, &mut Vec<u8>),
@@ -243,8 +260,8 @@ fn write_by_bound(
     out.push(b'}');
 }
 
-/// Writes an object of strings, in the order given.
-pub fn write_object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>, out: &mut Vec<u8>) {
+/// Appends an object with these names and strings to `out`, in the given order.
+pub(crate) fn write_object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>, out: &mut Vec<u8>) {
     out.push(b'{');
     for (n, (name, value)) in pairs.enumerate() {
         if n > 0 {
@@ -266,19 +283,19 @@ fn write_number(value: f64, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Writes a time, given in nanoseconds since the epoch, as RFC 3339 in UTC with as many digits as
-/// it needs.
-pub fn write_time(nanoseconds: i64, out: &mut Vec<u8>) {
+/// Appends a time to `out`, as a string in the form of RFC 3339, in UTC, with as many digits of the
+/// second as needed. `nanoseconds` are counted from the Unix epoch.
+pub(crate) fn write_time(nanoseconds: i64, out: &mut Vec<u8>) {
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
-        .expect("64 bits of nanoseconds are few centuries");
+        .expect("64 bits of nanoseconds are less than 300 years");
     out.push(b'"');
     time.format_into(out, &Rfc3339)
         .expect("the year has four digits");
     out.push(b'"');
 }
 
-/// Writes a string.
-pub fn write_string(text: &str, out: &mut Vec<u8>) {
+/// Appends a string to `out`, in quotes and escaped.
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for c in text.chars() {
         match c {
@@ -305,12 +322,12 @@ mod tests {
     use crate::model::{GroupingKey, NameScheme};
 
     #[test]
-    fn a_group_is_written_as_by_the_reference() {
+    fn a_group_is_written_to_the_letter_of_the_reference() {
         let body = "# HELP a <help>\n# TYPE a gauge\na{l=\"1\"} 1e6\n# TYPE h histogram\nh_bucket{le=\"10\"} 2\nh_bucket{le=\"2\"} 1\nh_count 3\nh_sum 4.5\n\
                     # TYPE s summary\ns{quantile=\"0.5\"} 2\ns_count 7\n";
         let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
         let key = GroupingKey::new([("job", "j")]).unwrap();
-        let group = Group {
+        let group = ShownGroup {
             labels: key.labels(),
             families: families
                 .skeleton
@@ -336,8 +353,8 @@ mod tests {
 
     #[test]
     fn each_native_histogram_is_shown_with_its_own_buckets() {
-        // One bucket up to 1 with the count `n`: schema 0, a positive span of length 1, a delta.
-        // The second metric has no extra.
+        // A native histogram with one bucket, up to 1, that has the count `n`: schema 0, a positive
+        // span of length 1, a delta. Of three metrics, the second has no extra.
         let native = |n: u8| vec![0x28, 0, 0x62, 2, 0x10, 1, 0x6a, 1, 2 * n];
         let body =
             "# TYPE h histogram\nh_count{l=\"1\"} 1\nh_count{l=\"2\"} 2\nh_count{l=\"3\"} 3\n";
@@ -347,7 +364,7 @@ mod tests {
             body: native(metric as u8 + 1).into(),
         });
         let key = GroupingKey::new([("job", "j")]).unwrap();
-        let group = Group {
+        let group = ShownGroup {
             labels: key.labels(),
             families: families
                 .skeleton
@@ -375,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_escaped_as_go_does() {
+    fn strings_are_escaped_as_go_escapes_them() {
         let mut out = Vec::new();
         write_string("a\"\\\n\x01<&>\u{2028}ü", &mut out);
         assert_eq!(

@@ -1,9 +1,11 @@
-//! Bytes to families and back: the text format, delimited protobuf.
+//! Formats: from bytes to metric families and back. Text, delimited protobuf, and the JSON of the
+//! query API.
 
-pub mod go_quote;
-pub mod json;
+pub(crate) mod go_quote;
+pub(crate) mod json;
 mod limits;
 pub mod protobuf;
+mod template_labels;
 pub mod text;
 
-pub use limits::{Limits, TooManyLabels, TooManySeries};
+pub use limits::{ParseLimits, TooManyLabels, TooManySeries};

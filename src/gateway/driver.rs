@@ -12,12 +12,12 @@
 //!   else ───────────────────────────────────────────────────────────→ Sleep until one of these
 //! ```
 //!
-//! Scrapes reach the thread through [`RoundWakeup`], and the exposition through [`Assembly`].
+//! Scrapes reach the thread through [`RoundWakeup`], and the exposition through [`Rendezvous`].
 
 use super::cadence::{ScrapeCadence, ScrapeTimes, UnrequestedRounds};
 use super::clock::Clock;
 use super::wakeup::RoundWakeup;
-use crate::scrape::{Assembler, Assembly, Effort, Exposition, Format, RoundReport, Sizes};
+use crate::scrape::{Assembler, Effort, Exposition, Format, PageSizes, Rendezvous, RoundReport};
 use crate::store::{Consumer, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ const PAGES_PER_PUSH: usize = 64;
 
 /// What the assembler's thread and the scrapes share.
 pub(super) struct AssemblerDriver {
-    rendezvous: Assembly,
+    rendezvous: Rendezvous,
     wakeup: RoundWakeup,
     cadence: ScrapeCadence,
 }
@@ -57,7 +57,7 @@ impl AssemblerDriver {
     /// first scrape.
     pub fn new() -> Self {
         Self {
-            rendezvous: Assembly::new(),
+            rendezvous: Rendezvous::new(),
             wakeup: RoundWakeup::default(),
             cadence: ScrapeCadence::default(),
         }
@@ -87,7 +87,7 @@ impl AssemblerDriver {
             }
             Err(round) => {
                 self.wakeup
-                    .wait_for_round(|| self.rendezvous.has_come_to(round))
+                    .wait_for_round(|| self.rendezvous.has_reached(round))
                     .await;
                 self.rendezvous.current(gzip)
             }
@@ -105,12 +105,11 @@ impl AssemblerDriver {
         release_memory: fn(),
     ) -> ! {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let sizes = Sizes {
-            target: PAGE_BYTES,
-            n_threads,
+        let sizes = PageSizes {
+            page_bytes: PAGE_BYTES,
         };
         let own_families = OWN_FAMILIES.iter().map(|&(name, _)| name);
-        let mut assembler = Assembler::new(own_families, sizes);
+        let mut assembler = Assembler::new(own_families, sizes, n_threads);
         let mut schedule = DriverSchedule::default();
         loop {
             let now_ms = clock.now_ms();
@@ -150,9 +149,9 @@ impl AssemblerDriver {
                     telemetry.count_round(took, report.n_pages);
                     log_help_conflicts(report);
                 }
-                DriverStep::Tidy => assembler.tidy(release_memory),
+                DriverStep::Tidy => assembler.free_buffers(release_memory),
                 DriverStep::Recompress => {
-                    let n_pages = assembler.polish(&self.rendezvous);
+                    let n_pages = assembler.recompress(&self.rendezvous);
                     schedule.note_recompressed(n_pages, clock.now_ms());
                 }
                 DriverStep::Sleep { ms } => self.wakeup.sleep(Duration::from_millis(ms)),

@@ -1,6 +1,6 @@
 //! The labels by which a push names its group, before they are made into a key.
 
-use crate::model::{GroupingKey, LabelBytes};
+use crate::model::{EncodedLabels, GroupingKey};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -34,8 +34,8 @@ impl<'a> GroupingLabels<'a> {
     }
 
     /// The labels as the store looks up a group whose key is canonical.
-    pub fn encoded(&self) -> LabelBytes {
-        LabelBytes::new(self.iter())
+    pub fn encoded(&self) -> EncodedLabels {
+        EncodedLabels::new(self.iter())
     }
 
     /// The key of the group.

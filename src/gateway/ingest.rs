@@ -21,7 +21,7 @@ use super::decode::{
 };
 use super::grouping_labels::GroupingLabels;
 use super::parse_pool::{LARGE_BODY_BYTES, ParsePool};
-use crate::exposition::{Limits, protobuf, text};
+use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal, Store};
 use crate::telemetry::{EarlyRefusal, Telemetry};
@@ -41,7 +41,7 @@ pub struct IngestOptions {
     /// How large a body may be.
     pub body_limits: BodyLimits,
     /// How much a body may hold.
-    pub parse_limits: Limits,
+    pub parse_limits: ParseLimits,
 }
 
 /// A push as it was received.
@@ -273,7 +273,7 @@ impl Ingester {
         };
         let key = labels.encoded();
         while let Some(found) = self.store.find(&key) {
-            let Some(values) = read_values(&found.snapshot().fixed.layout) else {
+            let Some(values) = read_values(found.snapshot().layout()) else {
                 break;
             };
             if self
@@ -358,7 +358,7 @@ mod tests {
                 decoded_bytes_max: 1 << 20,
                 decoded_ratio_max: 200,
             },
-            parse_limits: Limits {
+            parse_limits: ParseLimits {
                 series_max: 3,
                 labels_max: 2,
             },

@@ -37,7 +37,7 @@ pub(crate) use clock::unix_ns;
 
 use crate::model::GroupingKey;
 use crate::scrape::{Exposition, Format};
-use crate::store::{self, Outcome, Store};
+use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use clock::Clock;
 use driver::AssemblerDriver;
@@ -96,6 +96,7 @@ impl Gateway {
             shapes_per_job_max: options.shapes_per_job_max,
             exposition_bytes_max: options.exposition_bytes_max,
             own_families,
+            consumers: vec![Consumer::Assembler],
         }));
         let telemetry = Arc::new(Telemetry::new());
         let gateway = Arc::new(Self {
@@ -164,7 +165,7 @@ impl Gateway {
         /// How many groups are deleted before other tasks of this worker have their turn.
         const GROUPS_PER_TURN: usize = 256;
         for (n, group) in self.groups().into_iter().enumerate() {
-            self.delete(&group.fixed.key).await;
+            self.delete(group.key()).await;
             if n % GROUPS_PER_TURN == GROUPS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }

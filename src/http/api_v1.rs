@@ -91,9 +91,9 @@ pub(super) fn status(front_end: &FrontEnd) -> Answer {
 /// Answers `/api/v1/metrics` with all groups, those of a job, or those of a job and instance.
 pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&str>) -> Answer {
     let is_wanted = |group: &Arc<Snapshot>| {
-        job.is_none_or(|job| group.fixed.key.job() == job)
+        job.is_none_or(|job| group.key().job() == job)
             && instance.is_none_or(|instance| {
-                group.fixed.key.labels().get("instance").unwrap_or_default() == instance
+                group.key().labels().get("instance").unwrap_or_default() == instance
             })
     };
     let mut groups: Vec<Arc<Snapshot>> = gateway.groups().into_iter().filter(is_wanted).collect();
@@ -111,7 +111,7 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
         out.push(b'}');
         return json_answer(404, AnswerBody::bytes(out));
     }
-    groups.sort_by(|a, b| a.fixed.key.labels().cmp(b.fixed.key.labels()));
+    groups.sort_by(|a, b| a.key().labels().cmp(b.key().labels()));
     let mut groups = groups.into_iter();
     let mut is_first = true;
     let mut is_done = false;
@@ -140,12 +140,11 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
 }
 
 /// A group in the words of [`json`].
-fn json_group(group: &Snapshot) -> json::Group<'_> {
-    json::Group {
-        labels: group.fixed.key.labels(),
+fn json_group(group: &Snapshot) -> json::ShownGroup<'_> {
+    json::ShownGroup {
+        labels: group.key().labels(),
         families: group
-            .fixed
-            .layout
+            .layout()
             .families_by_name()
             .map(|family| (family, group.family_time(family.index())))
             .collect(),

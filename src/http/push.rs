@@ -210,6 +210,22 @@ impl fmt::Display for ClientText<'_> {
         let flag = match self.0 {
             PushRefusal::Decode(DecodeError::TooLarge { .. }) => "--limit.decoded-body-bytes",
             PushRefusal::Decode(DecodeError::RatioTooLarge { .. }) => "--limit.decoded-ratio",
+            PushRefusal::Text(text::ParseError::TooManySeries(_))
+            | PushRefusal::Protobuf(protobuf::ParseError::TooManySeries(_)) => {
+                "--limit.series-per-push"
+            }
+            PushRefusal::Text(text::ParseError::TooManyLabels { .. })
+            | PushRefusal::Protobuf(protobuf::ParseError::TooManyLabels(_)) => {
+                "--limit.labels-per-series"
+            }
+            PushRefusal::Store {
+                refusal: Refusal::ExpositionTooLarge { .. },
+                ..
+            } => "--limit.group-exposition-bytes",
+            PushRefusal::Store {
+                refusal: Refusal::TooManyShapes { .. },
+                ..
+            } => "--limit.shapes-per-job",
             _ => return Ok(()),
         };
         write!(f, " ({flag})")
@@ -274,5 +290,38 @@ pub(super) fn delete_whole<'a>(front_end: &'a FrontEnd, path: &GroupPath<'_>) ->
             gateway.delete(&key).await;
             Answer::empty(202)
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::ParseLimits;
+    use crate::model::NameScheme;
+
+    #[test]
+    fn a_refusal_because_of_a_limit_names_the_flag_of_the_limit() {
+        let limits = ParseLimits {
+            series_max: 1,
+            labels_max: 1,
+        };
+        let text = |body: &[u8]| {
+            let error = text::parse_within(body, NameScheme::Legacy, limits).unwrap_err();
+            ClientText(&PushRefusal::Text(error)).to_string()
+        };
+        let protobuf = |body: &[u8]| {
+            let error = protobuf::parse_within(body, limits).unwrap_err();
+            ClientText(&PushRefusal::Protobuf(error)).to_string()
+        };
+        let series = "the push has more than 1 series or families, which is the limit (--limit.series-per-push)";
+        let labels =
+            "a metric has more than 1 labels, which is the limit (--limit.labels-per-series)";
+        assert_eq!(text(b"a 1\na 2\n"), series);
+        assert_eq!(protobuf(&[0, 0]), series);
+        assert_eq!(
+            text(b"x{a=\"1\",b=\"1\"} 1\n"),
+            format!("text format parsing error in line 1: {labels}")
+        );
+        assert_eq!(protobuf(&[6, 0x22, 4, 0x0a, 0, 0x0a, 0]), labels);
     }
 }

@@ -1,44 +1,49 @@
-//! How a push was written: the bytes between its numbers.
+//! The form of a body in the text format: the bytes between its numbers.
 //!
-//! Most pushes of a job differ from the one before in their numbers alone. Whoever keeps the form
-//! of one can read the next along it: compare the bytes between the numbers, take the numbers, and
-//! have what parsing the whole would have given.
+//! Most pushes of a job differ from the push before only in their numbers. With the form of one
+//! body, the next body can be read without parsing it: compare the bytes between the numbers, and
+//! read the numbers. The result is the same as that of parsing.
 //!
 //! ```text
-//! body = literal number literal number … literal
+//! body = literal { number literal }
 //! ```
 //!
-//! Invariants: every number of the skeleton stands in the body exactly once, so reading along a
-//! form fills all of them; the first byte of each literal that follows a number is a newline, so a
-//! number cannot run on into it; the last byte of each literal before one belongs to no name, so no
-//! other number can run on from it (`x+1` is a metric and its value, `x1` is not).
+//! Invariants:
+//!
+//! - Every value of the skeleton has exactly one number in the body. So reading a body along a form
+//!   sets all values.
+//! - Each literal after a number begins with a newline. So the number ends where the literal
+//!   begins.
+//! - Each literal in front of a number ends with a blank or a closing brace. So another number at
+//!   this place cannot become part of a name: `x+1` is the metric `x` with a value, but `x1` is a
+//!   name without a value.
 
-use super::{Families, Skeleton};
+use super::skeleton::Skeleton;
 
-/// What a number has to be to stand where it stands.
+/// What a number of a body must be, and how it is kept, at a place of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumberKind {
-    /// Any number; kept as the bits of an `f64`.
+pub(crate) enum NumberKind {
+    /// Any number. Kept as the bits of an `f64`.
     Float,
-    /// A count of a histogram whose counts are integers: a whole number from 0 to 2⁶⁴ − 1, kept as
-    /// an integer.
+    /// A count of a histogram whose counts are integers: an integer from 0 to 2⁶⁴ − 1. Kept as an
+    /// integer.
     Count,
-    /// A count of a summary: any number, kept as the integer that the reference makes of it.
+    /// A count of a summary: any number. Kept as the integer to which the reference converts it.
     SummaryCount,
 }
 
-/// Where a number of the body goes.
+/// A number of a body: where it is, and which value it becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FormNumber {
-    /// Where the literal before it ends, among all literals.
-    pub literal_end: u32,
-    /// Its place among the values of the push.
-    pub value: u32,
-    /// What it has to be.
-    pub kind: NumberKind,
+pub(crate) struct FormNumber {
+    /// Where the literal in front of the number ends, in [`BodyForm::literals`].
+    pub(crate) literal_end: u32,
+    /// The index of the value that the number becomes.
+    pub(crate) value: u32,
+    /// What the number must be.
+    pub(crate) kind: NumberKind,
 }
 
-/// The bytes of a push but for its numbers.
+/// The bytes of a body without its numbers, and where the numbers belong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyForm {
     literals: Box<[u8]>,
@@ -46,9 +51,12 @@ pub struct BodyForm {
 }
 
 impl BodyForm {
-    /// The form of `body`, whose numbers lie at these ranges in ascending order and became these
-    /// values of `skeleton`. None if a value has no number of its own, or several.
-    pub fn new(
+    /// The form of `body`. `numbers` are the numbers of the body in ascending order: the byte range
+    /// of each, the index of the value that it became, and what it must be.
+    ///
+    /// Returns `None` if the body has no form: if the invariants at the head of this file would not
+    /// hold for the values of `skeleton`.
+    pub(crate) fn new(
         body: &[u8],
         skeleton: &Skeleton,
         numbers: impl Iterator<Item = (std::ops::Range<usize>, u32, NumberKind)>,
@@ -58,9 +66,12 @@ impl BodyForm {
         let mut is_filled = vec![false; skeleton.n_values()];
         let mut at = 0;
         for (range, value, kind) in numbers {
-            let is_apart = matches!(body[..range.start].last(), Some(b' ' | b'\t' | b'}'));
-            let is_last = body.get(range.end) == Some(&b'\n');
-            if !is_apart || !is_last || std::mem::replace(is_filled.get_mut(value as usize)?, true)
+            let is_apart_from_name =
+                matches!(body[..range.start].last(), Some(b' ' | b'\t' | b'}'));
+            let is_at_line_end = body.get(range.end) == Some(&b'\n');
+            if !is_apart_from_name
+                || !is_at_line_end
+                || std::mem::replace(is_filled.get_mut(value as usize)?, true)
             {
                 return None;
             }
@@ -79,20 +90,13 @@ impl BodyForm {
         })
     }
 
-    /// The numbers in the order of the body.
-    pub fn numbers(&self) -> &[FormNumber] {
+    /// The numbers, in the order of the body.
+    pub(crate) fn numbers(&self) -> &[FormNumber] {
         &self.numbers
     }
 
-    /// All literals, one behind the other.
-    pub fn literals(&self) -> &[u8] {
+    /// All literals, one after the other.
+    pub(crate) fn literals(&self) -> &[u8] {
         &self.literals
-    }
-}
-
-impl Families {
-    /// Takes the form that the push was written in, if it was kept.
-    pub fn take_form(&mut self) -> Option<BodyForm> {
-        self.form.take().map(|form| *form)
     }
 }

@@ -1,26 +1,41 @@
-//! What a group is found by: `job` and the labels in the URL.
+//! The grouping key: the labels that identify a group, from the path of the URL.
 //!
-//! Two keys are written differently and still name one group's place: `{job="x"}` and
-//! `{job="x",instance=""}`, because an absent `instance` is exposed as an empty one; `a.b` and
-//! `a_b`, because escaping makes them one name. So a key knows both: the labels as they were given
-//! (*literal*), and the *canonical* ones, escaped and without an empty `instance`, by which the
-//! store finds it.
+//! Two different keys can mean the same group. `{job="x"}` and `{job="x",instance=""}` do, because
+//! a missing `instance` is exposed as an empty one. Keys with the label names `a.b` and `a_b` do,
+//! because both names are exposed as `a_b` to scrapers that do not know UTF-8 names. So a key has
+//! two sets of labels. The *literal* labels are those that were given. The *canonical* labels have
+//! escaped names and no empty `instance`; the store finds a group by these.
 
-use crate::model::{Escaping, LabelSet, escape_label_name, is_legacy_label_name};
+use super::label_set::LabelSet;
+use super::name_scheme::{Escaping, escape_label_name, is_legacy_label_name};
 use std::fmt;
 
-/// A grouping key: always has a non-empty `job`.
+/// A grouping key. Always has a label `job` that is not empty.
+///
+/// # Examples
+///
+/// ```
+/// use pushgateway::model::GroupingKey;
+///
+/// let key = GroupingKey::new([("job", "backup"), ("instance", "")])?;
+/// assert_eq!(key.to_string(), "{instance=\"\",job=\"backup\"}");
+/// assert_eq!(
+///     key.canonical(),
+///     GroupingKey::new([("job", "backup")])?.canonical()
+/// );
+/// # Ok::<(), pushgateway::model::InvalidKey>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupingKey {
     literal: LabelSet,
-    /// Only where it differs from `literal`.
+    /// The canonical labels, if they differ from the literal ones.
     canonical: Option<LabelSet>,
 }
 
-/// Why labels are no grouping key.
+/// Why labels do not make a grouping key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidKey {
-    /// There is no `job`, or it is empty.
+    /// There is no label `job`, or its value is empty.
     NoJob,
 }
 
@@ -31,7 +46,8 @@ impl fmt::Display for InvalidKey {
 }
 
 impl GroupingKey {
-    /// A key of `labels`, in any order; the last of a repeated name wins.
+    /// Makes a key of `labels`, which may be in any order. If a name is repeated, the last value
+    /// counts.
     ///
     /// # Errors
     ///
@@ -60,17 +76,18 @@ impl GroupingKey {
         Ok(Self { literal, canonical })
     }
 
-    /// The labels as they were given.
+    /// The literal labels: as they were given, sorted by name.
     pub fn labels(&self) -> &LabelSet {
         &self.literal
     }
 
-    /// The labels that identify the group: names escaped, an empty `instance` left out.
+    /// The canonical labels, which identify the group: names are escaped, and an empty `instance`
+    /// is left out.
     pub fn canonical(&self) -> &LabelSet {
         self.canonical.as_ref().unwrap_or(&self.literal)
     }
 
-    /// Whether it is written as the canonical one.
+    /// Whether the literal labels are the canonical ones.
     pub fn is_canonical(&self) -> bool {
         self.canonical.is_none()
     }
@@ -81,8 +98,8 @@ impl GroupingKey {
     }
 }
 
-/// As in a selector: `{instance="a",job="b"}`; what cannot be printed of a value is escaped as Rust
-/// does it.
+/// Writes the literal labels like a selector: `{instance="a",job="b"}`. Values are escaped like
+/// Rust strings.
 impl fmt::Display for GroupingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "{";

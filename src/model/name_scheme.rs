@@ -1,8 +1,9 @@
-//! Which names are allowed, and how a name looks to a scraper that knows fewer.
+//! Names of metrics and labels: which ones are allowed, and how they are escaped.
 //!
-//! A legacy metric name is `[a-zA-Z_:][a-zA-Z0-9_:]*`, a legacy label name the same without the
-//! colon. With UTF-8 names every non-empty UTF-8 string is a name. Escaping follows the escaping
-//! schemes of Prometheus' content negotiation.
+//! A legacy metric name is `[a-zA-Z_:][a-zA-Z0-9_:]*`. A legacy label name is the same without
+//! colons. Where UTF-8 names are allowed, every UTF-8 string that is not empty is a name. For
+//! scrapers that only know legacy names, other names are escaped, with one of the escaping schemes
+//! of Prometheus' content negotiation.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,36 +11,36 @@ use std::fmt::Write as _;
 /// Which names a push may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum NameScheme {
-    /// Only legacy names: the default.
+    /// Only legacy names. This is the default.
     #[default]
     Legacy,
-    /// Any UTF-8 (`--push.enable-utf8-names`).
+    /// Any UTF-8 string that is not empty.
     Utf8,
 }
 
-/// How names that are not legacy names are written for a scraper.
+/// How names that are not legacy names are written for a scraper. Legacy names stay as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Escaping {
-    /// `allow-utf-8`: as they are, quoted in text.
+    /// `allow-utf-8`: not escaped. The text format puts them in quotes.
     AllowUtf8,
-    /// `underscores`: each character that a legacy name may not have becomes `_`.
+    /// `underscores`: each character that is not allowed in a legacy name becomes `_`.
     #[default]
     Underscores,
-    /// `dots`: `.` becomes `_dot_`, `_` becomes `__`, anything else that a legacy name may not have
-    /// becomes `__`.
+    /// `dots`: `.` becomes `_dot_`. `_` and each other character that is not allowed in a legacy
+    /// name become `__`.
     Dots,
-    /// `values`: `U__` before the name, and each character that a legacy name may not have as
-    /// `_<hex>_`.
+    /// `values`: the name begins with `U__`, `_` becomes `__`, and each character that is not
+    /// allowed in a legacy name becomes its hexadecimal code point between underscores: `_2e_`.
     Values,
 }
 
 impl Escaping {
-    /// The schemes under which a name that is not a legacy name looks like one, and may look like
-    /// another name.
-    pub const LEGACY: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
+    /// The schemes that make a legacy name of every name. The result can be the same as another
+    /// name.
+    pub(crate) const LEGACY: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
 
-    /// The scheme's name in a content type.
-    pub fn as_str(self) -> &'static str {
+    /// The name of the scheme in a content type.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AllowUtf8 => "allow-utf-8",
             Self::Underscores => "underscores",
@@ -50,12 +51,12 @@ impl Escaping {
 }
 
 /// Whether `name` is `[a-zA-Z_:][a-zA-Z0-9_:]*`.
-pub fn is_legacy_metric_name(name: &str) -> bool {
+pub(crate) fn is_legacy_metric_name(name: &str) -> bool {
     is_legacy(name, true)
 }
 
 /// Whether `name` is `[a-zA-Z_][a-zA-Z0-9_]*`.
-pub fn is_legacy_label_name(name: &str) -> bool {
+pub(crate) fn is_legacy_label_name(name: &str) -> bool {
     is_legacy(name, false)
 }
 
@@ -67,26 +68,26 @@ fn is_legacy(name: &str, colon: bool) -> bool {
             .all(|&b| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':'))
 }
 
-/// The name of a metric as a scraper sees it under `escaping`.
-pub fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+/// Escapes the name of a metric.
+pub(crate) fn escape_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escape(name, escaping, true)
 }
 
-/// The name of a label as a scraper sees it under `escaping`: as [`escape_name`], but that a legacy
-/// label name has no colon. (The reference lets colons through, and no scraper that needs escaping
-/// takes them.)
-pub fn escape_label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
+/// Escapes the name of a label. Differs from [`escape_name`] in that colons are escaped, too: they
+/// are not allowed in legacy label names. (The reference does not escape colons in label names, and
+/// scrapers that need escaping refuse the result.)
+pub(crate) fn escape_label_name(name: &str, escaping: Escaping) -> Cow<'_, str> {
     escape(name, escaping, false)
 }
 
-/// `colon`: a legacy name may have colons.
+/// `colon` says whether legacy names may have colons.
 fn escape(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
     let is_legacy_char = |c: char, first: bool| {
         c.is_ascii_alphabetic() || c == '_' || (colon && c == ':') || (c.is_ascii_digit() && !first)
     };
     match escaping {
         Escaping::AllowUtf8 => Cow::Borrowed(name),
-        // A legacy name stays as it is under every scheme.
+        // Legacy names stay as they are under every scheme.
         _ if is_legacy(name, colon) || name.is_empty() => Cow::Borrowed(name),
         Escaping::Underscores => Cow::Owned(
             name.chars()
@@ -120,9 +121,10 @@ fn escape(name: &str, escaping: Escaping, colon: bool) -> Cow<'_, str> {
     }
 }
 
-/// Undoes [`Escaping::Values`]; a name that is not such an escape, or has one of more than five
-/// digits, is returned as it is, as the reference does for names in a push's path.
-pub fn unescape_name(name: &str) -> Cow<'_, str> {
+/// Decodes a name that was escaped with [`Escaping::Values`]. As in the reference, which decodes
+/// the names in a push's path, a name that is not the result of this scheme, or that has a code
+/// point with more than five digits, is returned as it is.
+pub(crate) fn unescape_name(name: &str) -> Cow<'_, str> {
     let Some(escaped) = name.strip_prefix("U__") else {
         return Cow::Borrowed(name);
     };
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_escape_as_each_scheme_says() {
+    fn each_scheme_escapes_names_in_its_way() {
         for (name, underscores, dots, values) in [
             ("up", "up", "up", "up"),
             ("a_b", "a_b", "a_b", "a_b"),
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn colons_are_for_metrics_alone() {
+    fn colons_are_kept_in_metric_names_and_escaped_in_label_names() {
         let both = |escaping| {
             (
                 escape_name("a:b", escaping).into_owned(),
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_is_left_as_it_is() {
+    fn a_name_that_is_not_escaped_is_returned_as_it_is() {
         for name in [
             "up",
             "U__a_",

@@ -1,12 +1,17 @@
-//! What the assembler knows of families and layouts: the order, header and place of each family,
-//! and for each layout in use where in the values of a snapshot a family's numbers are.
+//! The catalog: what the assembler knows of the exposed families and of the layouts in use.
 //!
-//! Help: the first non-empty help of a family stays while the family is exposed. Of several that
-//! arrive in one round the one of the oldest push counts.
+//! Of each family it knows the name, the header and the stretch. Of each layout it knows which
+//! families a group with this layout exposes, and where in a snapshot their numbers are: the
+//! layout's [`RenderPlan`].
 //!
-//! Invariants: a family has an id exactly as long as a plan names it; a plan exists exactly as long
-//! as a group uses it, but both are kept until the end of the round in which that ends, because the
-//! round still has to take their lines out.
+//! Help: the first non-empty help of a family stays as long as the family is exposed. If several
+//! arrive in one round, the help of the oldest push counts.
+//!
+//! Invariants:
+//!
+//! - A render plan exists as long as a group uses it, a family as long as a render plan names it.
+//! - Both also exist until the end of the round in which their last user goes
+//!   ([`Catalog::remove_unused`]), because the round still has to remove their lines.
 
 use super::page::FamilyId;
 use crate::model::{Families, FamiliesBuilder, Family, Metric, MetricFlags, MetricType};
@@ -23,49 +28,58 @@ const PUSH_FAILURE_TIME: &str = "push_failure_time_seconds";
 const PUSH_FAILURE_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway failed.";
 
-/// The assembler's number of a layout.
-pub(super) type PlanId = u32;
+/// The number of a render plan. Numbers are used again.
+pub(super) type RenderPlanId = u32;
 
-/// A family that is exposed, or was at the start of the round.
+/// A family that is exposed, or was exposed when the round began.
 pub(super) struct FamilyInfo {
     pub name: Arc<str>,
     pub metric_type: MetricType,
+    /// The help that is exposed.
     pub help: Option<Box<str>>,
-    /// How many of the gateway's own families come before it or are it: the stretch between own
-    /// families that it lies in.
+    /// The index of the stretch that the family is in: how many of the gateway's own families have
+    /// a name up to this one's.
     pub stretch: usize,
-    /// One of the gateway's own families has this name, so its header stands already.
+    /// One of the gateway's own families has this name, so the pages hold no header for it.
     pub is_own: bool,
+    /// How many render plans name the family.
     n_plans: u32,
-    help_differs: bool,
+    /// A [`HelpConflict`] of this family was reported already.
+    has_reported_conflict: bool,
 }
 
-/// A family was pushed with another help than the one that is exposed. Told once while the family
-/// is exposed.
+/// A family was pushed with another help than the one that is exposed. Reported once as long as the
+/// family is exposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelpConflict {
     /// The family.
     pub family: String,
     /// The help that is exposed.
     pub exposed: String,
-    /// The help that is not.
+    /// The help that was pushed and is not exposed.
     pub pushed: String,
 }
 
-/// Where the numbers of one family of a snapshot come from.
+/// Where in a snapshot the numbers of one family are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum ValueSource {
+    /// The family `push_failure_time_seconds`.
     FailureTime,
+    /// The family `push_time_seconds`.
     PushTime,
+    /// A family that was pushed.
     Pushed {
+        /// Index of the family in the layout.
         index: usize,
+        /// Indices of its values in the snapshot.
         values: Range<usize>,
+        /// Indices of its metrics in the layout.
         metrics: Range<usize>,
     },
 }
 
-impl Source {
-    /// Whether both snapshots, which share a layout, show the same here.
+impl ValueSource {
+    /// Whether both snapshots, which have the same layout, expose the same numbers here.
     pub fn is_same(&self, a: &Snapshot, b: &Snapshot) -> bool {
         match self {
             Self::FailureTime => a.failure_time == b.failure_time,
@@ -78,24 +92,27 @@ impl Source {
     }
 }
 
-/// What the assembler needs of a layout, looked up once for all groups that share it.
-pub(super) struct Plan {
+/// How to render groups of one layout, worked out once for all groups that share the layout.
+pub(super) struct RenderPlan {
     pub layout: Arc<Layout>,
-    /// The families of this layout and the two push times, by ascending id.
-    pub sources: Box<[(FamilyId, Source)]>,
-    /// Lines that a group with this layout exposes.
+    /// The families of this layout and the two push times, in ascending order of ids. Families
+    /// without metrics are left out.
+    pub sources: Box<[(FamilyId, ValueSource)]>,
+    /// Lines of the text format that a group with this layout exposes.
     pub n_samples: u64,
     n_groups: u64,
-    /// The oldest version that came with it in this round.
-    oldest: u64,
+    /// The oldest version of the snapshots for which the plan was acquired in this round;
+    /// `u64::MAX` if it was not.
+    oldest_version: u64,
 }
 
-impl Plan {
-    /// How many groups have the layout.
+impl RenderPlan {
+    /// How many groups have this layout.
     pub fn n_groups(&self) -> usize {
         usize::try_from(self.n_groups).unwrap_or(usize::MAX)
     }
 
+    /// Whether a group with this layout exposes the family.
     pub fn has(&self, family: FamilyId) -> bool {
         self.sources
             .binary_search_by_key(&family, |&(id, _)| id)
@@ -103,23 +120,27 @@ impl Plan {
     }
 }
 
-/// Families and plans in use.
+/// The families and render plans in use.
 pub(super) struct Catalog {
+    /// Names of the gateway's own families, in ascending order.
     own: Box<[Box<str>]>,
+    /// By id.
     families: Vec<Option<FamilyInfo>>,
     free_families: Vec<FamilyId>,
     by_name: AHashMap<Arc<str>, FamilyId>,
-    plans: Vec<Option<Plan>>,
-    free_plans: Vec<PlanId>,
-    by_layout: AHashMap<u64, PlanId>,
-    /// Plans that groups began or ceased to use in this round.
-    used: Vec<PlanId>,
-    /// The two push times as families, for their templates.
+    /// By id.
+    plans: Vec<Option<RenderPlan>>,
+    free_plans: Vec<RenderPlanId>,
+    /// By [`Layout::id`].
+    by_layout: AHashMap<u64, RenderPlanId>,
+    /// Plans that were acquired in this round, or released by their last group.
+    touched_plans: Vec<RenderPlanId>,
+    /// The families of the two push times, for their templates: first the failure time.
     push_times: Families,
 }
 
 impl Catalog {
-    /// An empty one; `own` are the names of the gateway's own families, in ascending order.
+    /// An empty catalog. `own` are the names of the gateway's own families, in ascending order.
     pub fn new<'a>(own: impl IntoIterator<Item = &'a str>) -> Self {
         let own: Box<[Box<str>]> = own.into_iter().map(Box::from).collect();
         assert!(own.is_sorted(), "own families are sorted by name");
@@ -140,24 +161,28 @@ impl Catalog {
             plans: Vec::new(),
             free_plans: Vec::new(),
             by_layout: AHashMap::new(),
-            used: Vec::new(),
-            push_times: push_times.finish().expect("two short names"),
+            touched_plans: Vec::new(),
+            push_times: push_times
+                .finish()
+                .expect("two short names are below every limit"),
         }
     }
 
+    /// The family with this id.
     pub fn family(&self, id: FamilyId) -> &FamilyInfo {
         self.families[id as usize]
             .as_ref()
-            .expect("a family lives as long as its pages")
+            .expect("a family is kept while pages hold it")
     }
 
-    pub fn plan(&self, id: PlanId) -> &Plan {
+    /// The render plan with this id.
+    pub fn plan(&self, id: RenderPlanId) -> &RenderPlan {
         self.plans[id as usize]
             .as_ref()
-            .expect("a plan lives as long as its groups")
+            .expect("a plan is kept while groups use it")
     }
 
-    /// How many ids of families have been given out: each is below.
+    /// Upper bound of family ids: each id is below this number.
     pub fn n_family_ids(&self) -> usize {
         self.families.len()
     }
@@ -167,60 +192,69 @@ impl Catalog {
         self.by_name.len() as u64
     }
 
-    /// How many ids of plans have been given out: each is below.
+    /// Upper bound of render plan ids: each id is below this number.
     pub fn n_plan_ids(&self) -> usize {
         self.plans.len()
     }
 
+    /// Compares two families by name.
     pub fn compare(&self, a: FamilyId, b: FamilyId) -> Ordering {
         self.family(a).name.cmp(&self.family(b).name)
     }
 
-    /// The family of the layout that `source` is about.
-    pub fn source_family<'a>(&'a self, plan: &'a Plan, source: &Source) -> Family<'a> {
+    /// The family of the plan's layout, or of the push times, that `source` stands for.
+    pub fn family_of_source<'a>(
+        &'a self,
+        plan: &'a RenderPlan,
+        source: &ValueSource,
+    ) -> Family<'a> {
         match source {
-            Source::FailureTime => self.push_times.skeleton.family(0),
-            Source::PushTime => self.push_times.skeleton.family(1),
-            Source::Pushed { index, .. } => plan.layout.skeleton().family(*index),
+            ValueSource::FailureTime => self.push_times.skeleton.family(0),
+            ValueSource::PushTime => self.push_times.skeleton.family(1),
+            ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
         }
     }
 
-    /// A group with this snapshot is exposed from now on.
-    pub fn use_plan(&mut self, snapshot: &Snapshot) -> PlanId {
-        let layout = &snapshot.fixed.layout;
+    /// Counts a group with this snapshot as a user of the render plan of its layout, and returns
+    /// the plan's id. Makes the plan if this is the first group with the layout.
+    pub fn acquire_plan(&mut self, snapshot: &Snapshot) -> RenderPlanId {
+        let layout = snapshot.layout();
         let id = match self.by_layout.get(&layout.id()) {
             Some(&id) => id,
             None => self.add_plan(layout),
         };
-        let plan = self.plans[id as usize].as_mut().expect("just looked up");
-        if plan.oldest == u64::MAX {
-            self.used.push(id);
+        let plan = self.plans[id as usize]
+            .as_mut()
+            .expect("found or added above");
+        if plan.oldest_version == u64::MAX {
+            self.touched_plans.push(id);
         }
         plan.n_groups += 1;
-        plan.oldest = plan.oldest.min(snapshot.version);
+        plan.oldest_version = plan.oldest_version.min(snapshot.version);
         id
     }
 
-    /// A group with this plan is exposed no longer, or with another one.
-    pub fn release_plan(&mut self, id: PlanId) {
+    /// Ends what [`Catalog::acquire_plan`] began: the group is not exposed any more, or has another
+    /// layout.
+    pub fn release_plan(&mut self, id: RenderPlanId) {
         let plan = self.plans[id as usize]
             .as_mut()
-            .expect("a plan lives as long as its groups");
+            .expect("a plan is kept while groups use it");
         plan.n_groups -= 1;
         if plan.n_groups == 0 {
-            self.used.push(id);
+            self.touched_plans.push(id);
         }
     }
 
-    fn add_plan(&mut self, layout: &Arc<Layout>) -> PlanId {
+    fn add_plan(&mut self, layout: &Arc<Layout>) -> RenderPlanId {
         let mut sources = vec![
             (
                 self.add_family(PUSH_FAILURE_TIME, MetricType::Gauge),
-                Source::FailureTime,
+                ValueSource::FailureTime,
             ),
             (
                 self.add_family(PUSH_TIME, MetricType::Gauge),
-                Source::PushTime,
+                ValueSource::PushTime,
             ),
         ];
         for family in layout
@@ -231,7 +265,7 @@ impl Catalog {
             let id = self.add_family(family.name(), family.metric_type());
             sources.push((
                 id,
-                Source::Pushed {
+                ValueSource::Pushed {
                     index: family.index(),
                     values,
                     metrics,
@@ -239,7 +273,7 @@ impl Catalog {
             ));
         }
         sources.sort_by_key(|&(id, _)| id);
-        let plan = Plan {
+        let plan = RenderPlan {
             layout: Arc::clone(layout),
             n_samples: 2 + layout
                 .skeleton()
@@ -248,16 +282,20 @@ impl Catalog {
                 .sum::<u64>(),
             sources: sources.into(),
             n_groups: 0,
-            oldest: u64::MAX,
+            oldest_version: u64::MAX,
         };
         let id = insert(&mut self.plans, &mut self.free_plans, plan);
         self.by_layout.insert(layout.id(), id);
         id
     }
 
+    /// Counts a render plan as a user of the family with this name.
     fn add_family(&mut self, name: &str, metric_type: MetricType) -> FamilyId {
         if let Some(&id) = self.by_name.get(name) {
-            self.families[id as usize].as_mut().expect("named").n_plans += 1;
+            self.families[id as usize]
+                .as_mut()
+                .expect("a family with a name is in use")
+                .n_plans += 1;
             return id;
         }
         let stretch = self.own.partition_point(|own| &**own <= name);
@@ -270,36 +308,40 @@ impl Catalog {
             stretch,
             is_own,
             n_plans: 1,
-            help_differs: false,
+            has_reported_conflict: false,
         };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
         id
     }
 
-    /// Settles types and helps of the families whose layouts came into use in this round.
-    pub fn settle_headers(&mut self) -> Vec<HelpConflict> {
+    /// Updates the types and helps of the families whose plans were acquired in this round. Returns
+    /// the helps that are not exposed because the family has another one.
+    pub fn update_headers(&mut self) -> Vec<HelpConflict> {
         let mut conflicts = Vec::new();
-        let mut used: Vec<PlanId> = self
-            .used
+        let mut in_use: Vec<RenderPlanId> = self
+            .touched_plans
             .iter()
             .copied()
             .filter(|&id| self.plan(id).n_groups > 0)
             .collect();
-        used.sort_by_key(|&id| self.plan(id).oldest);
-        for plan_id in used {
-            let plan = self.plans[plan_id as usize].as_mut().expect("in use");
-            plan.oldest = u64::MAX;
+        in_use.sort_by_key(|&id| self.plan(id).oldest_version);
+        for plan_id in in_use {
+            let plan = self.plans[plan_id as usize]
+                .as_mut()
+                .expect("filtered: it has groups");
+            plan.oldest_version = u64::MAX;
             for (id, source) in &plan.sources {
                 let family = match source {
-                    Source::FailureTime => self.push_times.skeleton.family(0),
-                    Source::PushTime => self.push_times.skeleton.family(1),
-                    Source::Pushed { index, .. } => plan.layout.skeleton().family(*index),
+                    ValueSource::FailureTime => self.push_times.skeleton.family(0),
+                    ValueSource::PushTime => self.push_times.skeleton.family(1),
+                    ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
                 };
                 let info = self.families[*id as usize]
                     .as_mut()
-                    .expect("named by a plan");
-                // All groups that still have it agree: the round is a cut.
+                    .expect("a family is kept while a plan names it");
+                // All groups that still have the family agree on its type, because a round takes
+                // the state of all groups at one moment (a cut, see `Store::take_cut`).
                 info.metric_type = family.metric_type();
                 let Some(pushed) = family.help() else {
                     continue;
@@ -310,10 +352,10 @@ impl Catalog {
                     Some(exposed)
                         if exposed != pushed
                             && !pushed.is_empty()
-                            && !info.help_differs
+                            && !info.has_reported_conflict
                             && !info.is_own =>
                     {
-                        info.help_differs = true;
+                        info.has_reported_conflict = true;
                         let (family, exposed) = (info.name.to_string(), exposed.to_owned());
                         conflicts.push(HelpConflict {
                             family,
@@ -328,25 +370,26 @@ impl Catalog {
         conflicts
     }
 
-    /// Forgets what no group uses any more; returns the plans that are gone.
-    pub fn end_round(&mut self) -> Vec<PlanId> {
+    /// Ends the round: removes the plans that no group uses and the families that no plan names.
+    /// Returns the ids of the removed plans.
+    pub fn remove_unused(&mut self) -> Vec<RenderPlanId> {
         let mut gone = Vec::new();
-        for id in std::mem::take(&mut self.used) {
+        for id in std::mem::take(&mut self.touched_plans) {
             let Some(plan) = &mut self.plans[id as usize] else {
                 continue;
             };
-            plan.oldest = u64::MAX;
+            plan.oldest_version = u64::MAX;
             if plan.n_groups > 0 {
                 continue;
             }
-            let plan = self.plans[id as usize].take().expect("just seen");
+            let plan = self.plans[id as usize].take().expect("checked above");
             self.by_layout.remove(&plan.layout.id());
             self.free_plans.push(id);
             gone.push(id);
             for &(family, _) in &plan.sources {
                 let info = self.families[family as usize]
                     .as_mut()
-                    .expect("named by a plan");
+                    .expect("a family is kept while a plan names it");
                 info.n_plans -= 1;
                 if info.n_plans == 0 {
                     self.by_name.remove(&*info.name);
@@ -359,6 +402,7 @@ impl Catalog {
     }
 }
 
+/// Puts `value` into a free place of `slab`, or a new one, and returns its index.
 fn insert<T>(slab: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     if let Some(id) = free.pop() {
         slab[id as usize] = Some(value);
@@ -368,7 +412,7 @@ fn insert<T>(slab: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     u32::try_from(slab.len() - 1).expect("fewer than 2^32 families are exposed")
 }
 
-/// Lines of the text format that a metric takes.
+/// How many lines of the text format a metric takes.
 fn n_samples(family: Family<'_>, metric: Metric<'_>) -> u64 {
     let n_bounds = metric.bounds_bits().len() as u64;
     match family.metric_type() {
@@ -379,3 +423,6 @@ fn n_samples(family: Family<'_>, metric: Metric<'_>) -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

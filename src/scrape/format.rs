@@ -1,10 +1,12 @@
-//! The formats of an exposition, and what renders a family of a layout in each.
+//! The formats of an exposition, and the templates that render metrics in each of them.
 
 use crate::exposition::{protobuf, text};
 use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricType};
 
-/// A format an exposition can be asked for in. Text 0.0.4 and 1.0.0 are the same bytes under every
-/// escaping but `allow-utf-8`, which only 1.0.0 has.
+/// A format in which an exposition can be asked for.
+///
+/// The text formats 0.0.4 and 1.0.0 are one format here: they have the same bytes under every
+/// escaping scheme but `allow-utf-8`, which only 1.0.0 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The text format.
@@ -14,12 +16,12 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a plain scrape gets.
+    /// The format of a scrape that asks for nothing special: text, names escaped with underscores.
     pub const PLAIN: Self = Self::Text(Escaping::Underscores);
     /// How many formats there are.
     pub(super) const COUNT: usize = 8;
 
-    /// A number below [`Format::COUNT`].
+    /// The number of this format, below [`Format::COUNT`].
     pub(super) fn index(self) -> usize {
         match self {
             Self::Text(escaping) => escaping_index(escaping),
@@ -27,6 +29,7 @@ impl Format {
         }
     }
 
+    /// All formats, in the order of [`Format::index`].
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let escapings = [
             Escaping::Underscores,
@@ -40,8 +43,8 @@ impl Format {
             .chain(escapings.map(Self::Protobuf))
     }
 
-    /// Writes what precedes the metrics of a family. `metrics_len` is the length of those in this
-    /// format.
+    /// Appends to `out` what precedes the metrics of a family. `metrics_len` is how many bytes the
+    /// metrics have in this format.
     pub(super) fn write_header(
         self,
         name: &str,
@@ -58,6 +61,9 @@ impl Format {
         }
     }
 
+    /// A template for the metrics of a family. `key_names` are the names of the grouping labels,
+    /// which are written over the family's own; with `add_instance` a metric without the label
+    /// `instance` gets an empty one.
     pub(super) fn template(
         self,
         family: Family<'_>,
@@ -80,11 +86,12 @@ impl Format {
         }
     }
 
-    pub(super) fn key(self, labels: &LabelSet) -> KeyForm {
+    /// Renders a grouping key for the templates of this format.
+    pub(super) fn render_key(self, labels: &LabelSet) -> RenderedKey {
         match self {
-            Self::Text(_) => KeyForm::Text(text::KeyText::new(labels)),
+            Self::Text(_) => RenderedKey::Text(text::KeyText::new(labels)),
             Self::Protobuf(escaping) => {
-                KeyForm::Protobuf(protobuf::KeyFields::new(labels, escaping))
+                RenderedKey::Protobuf(protobuf::KeyFields::new(labels, escaping))
             }
         }
     }
@@ -99,32 +106,33 @@ fn escaping_index(escaping: Escaping) -> usize {
     }
 }
 
-/// A family of a layout, rendered but for a group's labels and numbers.
+/// The metrics of a family in one format, rendered except for a group's labels and numbers.
 pub(super) enum Template {
     Text(text::FamilyTemplate),
     Protobuf(protobuf::FamilyTemplate),
 }
 
-/// A grouping key as the templates of a format want it.
-pub(super) enum KeyForm {
+/// A grouping key rendered for the templates of one format.
+pub(super) enum RenderedKey {
     Text(text::KeyText),
     Protobuf(protobuf::KeyFields),
 }
 
 impl Template {
-    /// Writes a group's metrics. `extras` are those of the family, whose first metric has the index
-    /// `first_metric`.
+    /// Appends the metrics of one group to `out`. `values` and `extras` are the group's for this
+    /// family. `first_metric` is the index of the family's first metric in the layout; `extras`
+    /// name their metrics by such indices.
     pub fn render(
         &self,
-        key: &KeyForm,
+        key: &RenderedKey,
         values: &[u64],
         extras: &[MetricExtra],
         first_metric: usize,
         out: &mut Vec<u8>,
     ) {
         match (self, key) {
-            (Self::Text(template), KeyForm::Text(key)) => template.render(key, values, out),
-            (Self::Protobuf(template), KeyForm::Protobuf(key)) => {
+            (Self::Text(template), RenderedKey::Text(key)) => template.render(key, values, out),
+            (Self::Protobuf(template), RenderedKey::Protobuf(key)) => {
                 template.render(key, values, extras, first_metric, out)
             }
             _ => unreachable!("templates and keys of a view have its format"),
@@ -138,8 +146,8 @@ mod tests {
     use crate::model::{GroupingKey, NameScheme};
     use crate::store::Layout;
 
-    /// Families of every type with extreme numbers: what is rendered of them, headers included, and
-    /// what their layout reckons.
+    /// Renders the families of `text` in a group: how many bytes they have, headers included, and
+    /// how many the layout estimates.
     fn rendered(text: &str, key: &[(&str, &str)], format: Format) -> (u64, u64) {
         let families = text::parse(text.as_bytes(), NameScheme::Utf8).unwrap();
         let key = GroupingKey::new(key.iter().copied()).unwrap();
@@ -151,7 +159,7 @@ mod tests {
             let template = format.template(family, &names, true);
             let values = &families.values[family.value_range()];
             template.render(
-                &format.key(key.labels()),
+                &format.render_key(key.labels()),
                 values,
                 &[],
                 family.metric_range().start,
@@ -171,7 +179,7 @@ mod tests {
 
     const NUMBER: &str = "-2.2250738585072014e-308";
 
-    /// `label` writes a label name with a number in it.
+    /// Families of every type with extreme numbers. `label` returns the label name for a number.
     fn families_of_all_types(label: impl Fn(usize) -> String) -> String {
         let labels: String = (0..5)
             .map(|i| format!("{}=\"{}\",", label(i), "v".repeat(i * 7)))
@@ -193,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_legacy_names_is_no_longer_than_reckoned_and_not_much_shorter() {
+    fn text_of_legacy_names_is_at_most_as_long_as_estimated_and_more_than_half() {
         let text = families_of_all_types(|i| format!("label{i}"));
         for key in [
             &[("job", "j")][..],
@@ -201,34 +209,35 @@ mod tests {
             &[("job", "j"), ("label3", "x"), ("z", &"z".repeat(5000))],
         ] {
             for format in Format::all().filter(|format| matches!(format, Format::Text(_))) {
-                let (bytes, reckoned) = rendered(&text, key, format);
+                let (bytes, estimated) = rendered(&text, key, format);
                 assert!(
-                    bytes <= reckoned && reckoned < 2 * bytes,
-                    "{format:?}: {bytes}, {reckoned}"
+                    bytes <= estimated && estimated < 2 * bytes,
+                    "{format:?}: {bytes}, {estimated}"
                 );
             }
         }
         assert!(rendered("u 1\n", &[("job", "j")], Format::PLAIN).1 < 150);
     }
 
-    /// Ten times what a group may have at most, and what a body may bring on top, fit into 32 bits.
+    /// Guards the offsets of pages, which have 32 bits: ten times the bytes that a group may be
+    /// exposed with, and what a body may bring on top, have to stay below 4 GiB.
     #[test]
-    fn no_format_takes_more_than_ten_times_what_is_reckoned() {
+    fn no_format_takes_more_than_ten_times_the_estimate() {
         for label in ["l", "..........", "\u{10ffff}\u{10ffff}", "\\\"\\\""] {
             let text = families_of_all_types(|i| format!("\"{label}{i}\""));
             let key = [("job", "\\\n\""), ("k.\u{10ffff}", "\n")];
             for format in Format::all() {
-                let (bytes, reckoned) = rendered(&text, &key, format);
+                let (bytes, estimated) = rendered(&text, &key, format);
                 assert!(
-                    bytes < 10 * reckoned,
-                    "{label} {format:?}: {bytes}, {reckoned}"
+                    bytes < 10 * estimated,
+                    "{label} {format:?}: {bytes}, {estimated}"
                 );
             }
         }
     }
 
     #[test]
-    fn every_format_has_a_number_of_its_own() {
+    fn every_format_has_another_number() {
         let indices: Vec<usize> = Format::all().map(Format::index).collect();
         assert_eq!(indices, (0..Format::COUNT).collect::<Vec<_>>());
     }

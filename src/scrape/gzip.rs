@@ -1,24 +1,27 @@
-//! Gzip as one member out of parts that were compressed long before.
+//! Makes one gzip member out of parts that were compressed at different times.
 //!
 //! ```text
-//! header | deflate of a page, not final, up to a byte border | … | stored block of the own families | … | final block | CRC-32, length
+//! header | page | … | own families | page | … | final block | CRC-32 | length
 //! ```
 //!
-//! Several members would be legal (RFC 1952, 2.2), but curl and browsers silently stop after the
-//! first. The CRC of the whole is combined from those of the parts.
+//! A page is deflate blocks, none of them final, padded to a whole byte. Own families are stored
+//! blocks. The parts are in one member, because curl and browsers silently stop after the first
+//! member, although several are legal (RFC 1952, section 2.2). The CRC of the member is combined
+//! from the CRCs of the parts.
 
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress};
 use std::cell::RefCell;
 
-/// RFC 1952, 2.3: magic, deflate, no flags, no time, no extra flags, operating system unknown.
+/// The header of a member (RFC 1952, section 2.3): magic number, method deflate, no flags, no time,
+/// no extra flags, operating system unknown.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// RFC 1951, 3.2.6: a final block of fixed Huffman codes that holds nothing but its end.
+/// A final block with fixed Huffman codes and no content (RFC 1951, section 3.2.6).
 const FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 /// Bytes of the final block, the CRC and the length.
 pub(super) const TRAILER_LEN: usize = 10;
 
-/// A CRC-32 together with the length it covers, so that it can be combined.
+/// The CRC-32 of some text, and the length of that text in bytes, which is needed to combine CRCs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Crc {
     value: u32,
@@ -36,7 +39,7 @@ impl Crc {
         }
     }
 
-    /// The CRC of what this covers followed by what `next` covers.
+    /// The CRC of this text followed by the text of `next`.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
         if self.len == 0 {
@@ -50,29 +53,30 @@ impl Crc {
         }
     }
 
-    /// The final block and the trailer of a member whose content this covers.
+    /// The final block and the trailer of a member with this text.
     pub(super) fn trailer(self) -> [u8; TRAILER_LEN] {
         let mut trailer = [0; TRAILER_LEN];
         trailer[..2].copy_from_slice(&FINAL_BLOCK);
         trailer[2..6].copy_from_slice(&self.value.to_le_bytes());
-        // RFC 1952: the length modulo 2^32.
+        // The length modulo 2^32 (RFC 1952, section 2.3.1).
         trailer[6..].copy_from_slice(&(self.len as u32).to_le_bytes());
         trailer
     }
 }
 
-/// What a page is compressed for.
+/// How hard pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Somebody waits for it: nearly twice as fast as what is usual, and a third longer.
+    /// For rounds that a scrape waits for: nearly twice as fast as [`Effort::Usual`]; the result is
+    /// a third longer.
     Fast,
-    /// Nobody does.
+    /// For work that no scrape waits for.
     Usual,
 }
 
 impl Effort {
-    /// zlib's level. The speed of level 3 is a third lower than that of level 2, for one per cent
-    /// of the length.
+    /// zlib's compression level. Level 3 is no option: a third slower than level 2, it makes the
+    /// result only one per cent shorter.
     fn level(self) -> Compression {
         Compression::new(match self {
             Self::Fast => 1,
@@ -82,16 +86,18 @@ impl Effort {
 }
 
 thread_local! {
-    // A compressor is 300 KB of tables; one a thread is reset and used again.
+    /// This thread's compressor, with the effort it is set to. Its tables take 300 KB, so it is
+    /// reset and used again.
     static COMPRESSOR: RefCell<Option<(Effort, Compress)>> = const { RefCell::new(None) };
 }
 
-/// Frees the calling thread's compressor; the next page that it compresses makes another one.
+/// Frees the calling thread's compressor. The next page makes a new one.
 pub(super) fn free_compressor() {
     COMPRESSOR.set(None);
 }
 
-/// Appends `bytes` compressed: deflate blocks, none of them final, up to a byte border.
+/// Appends `bytes` compressed to `out`: deflate blocks, none of them final, ended by a sync flush
+/// so that they are padded to a whole byte.
 pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
     COMPRESSOR.with_borrow_mut(|kept| {
         let (has_effort, compressor) =
@@ -100,17 +106,17 @@ pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
         if *has_effort != effort {
             compressor
                 .set_level(effort.level())
-                .expect("nothing is on its way in a compressor that was reset");
+                .expect("the compressor was reset and holds no input");
             *has_effort = effort;
         }
         loop {
-            // Enough for text at once; data that does not compress takes another turn.
+            // Enough for text in one turn; data that does not compress takes more turns.
             out.reserve(bytes.len() / 4 + 128);
-            let read = usize::try_from(compressor.total_in()).expect("a page fits memory");
+            let read = usize::try_from(compressor.total_in()).expect("a page fits into memory");
             compressor
                 .compress_vec(&bytes[read..], out, FlushCompress::Sync)
                 .expect("deflate takes any input");
-            // zlib: a flush is complete when it left room in the output.
+            // zlib's rule: the flush is complete if there is room left in the output.
             if out.len() < out.capacity() {
                 break;
             }
@@ -118,7 +124,8 @@ pub(super) fn deflate(bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends `bytes` as stored blocks (RFC 1951, 3.2.4), which take no time to make.
+/// Appends `bytes` to `out` as stored, uncompressed blocks (RFC 1951, section 3.2.4), which are
+/// made by copying.
 pub(super) fn store(bytes: &[u8], out: &mut Vec<u8>) {
     for block in bytes.chunks(usize::from(u16::MAX)) {
         let len = u16::try_from(block.len()).expect("a chunk is at most 65,535 bytes");
@@ -143,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_make_one_member() {
+    fn parts_compressed_apart_make_one_member() {
         let noise: Vec<u8> = std::iter::repeat_with({
             let mut random = fastrand::Rng::with_seed(1);
             move || random.u8(..)
@@ -176,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_a_member_too() {
+    fn an_empty_text_is_a_valid_member() {
         let mut member = HEADER.to_vec();
         member.extend_from_slice(&Crc::default().trailer());
         assert_eq!(gunzip(&member), b"");

@@ -1,87 +1,99 @@
-//! Whether the last exposition is complete, told by a count of rounds.
+//! The count of rounds, by which a scrape finds out whether the current exposition is complete:
+//! shows every push and delete that was answered before the scrape came.
 //!
-//! | field    | written by                  | read by                     | what it carries                                     |
-//! |----------|-----------------------------|-----------------------------|-----------------------------------------------------|
-//! | `rounds` | the assembler, AcqRel       | scrapes, Acquire            | four times the rounds that ended, and how far one is |
+//! | field    | written by            | read by          | what it carries                       |
+//! |----------|-----------------------|------------------|---------------------------------------|
+//! | the word | the assembler, AcqRel | scrapes, Acquire | 4 × rounds that ended, plus the stage |
 //!
-//! A round begins (1), may show what it found as plain text already (2), and ends (4, which is the
-//! next one's 0). A scrape that finds no round running and no marked slot, with the same count
-//! before and after, has the exposition that shows every push answered before it; so has one that
-//! wants plain text where the round shows that. Else it waits: a round that *begins* after its look
-//! shows them.
+//! | stage | the round                                                                        |
+//! |-------|----------------------------------------------------------------------------------|
+//! | 0     | has ended; none runs                                                             |
+//! | 1     | has begun                                                                        |
+//! | 2     | has published its plain text and compresses it now; small rounds skip this stage |
+//!
+//! A scrape loads the count, looks whether slots are marked, and loads the count again. If no round
+//! runs, no slot is marked and both counts are the same, the current exposition is complete. If a
+//! scrape wants plain text, a round that has published its plain text is as good as one that has
+//! ended. Otherwise the scrape waits for a round that *begins* after the look: that one takes
+//! everything that was marked before.
 
 use crate::sync::{Word, fence};
 use std::sync::atomic::Ordering::SeqCst;
 
-/// How many rounds have run, and how far the last one is.
+/// How many rounds have ended, and the stage of the running one.
 #[derive(Debug)]
-pub struct Rounds(Word);
+pub(super) struct Rounds(Word);
 
-/// What the count grows by from the beginning of a round to its end.
+/// By how much a whole round increases the count.
 const ROUND: u64 = 4;
-/// What it has grown by when the round shows plain text.
+/// By how much a round has increased the count when it has published its plain text.
 const PLAIN: u64 = 2;
 
 impl Rounds {
-    /// None has run.
+    /// No round has begun.
     pub fn new() -> Self {
         Self(Word::new(0))
     }
 
-    /// A round begins; the assembler alone calls this. What it takes from the queue it takes after
-    /// this.
+    /// Begins a round and returns the count. Only the assembler calls this, and takes marked slots
+    /// and looks at the wanted formats afterwards.
     pub fn begin(&self) -> u64 {
         let round = self.0.add(1) + 1;
         debug_assert!(round % ROUND == 1, "rounds do not overlap");
-        // SeqCst fence: "a round runs" is visible before the round looks at which formats are asked
-        // for. Its twin stands in `Assembly::try_current`, between asking and looking at the count:
-        // a scrape is not told to wait for a round that misses it.
+        // SeqCst fence, paired with the one in `Rendezvous::try_current`: either this round sees
+        // that a format is asked for, or the scrape sees that this round has begun and does not
+        // wait for it. Here the count is stored before the fence and the requests are loaded behind
+        // it.
         fence(SeqCst);
         round
     }
 
-    /// The round that `begin` named has published its plain text.
+    /// Notes that the round has published its plain text. `round` is what [`Rounds::begin`]
+    /// returned.
     pub fn show_plain(&self, round: u64) {
         let before = self.0.add(PLAIN - 1);
         debug_assert!(before == round, "a round shows its plain text once");
     }
 
-    /// The round that `begin` named ends; its exposition is published.
+    /// Ends the round, whose exposition is published. `round` is what [`Rounds::begin`] returned.
     pub fn end(&self, round: u64) {
         let so_far = self.0.load() % ROUND;
         let before = self.0.add(ROUND - so_far);
         debug_assert!(before - so_far == round - 1, "rounds do not overlap");
     }
 
-    /// Whether the exposition of the last round shows all that was answered before, or the plain
-    /// text of one that runs does; `is_queue_empty` says that no slot is marked, and acquires what
-    /// the pop that emptied the queue released. If so, the count to wait for if another round is
-    /// wanted.
+    /// Checks whether the current exposition is complete; with `is_plain`, whether the one
+    /// published for scrapes of plain text is. If so, returns the count to wait for should the
+    /// scrape need another round all the same, because the format that it wants is not kept.
+    ///
+    /// `is_queue_empty` returns whether no slot is marked, and has to acquire what the pop that
+    /// emptied the queue has released.
     ///
     /// # Errors
     ///
-    /// Else the count to wait for.
-    pub fn try_complete(
+    /// If it is not complete, the count to wait for.
+    pub fn check_complete(
         &self,
         is_plain: bool,
         is_queue_empty: impl FnOnce() -> bool,
     ) -> Result<u64, u64> {
         let before = self.0.load();
-        // If the queue is empty because a round took what was in it, that round's `begin` stands
-        // before the pop, and is seen below.
+        // If the queue is empty because a round took what was in it, that round called `begin`
+        // before the pop. `is_queue_empty` acquires the pop, so the load below sees that the round
+        // began.
         let is_empty = is_queue_empty();
         let after = self.0.load();
         let so_far = before % ROUND;
-        // The next round to begin shows at this count what is wanted.
+        // The next round to begin is the first that certainly shows what is missing.
         let begins_after = if so_far == 0 {
             before
         } else {
             before - so_far + ROUND
         };
         let next = begins_after + if is_plain { PLAIN } else { ROUND };
-        // Of a round that shows its plain text, everything that emptied the queue came before.
+        // A round has taken everything from the queue before it publishes plain text.
         let is_shown = so_far == 0 || (is_plain && so_far == PLAIN);
-        // Nothing has ever been assembled: an empty store needs a first round, too.
+        // The count is 0 before the first round, which even an empty store needs.
         if before == after && is_shown && is_empty && before > 0 {
             Ok(next)
         } else {
@@ -89,8 +101,8 @@ impl Rounds {
         }
     }
 
-    /// Whether it has come to `count`.
-    pub fn has_come_to(&self, count: u64) -> bool {
+    /// Whether the rounds have come to `count`.
+    pub fn has_reached(&self, count: u64) -> bool {
         self.0.load() >= count
     }
 }
@@ -108,15 +120,16 @@ mod tests {
     #[test]
     fn a_scrape_waits_for_a_round_that_begins_after_its_look() {
         let rounds = Rounds::new();
-        // Plain, then compressed: complete or not, and the count to wait for.
+        // For a scrape of plain text, then for a compressed one: complete or not, and the count to
+        // wait for.
         let check = |expected: [Result<u64, u64>; 2]| {
             assert_eq!(
-                [true, false].map(|is_plain| rounds.try_complete(is_plain, || true)),
+                [true, false].map(|is_plain| rounds.check_complete(is_plain, || true)),
                 expected
             );
             let marked = expected.map(|result| Err(result.unwrap_or_else(|count| count)));
             assert_eq!(
-                [true, false].map(|is_plain| rounds.try_complete(is_plain, || false)),
+                [true, false].map(|is_plain| rounds.check_complete(is_plain, || false)),
                 marked
             );
         };
@@ -124,12 +137,12 @@ mod tests {
         let round = rounds.begin();
         check([Err(6), Err(8)]);
         rounds.show_plain(round);
-        assert!(rounds.has_come_to(2) && !rounds.has_come_to(4));
+        assert!(rounds.has_reached(2) && !rounds.has_reached(4));
         check([Ok(6), Err(8)]);
         rounds.end(round);
-        assert!(rounds.has_come_to(4));
+        assert!(rounds.has_reached(4));
         check([Ok(6), Ok(8)]);
-        // One that shows nothing early.
+        // A round that publishes nothing early.
         let round = rounds.begin();
         check([Err(10), Err(12)]);
         rounds.end(round);

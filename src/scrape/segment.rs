@@ -1,103 +1,121 @@
-//! What scrapes send of the pages: segments, many pages each, that are contiguous where they are
-//! compressed.
+//! Segments: the unit in which scrapes send pages. A segment has many neighbouring pages, and where
+//! they are compressed, their compressed forms lie one after the other in one buffer.
 //!
-//! A page is small, so that little has to be made anew where one of its groups was pushed. To hand
-//! the kernel a hundred thousand groups compressed, page by page, would cost more than to copy the
-//! bytes. So the compressed forms of neighbouring pages lie in one buffer. A round that changes
-//! some of them makes a new buffer: it compresses those, and copies the others. A round that a
-//! scrape waits for compresses fast; what was compressed so is compressed again when there is time
-//! ([`Segment::polished`]).
+//! Pages are small, so that a push to one group makes few bytes stale. But a scrape of a hundred
+//! thousand groups that handed the kernel each compressed page by itself would spend more time on
+//! that than on copying the bytes. So neighbouring pages share a buffer. A round that changes some
+//! pages of a segment makes a new buffer: it compresses the changed pages and copies the compressed
+//! forms of the others. A round that a scrape waits for compresses with [`Effort::Fast`]; those
+//! pages are compressed again with [`Effort::Usual`] when there is time
+//! ([`Stretch::recompressed`]).
 //!
-//! Invariants: a segment is never written again; the segments of a stretch have its pages in order;
-//! a segment is kept as long as nothing of it changed; and one that is made has at least half of
-//! [`Sizes::segment`], unless it is the last one.
+//! Invariants:
+//!
+//! - A segment is never changed after it was made.
+//! - The segments of a stretch hold the pages of the stretch in order.
+//! - A segment of which no page changed is kept.
+//! - A new segment has at least half of [`PageSizes::segment_bytes`], unless it is the last one of
+//!   its stretch.
 
+use super::builders::{Builders, YIELD_INTERVAL_BYTES, yield_cpu};
 use super::gzip::{self, Crc, Effort};
 use super::page::Page;
-use super::view::{Builders, Sizes, TURN_BYTES, give_way};
+use super::sizes::PageSizes;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Some pages as scrapes send them.
+/// Neighbouring pages as scrapes send them.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
+    /// The pages, in the order of the exposition.
     pub texts: Box<[Arc<[u8]>]>,
-    pub deflated: Option<Deflated>,
+    /// The same pages compressed, if the view is kept compressed.
+    pub deflated: Option<DeflatedSegment>,
+    /// Bytes of `texts` together.
     len: u64,
 }
 
 /// The compressed form of a segment.
 #[derive(Debug)]
-pub(super) struct Deflated {
+pub(super) struct DeflatedSegment {
+    /// Deflate blocks, none of them final.
     pub bytes: Box<[u8]>,
     pages: Box<[DeflatedPage]>,
+    /// CRC of the uncompressed text of all pages.
     crc: Crc,
-    n_fast: usize,
+    /// How many pages were compressed with [`Effort::Fast`].
+    n_fast_pages: usize,
 }
 
-/// The compressed form of a page.
+/// Where the compressed form of a page is in its segment.
 #[derive(Clone, Copy, Debug)]
 struct DeflatedPage {
+    /// CRC of the uncompressed text.
     crc: Crc,
-    /// Where it ends in the bytes of the segment.
+    /// Where the compressed form ends in [`DeflatedSegment::bytes`]; it begins where that of the
+    /// page before ends.
     end: u32,
+    /// Whether the page was compressed with [`Effort::Fast`].
     is_fast: bool,
 }
 
-/// What lies between two of the gateway's own families, as scrapes see it.
+/// What lies between two of the gateway's own families (see [`super::view`]), as scrapes see it.
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     /// In the order of the exposition.
     pub segments: Box<[Arc<Segment>]>,
     /// Bytes of all pages.
     pub len: u64,
-    /// Bytes of all pages compressed, 0 if they are not.
+    /// Bytes of all pages compressed; 0 if they are not.
     pub deflated_len: u64,
-    /// CRC of all pages; only where they are compressed.
+    /// CRC of the uncompressed text of all pages; meaningless if they are not compressed.
     pub crc: Crc,
-    /// Bytes of pushed metrics that belong to the own family before this stretch.
-    pub joined_len: u64,
-    /// Pages that were compressed while somebody waited.
-    pub n_fast: usize,
+    /// How many bytes at the start of this stretch are pushed metrics of the gateway's own family
+    /// in front of it. They stand under the header of the own family.
+    pub own_family_len: u64,
+    /// How many pages were compressed with [`Effort::Fast`].
+    pub n_fast_pages: usize,
 }
 
-/// A segment as it will be.
-pub(super) enum Next {
+/// A segment of the next exposition: one that stays, or the pages of one to be made.
+pub(super) enum PlannedSegment {
     Keep(Arc<Segment>),
-    Make(Vec<Piece>),
+    Make(Vec<PageToPack>),
 }
 
-impl Next {
-    fn pieces(&self) -> Option<&[Piece]> {
+impl PlannedSegment {
+    fn pages(&self) -> Option<&[PageToPack]> {
         match self {
             Self::Keep(_) => None,
-            Self::Make(pieces) => Some(pieces),
+            Self::Make(pages) => Some(pages),
         }
     }
 }
 
-/// A page of a segment that is to be made.
-pub(super) struct Piece {
+/// A page of a segment to be made.
+pub(super) struct PageToPack {
     text: Arc<[u8]>,
-    /// The segment that has it already, and where.
+    /// The segment in which scrapes see this page now, and its index there. Its compressed form is
+    /// copied from there.
     old: Option<(Arc<Segment>, usize)>,
 }
 
 thread_local! {
-    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The buffer in which this thread puts the compressed pages of a segment one after the other.
+    static PACK_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Frees what the calling thread keeps to pack segments in.
-pub(super) fn free_packed() {
-    PACKED.take();
+/// Frees the calling thread's buffer for segments. The next segment makes a new one.
+pub(super) fn free_pack_buffer() {
+    PACK_BUFFER.take();
 }
 
 impl Segment {
-    /// With a compressed form if it is told how to make one.
-    fn make(pieces: &[Piece], effort: Option<Effort>) -> Self {
-        let texts = pieces.iter().map(|piece| Arc::clone(&piece.text)).collect();
+    /// A segment of these pages; compressed unless `effort` is none.
+    fn make(pages: &[PageToPack], effort: Option<Effort>) -> Self {
+        let texts = pages.iter().map(|page| Arc::clone(&page.text)).collect();
         Self {
-            deflated: effort.map(|effort| Deflated::make(pieces, effort)),
+            deflated: effort.map(|effort| DeflatedSegment::make(pages, effort)),
             ..Self::plain(texts)
         }
     }
@@ -111,26 +129,28 @@ impl Segment {
         }
     }
 
-    fn n_fast(&self) -> usize {
-        self.deflated.as_ref().map_or(0, |deflated| deflated.n_fast)
+    fn n_fast_pages(&self) -> usize {
+        self.deflated
+            .as_ref()
+            .map_or(0, |deflated| deflated.n_fast_pages)
     }
 
-    /// This one with every page compressed as well as usual.
-    fn polished(self: &Arc<Self>) -> Self {
+    /// This segment with every page compressed with [`Effort::Usual`].
+    fn recompressed(self: &Arc<Self>) -> Self {
         let is_fast = |index: usize| {
             self.deflated
                 .as_ref()
                 .is_none_or(|deflated| deflated.pages[index].is_fast)
         };
-        let piece = |(index, text): (usize, &Arc<[u8]>)| Piece {
+        let page_to_pack = |(index, text): (usize, &Arc<[u8]>)| PageToPack {
             text: Arc::clone(text),
             old: (!is_fast(index)).then(|| (Arc::clone(self), index)),
         };
-        let pieces: Vec<Piece> = self.texts.iter().enumerate().map(piece).collect();
-        Self::make(&pieces, Some(Effort::Usual))
+        let pages: Vec<PageToPack> = self.texts.iter().enumerate().map(page_to_pack).collect();
+        Self::make(&pages, Some(Effort::Usual))
     }
 
-    fn without_deflated(&self) -> Self {
+    fn without_gzip(&self) -> Self {
         Self {
             texts: self.texts.clone(),
             deflated: None,
@@ -139,14 +159,14 @@ impl Segment {
     }
 }
 
-impl Deflated {
-    fn make(pieces: &[Piece], effort: Effort) -> Self {
-        PACKED.with_borrow_mut(|packed| {
+impl DeflatedSegment {
+    fn make(to_pack: &[PageToPack], effort: Effort) -> Self {
+        PACK_BUFFER.with_borrow_mut(|packed| {
             packed.clear();
-            let (mut pages, mut crc) = (Vec::with_capacity(pieces.len()), Crc::default());
-            let mut n_bytes_of_turn = 0;
-            for piece in pieces {
-                let old = piece
+            let (mut pages, mut crc) = (Vec::with_capacity(to_pack.len()), Crc::default());
+            let mut n_bytes_since_yield = 0;
+            for page in to_pack {
+                let old = page
                     .old
                     .as_ref()
                     .and_then(|(segment, index)| Some((segment.deflated.as_ref()?, *index)));
@@ -156,13 +176,13 @@ impl Deflated {
                         (old.pages[index].crc, old.pages[index].is_fast)
                     }
                     None => {
-                        n_bytes_of_turn += piece.text.len();
-                        if n_bytes_of_turn >= TURN_BYTES {
-                            n_bytes_of_turn = 0;
-                            give_way();
+                        n_bytes_since_yield += page.text.len();
+                        if n_bytes_since_yield >= YIELD_INTERVAL_BYTES {
+                            n_bytes_since_yield = 0;
+                            yield_cpu();
                         }
-                        gzip::deflate(&piece.text, effort, packed);
-                        (Crc::of(&piece.text), effort == Effort::Fast)
+                        gzip::deflate(&page.text, effort, packed);
+                        (Crc::of(&page.text), effort == Effort::Fast)
                     }
                 };
                 let end = u32::try_from(packed.len()).expect("a segment is below 4 GiB");
@@ -173,14 +193,14 @@ impl Deflated {
                 });
                 crc = crc.then(crc_of_page);
             }
-            let n_fast = pages.iter().filter(|page| page.is_fast).count();
+            let n_fast_pages = pages.iter().filter(|page| page.is_fast).count();
             let made = Self {
                 bytes: packed.as_slice().into(),
                 pages: pages.into(),
                 crc,
-                n_fast,
+                n_fast_pages,
             };
-            // Pages of usual size take little; one of a giant group is not worth its memory.
+            // Segments of usual size need less. Memory that a giant group needed is given back.
             packed.shrink_to(1 << 20);
             made
         })
@@ -195,14 +215,15 @@ impl Deflated {
 }
 
 impl Stretch {
-    /// Tells which segments of this stretch stay where its pages are `pages` now, and what to make
-    /// the others of. Pages that are not new are in this stretch, in the same order.
+    /// Plans the segments of the next state of this stretch, whose pages are `pages`: which
+    /// segments stay, and of which pages the others are made. Clears [`Page::is_new`]. Pages that
+    /// are not new are in this stretch already, in the same order.
     pub fn plan<'a>(
         &self,
         pages: impl Iterator<Item = &'a mut Page>,
-        sizes: Sizes,
+        sizes: PageSizes,
         gzip: bool,
-    ) -> Vec<Next> {
+    ) -> Vec<PlannedSegment> {
         let pages: Vec<(&Arc<[u8]>, bool)> = pages
             .filter(|page| !page.is_empty())
             .map(|page| {
@@ -210,10 +231,11 @@ impl Stretch {
                 (page.text(), is_new)
             })
             .collect();
-        let (full, half) = (sizes.segment(), sizes.segment() / 2);
+        let (full, half) = (sizes.segment_bytes(), sizes.segment_bytes() / 2);
         let mut next = Vec::new();
         let (mut made, mut made_len) = (Vec::new(), 0);
-        // Where the page after the last one that was found is: segment and page.
+        // Position behind the last page that was found in this stretch: its segment, and its index
+        // there.
         let (mut segment, mut index) = (0, 0);
         let mut rest = &pages[..];
         while let Some(&(text, is_new)) = rest.first() {
@@ -234,10 +256,10 @@ impl Stretch {
                 let is_end = made.is_empty() || made_len >= half;
                 if index == 0 && is_end && here.deflated.is_some() == gzip && is_whole() {
                     if !made.is_empty() {
-                        next.push(Next::Make(std::mem::take(&mut made)));
+                        next.push(PlannedSegment::Make(std::mem::take(&mut made)));
                         made_len = 0;
                     }
-                    next.push(Next::Keep(Arc::clone(here)));
+                    next.push(PlannedSegment::Keep(Arc::clone(here)));
                     rest = &rest[here.texts.len()..];
                     (segment, index) = (segment + 1, 0);
                     continue;
@@ -246,22 +268,23 @@ impl Stretch {
                 (segment, index) = self.after(segment, index);
             }
             made_len += text.len();
-            made.push(Piece {
+            made.push(PageToPack {
                 text: Arc::clone(text),
                 old,
             });
             if made_len >= full {
-                next.push(Next::Make(std::mem::take(&mut made)));
+                next.push(PlannedSegment::Make(std::mem::take(&mut made)));
                 made_len = 0;
             }
             rest = &rest[1..];
         }
         if !made.is_empty() {
-            next.push(Next::Make(made));
+            next.push(PlannedSegment::Make(made));
         }
         next
     }
 
+    /// The position behind a page of this stretch.
     fn after(&self, segment: usize, index: usize) -> (usize, usize) {
         if index + 1 < self.segments[segment].texts.len() {
             (segment, index + 1)
@@ -270,57 +293,57 @@ impl Stretch {
         }
     }
 
-    /// Makes what was planned for several stretches at once, on all threads; in the same order.
-    /// Compresses it if it is told how.
+    /// Makes the stretches that were planned, each with its [`Stretch::own_family_len`], and
+    /// returns them in the same order. All segments of all stretches are made at once, on all
+    /// threads if there is much to do. They are compressed unless `effort` is none.
     pub fn make_all(
-        planned: Vec<(Vec<Next>, u64)>,
+        planned: Vec<(Vec<PlannedSegment>, u64)>,
         effort: Option<Effort>,
         builders: &Builders,
     ) -> Vec<Self> {
-        let to_make: Vec<&[Piece]> = planned
+        let to_make: Vec<&[PageToPack]> = planned
             .iter()
             .flat_map(|(next, _)| next)
-            .filter_map(Next::pieces)
+            .filter_map(PlannedSegment::pages)
             .collect();
-        let is_compressed = |piece: &Piece| {
-            piece
-                .old
+        let is_compressed = |page: &PageToPack| {
+            page.old
                 .as_ref()
                 .is_some_and(|(segment, _)| segment.deflated.is_some())
         };
-        let weight = |piece: &Piece| {
-            if effort.is_some() && !is_compressed(piece) {
-                piece.text.len() * 3
+        let work_bytes = |page: &PageToPack| {
+            if effort.is_some() && !is_compressed(page) {
+                page.text.len() * 3
             } else {
                 100
             }
         };
-        let weight = to_make.iter().copied().flatten().map(weight).sum();
+        let work_bytes = to_make.iter().copied().flatten().map(work_bytes).sum();
         let mut segments = builders
             .map(
                 &to_make,
-                weight,
+                work_bytes,
                 |_| 0,
-                |pieces| Arc::new(Segment::make(pieces, effort)),
+                |pages| Arc::new(Segment::make(pages, effort)),
             )
             .into_iter();
         let mut stretches = Vec::with_capacity(planned.len());
-        for (next, joined_len) in planned {
+        for (next, own_family_len) in planned {
             let segment = |next| match next {
-                Next::Keep(segment) => segment,
-                Next::Make(_) => segments.next().expect("as many as were planned"),
+                PlannedSegment::Keep(segment) => segment,
+                PlannedSegment::Make(_) => segments.next().expect("as many as were planned"),
             };
             stretches.push(Self::of(
                 next.into_iter().map(segment).collect(),
-                joined_len,
+                own_family_len,
             ));
         }
         stretches
     }
 
-    fn of(segments: Box<[Arc<Segment>]>, joined_len: u64) -> Self {
+    fn of(segments: Box<[Arc<Segment>]>, own_family_len: u64) -> Self {
         let mut this = Self {
-            joined_len,
+            own_family_len,
             ..Self::default()
         };
         for segment in &segments {
@@ -328,29 +351,30 @@ impl Stretch {
             if let Some(deflated) = &segment.deflated {
                 this.deflated_len += deflated.bytes.len() as u64;
                 this.crc = this.crc.then(deflated.crc);
-                this.n_fast += deflated.n_fast;
+                this.n_fast_pages += deflated.n_fast_pages;
             }
         }
         Self { segments, ..this }
     }
 
-    /// These texts of pages, none of them compressed.
-    pub fn plain(texts: Box<[Arc<[u8]>]>, joined_len: u64) -> Self {
+    /// A stretch of one segment with these pages, not compressed.
+    pub fn plain(texts: Box<[Arc<[u8]>]>, own_family_len: u64) -> Self {
         let segments = if texts.is_empty() {
             Box::default()
         } else {
             [Arc::new(Segment::plain(texts))].into()
         };
-        Self::of(segments, joined_len)
+        Self::of(segments, own_family_len)
     }
 
-    /// Compresses up to `n_pages` of the pages that were compressed fast as well as usual, and
-    /// those that share their segments.
-    pub fn polished(&self, n_pages: usize, builders: &Builders) -> Self {
+    /// This stretch with some pages compressed again with [`Effort::Usual`]. Whole segments are
+    /// compressed again, from the first on, until that are at least `n_pages` of the pages that
+    /// were compressed with [`Effort::Fast`].
+    pub fn recompressed(&self, n_pages: usize, builders: &Builders) -> Self {
         let mut n_left = n_pages;
         let mut is_due = |segment: &Arc<Segment>| {
-            let is_due = segment.n_fast() > 0 && n_left > 0;
-            n_left = n_left.saturating_sub(segment.n_fast());
+            let is_due = segment.n_fast_pages() > 0 && n_left > 0;
+            n_left = n_left.saturating_sub(segment.n_fast_pages());
             is_due
         };
         let segments: Vec<(&Arc<Segment>, bool)> = self
@@ -358,31 +382,36 @@ impl Stretch {
             .iter()
             .map(|segment| (segment, is_due(segment)))
             .collect();
-        let weight = |(segment, is_due): &(&Arc<Segment>, bool)| {
+        let work_bytes = |(segment, is_due): &(&Arc<Segment>, bool)| {
             if *is_due { segment.len as usize * 3 } else { 0 }
         };
-        let weight = segments.iter().map(weight).sum();
-        let polished = |&(segment, is_due): &(&Arc<Segment>, bool)| {
+        let work_bytes = segments.iter().map(work_bytes).sum();
+        let recompressed = |&(segment, is_due): &(&Arc<Segment>, bool)| {
             if is_due {
-                Arc::new(segment.polished())
+                Arc::new(segment.recompressed())
             } else {
                 Arc::clone(segment)
             }
         };
         Self::of(
-            builders.map(&segments, weight, |_| 0, polished).into(),
-            self.joined_len,
+            builders
+                .map(&segments, work_bytes, |_| 0, recompressed)
+                .into(),
+            self.own_family_len,
         )
     }
 
-    /// The same pages, none of them compressed.
-    pub fn without_deflated(&self) -> Self {
+    /// This stretch without compressed forms.
+    pub fn without_gzip(&self) -> Self {
         Self::of(
             self.segments
                 .iter()
-                .map(|segment| Arc::new(segment.without_deflated()))
+                .map(|segment| Arc::new(segment.without_gzip()))
                 .collect(),
-            self.joined_len,
+            self.own_family_len,
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,194 +1,187 @@
-//! Claims of one push: what it may expose, decided name by name.
+//! Whether a push or deletion may take effect: the door of its job, the names that it claims, and
+//! the series that other groups of its job have.
 //!
-//! Claims are made in the order of escaped names, and given back in reverse. On `Busy` everything
-//! is given back, so `Busy` never cycles and somebody always proceeds.
+//! Locks are taken in one order, the door first and then cells by name, and all of them are given
+//! back when one is busy.
 
-use super::cell::{Cell, Mode, NotGranted};
-use super::layout::{ClaimedName, Layout};
-use super::refusal::Owner;
-use crate::model::GroupingKey;
+use super::candidate::Candidate;
+use super::cell::{Cell, NameRole, suffixes_of};
+use super::claims::{ClaimDenied, Claims};
+use super::conflict::refusal_of_conflict;
+use super::job_door::{DoorDenied, DoorEntry, JobDoor};
+use super::layout::Layout;
+use super::refusal::Refusal;
+use super::series_check::check_series;
+use super::slots::Slots;
+use super::snapshot::GroupState;
+use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
-use smallvec::SmallVec;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-enum Claim {
-    Take(Arc<Cell>),
-    Drop(Arc<Cell>),
-    Change {
-        cell: Arc<Cell>,
-        to: Mode,
-        raw: Box<str>,
-    },
+/// What decides about admission: the cells of all names and the doors of all jobs.
+pub(super) struct Admission {
+    cells: Registry<Cell>,
+    doors: Registry<JobDoor>,
+    shapes_per_job_max: usize,
 }
 
-/// The claims that a push holds. Unless they are settled they are undone when they are dropped,
-/// also by a panic.
-pub(super) struct Claims<'a> {
-    cells: &'a Registry<Cell>,
-    by: &'a Arc<GroupingKey>,
-    held: SmallVec<[Claim; 8]>,
-}
-
-/// Why a push does not get all its claims.
-pub(super) enum NotClaimed {
+/// Why a push may not take effect.
+pub(super) enum Denied {
+    /// Another push in flight is about to decide something that this one depends on.
     Busy,
-    /// The name is exposed with this mode and raw name.
-    Conflict {
-        name: ClaimedIndex,
-        mode: Mode,
-        raw: Arc<Box<str>>,
-        owner: Owner,
-    },
+    /// The push contradicts what is exposed.
+    Refused(Refusal),
 }
 
-/// Index of a name among the claims of the layout that asks.
-pub(super) type ClaimedIndex = usize;
+/// The right to change which series one group exposes. Dropping it leaves the door of the job.
+pub(super) struct DoorGuard<'a> {
+    doors: &'a Registry<JobDoor>,
+    door: Arc<JobDoor>,
+    entry: DoorEntry,
+    key: &'a Arc<GroupingKey>,
+    /// What the group was when the guard was made.
+    was: GroupState,
+    /// What the group is now.
+    is: GroupState,
+}
 
-impl<'a> Claims<'a> {
-    pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
+impl<'a> DoorGuard<'a> {
+    /// The key of the group whose series may be changed.
+    pub fn key(&self) -> &'a Arc<GroupingKey> {
+        self.key
+    }
+
+    /// Notes, for the counts of the door, that the group was `was` and is `is` now.
+    pub fn note_change(&mut self, was: GroupState, is: GroupState) {
+        (self.was, self.is) = (was, is);
+    }
+
+    /// Keeps a layout that was published, for the next push to the job.
+    pub fn remember(&self, layout: &Arc<Layout>) {
+        self.door.remember(layout);
+    }
+}
+
+impl Drop for DoorGuard<'_> {
+    fn drop(&mut self) {
+        self.door.leave(self.entry, self.key, self.was, self.is);
+        if self.door.is_dead() {
+            self.doors.remove(&self.door);
+        }
+    }
+}
+
+impl Admission {
+    /// Admits what does not contradict the families `pinned`, which the gateway itself exposes.
+    pub fn new<'a>(
+        pinned: impl Iterator<Item = (&'a str, MetricType)>,
+        shapes_per_job_max: usize,
+    ) -> Self {
+        let cells: Registry<Cell> = Registry::default();
+        let pin = |name: &str, role| {
+            cells.get_or_insert(name, || Cell::pinned(name, role));
+        };
+        for (name, metric_type) in pinned {
+            pin(name, NameRole::Family(metric_type));
+            for suffix in suffixes_of(metric_type) {
+                pin(&format!("{name}{suffix}"), NameRole::Suffix);
+            }
+        }
         Self {
             cells,
-            by,
-            held: SmallVec::new(),
+            doors: Registry::default(),
+            shapes_per_job_max,
         }
     }
 
-    /// Claims the difference between the names of `base` and those of `next`.
-    pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), NotClaimed> {
-        let mut base = base.claims().iter().peekable();
-        let mut next = next.claims().iter().enumerate().peekable();
+    /// The door of a job, if it has one.
+    pub fn door(&self, job: &str) -> Option<Arc<JobDoor>> {
+        self.doors.get(job)
+    }
+
+    /// Claims of the group with the key `by`; none so far.
+    pub fn claims<'a>(&'a self, by: &'a Arc<GroupingKey>) -> Claims<'a> {
+        Claims::new(&self.cells, by)
+    }
+
+    /// Enters the door of the job of `key`, in order to change which series its group exposes;
+    /// `None` while another push is in the way. `door` is that door, if the caller has looked it up
+    /// already.
+    pub fn enter<'a>(
+        &'a self,
+        door: Option<Arc<JobDoor>>,
+        key: &'a Arc<GroupingKey>,
+    ) -> Option<DoorGuard<'a>> {
+        let mut looked_up = door;
         loop {
-            let order = match (base.peek(), next.peek()) {
-                (None, None) => return Ok(()),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(base), Some((_, next))) => base.escaped.cmp(&next.escaped),
+            let (door, is_made) = match looked_up.take() {
+                Some(door) => (door, false),
+                None => self
+                    .doors
+                    .get_or_insert(key.job(), || JobDoor::entered(key)),
             };
-            match order {
-                Ordering::Less => self.drop_name(base.next().expect("peeked"))?,
-                Ordering::Greater => {
-                    let (index, name) = next.next().expect("peeked");
-                    self.take(index, name)?;
-                }
-                Ordering::Equal => {
-                    let (base, (index, next)) =
-                        (base.next().expect("peeked"), next.next().expect("peeked"));
-                    if base.mode != next.mode || base.raw != next.raw {
-                        self.change(base, index, next)?;
-                    }
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, index: ClaimedIndex, name: &ClaimedName) -> Result<(), NotClaimed> {
-        loop {
-            let make = || Cell::taken(&name.escaped, &name.raw, name.mode, self.by);
-            let (cell, is_mine) = self.cells.get_or_insert(&name.escaped, make);
-            let granted = if is_mine {
-                Ok(())
+            let entered = if is_made {
+                Ok(DoorEntry::Shared)
             } else {
-                cell.try_take(name.mode, &name.raw, self.by)
+                door.try_enter(key)
             };
-            match granted {
-                Ok(()) => {
-                    self.held.push(Claim::Take(cell));
-                    return Ok(());
-                }
-                Err(NotGranted::Dead) => self.cells.remove(&cell),
-                Err(refused) => {
-                    // Our doubt may have been the last claim on it.
-                    remove_dead(self.cells, &cell);
-                    return Err(match refused {
-                        NotGranted::Conflict(mode) => conflict(&cell, index, mode),
-                        NotGranted::Busy | NotGranted::Dead => NotClaimed::Busy,
+            match entered {
+                Ok(entry) => {
+                    let (was, is) = (GroupState::Absent, GroupState::Absent);
+                    return Some(DoorGuard {
+                        doors: &self.doors,
+                        door,
+                        entry,
+                        key,
+                        was,
+                        is,
                     });
                 }
+                Err(DoorDenied::Busy) => return None,
+                Err(DoorDenied::Dead) => self.doors.remove(&door),
             }
         }
     }
 
-    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), NotClaimed> {
-        // No cell: our view of the group is old, somebody else of it has dropped the name.
-        let Some(cell) = self.cells.get(&name.escaped) else {
-            return Err(NotClaimed::Busy);
-        };
-        cell.try_drop().map_err(|_| NotClaimed::Busy)?;
-        self.held.push(Claim::Drop(cell));
-        Ok(())
-    }
-
-    fn change(
-        &mut self,
-        base: &ClaimedName,
-        index: ClaimedIndex,
-        next: &ClaimedName,
-    ) -> Result<(), NotClaimed> {
-        let Some(cell) = self.cells.get(&base.escaped) else {
-            return Err(NotClaimed::Busy);
-        };
-        match cell.try_change(base.mode) {
-            Ok(()) => {
-                self.held.push(Claim::Change {
-                    cell,
-                    to: next.mode,
-                    raw: next.raw.clone(),
-                });
-                Ok(())
-            }
-            Err(NotGranted::Conflict(mode)) => Err(conflict(&cell, index, mode)),
-            Err(NotGranted::Busy | NotGranted::Dead) => Err(NotClaimed::Busy),
-        }
-    }
-
-    /// The snapshot is published and marked.
-    pub fn settle(mut self) {
-        for claim in std::mem::take(&mut self.held) {
-            match claim {
-                Claim::Take(cell) => cell.settle_take(),
-                Claim::Drop(cell) => {
-                    cell.settle_drop(self.by);
-                    remove_dead(self.cells, &cell);
-                }
-                Claim::Change { cell, to, raw } => cell.settle_change(to, &raw),
+    /// Claims the names of the candidate and, for a push that is alone behind the door, compares
+    /// its series with those of the job's other groups. The claims that are granted are added to
+    /// `claims`, also if the candidate is denied.
+    ///
+    /// # Errors
+    ///
+    /// Why the candidate may not take effect, or not now.
+    pub fn admit(
+        &self,
+        candidate: &Candidate<'_>,
+        guard: &DoorGuard<'_>,
+        claims: &mut Claims<'_>,
+        slots: &Slots,
+    ) -> Result<(), Denied> {
+        // The layout of a slot without a group has no families.
+        let before = candidate.base.layout();
+        match claims.claim(before, &candidate.content.layout) {
+            Ok(()) => {}
+            Err(ClaimDenied::Busy) => return Err(Denied::Busy),
+            Err(ClaimDenied::Conflict(conflict)) => {
+                return Err(Denied::Refused(refusal_of_conflict(
+                    conflict,
+                    candidate,
+                    &self.cells,
+                    slots,
+                )));
             }
         }
-    }
-}
-
-impl Drop for Claims<'_> {
-    /// Nothing was published.
-    fn drop(&mut self) {
-        for claim in std::mem::take(&mut self.held).into_iter().rev() {
-            match claim {
-                Claim::Take(cell) => {
-                    cell.undo_take();
-                    remove_dead(self.cells, &cell);
-                }
-                Claim::Drop(cell) => cell.undo_drop(),
-                Claim::Change { cell, .. } => cell.undo_change(),
-            }
+        if guard.entry == DoorEntry::Shared {
+            return Ok(());
         }
-    }
-}
-
-fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
-    if cell.is_dead() {
-        cells.remove(cell);
-    }
-}
-
-fn conflict(cell: &Cell, name: ClaimedIndex, mode: Mode) -> NotClaimed {
-    let owner = if cell.is_own() {
-        Owner::Gateway
-    } else {
-        cell.hint().map_or(Owner::Unknown, Owner::Group)
-    };
-    NotClaimed::Conflict {
-        name,
-        mode,
-        raw: cell.raw(),
-        owner,
+        let shapes_max = self.shapes_per_job_max;
+        if !guard
+            .door
+            .add_shape_while_alone(candidate.key, candidate.state, shapes_max)
+        {
+            return Err(Denied::Refused(Refusal::TooManyShapes { shapes_max }));
+        }
+        let shapes = guard.door.shapes_while_alone();
+        check_series(candidate, &shapes, slots).map_err(Denied::Refused)
     }
 }

@@ -1,60 +1,75 @@
-//! A name has one mode: which type a family is exposed with, or that it is a suffix of another one.
+//! The role in which a name is exposed: a family of one type, or a suffix of a histogram or
+//! summary.
 //!
-//! Names are compared as they look after underscore escaping, and a cell belongs to one such name.
-//! Whoever exposes the name holds a *firm* claim on its cell, whoever is about to, or about to
-//! cease to, a *doubt*. A firm claim of another mode is a conflict; mere doubts make others wait,
-//! because they may come to nothing.
+//! There is one cell for each name that is exposed; names are compared in their escaped form. A
+//! group that exposes the name holds a *firm* claim on the cell. A push that is about to add the
+//! name to its group, or to drop it, holds a *doubt* until its snapshot is published. A claim in
+//! another role than the cell's is a conflict if a group holds the cell firmly. If there are only
+//! doubts the push has to wait (`Busy`), because the pushes that hold them may still be refused.
 //!
-//! | field  | written by                    | read by              | what it carries                                       |
-//! |--------|-------------------------------|----------------------|-------------------------------------------------------|
-//! | `word` | every operation, AcqRel       | every one, Acquire   | mode, changing, firm, doubt                           |
-//! | `raw`  | `settle_change`, in a change  | `try_take`, with a   | the name before escaping; all who hold a claim have it |
-//! |        |                               | claim of its own     |                                                       |
-//! | `hint` | takers and droppers           | texts of refusals    | nothing: a guess who holds it                         |
+//! | field  | written by              | read by           | what it carries             |
+//! |--------|-------------------------|-------------------|-----------------------------|
+//! | `word` | every operation, AcqRel | the same, Acquire | role, changing, firm, doubt |
+//! | `raw`  | `settle_change`, first  | `try_take`, last  | the name before escaping    |
+//! | `hint` | takers and droppers     | texts of refusals | a guess at a holder         |
 //!
-//! A cell without any claim is dead, for good: whoever finds it dead removes it and looks the name
-//! up again.
+//! Invariant: the role and the raw name stay as they are while any push or group holds a claim,
+//! except for a change by the only holder, which excludes all others. A cell that loses its last
+//! claim is dead and stays so: a push that finds a dead cell removes it and looks the name up
+//! again.
 
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::{Hint, Keyed, Published, Word};
 use std::sync::Arc;
 
-/// What a name is used for.
+/// What a name stands for in an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(super) enum NameRole {
     /// A family of this type.
     Family(MetricType),
     /// `_bucket`, `_sum` or `_count` of a histogram or summary.
-    Derived,
+    Suffix,
 }
 
-const DERIVED: u64 = 14;
+/// The role's bits of a suffix; those of a family are the number of its type.
+const SUFFIX: u64 = 14;
+/// The role's bits of a dead cell.
 const DEAD: u64 = 15;
 
-impl Mode {
+/// The suffixes under which a family of this type is exposed, beside its own name.
+pub(super) fn suffixes_of(metric_type: MetricType) -> &'static [&'static str] {
+    match metric_type {
+        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
+        MetricType::Summary => &["_count", "_sum"],
+        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
+    }
+}
+
+impl NameRole {
     fn bits(self) -> u64 {
         match self {
             Self::Family(metric_type) => metric_type as u64,
-            Self::Derived => DERIVED,
+            Self::Suffix => SUFFIX,
         }
     }
 
     fn from_bits(bits: u64) -> Self {
-        MetricType::from_number(bits).map_or(Self::Derived, Self::Family)
+        MetricType::from_number(bits).map_or(Self::Suffix, Self::Family)
     }
 }
 
-/// A cell's word: mode (4 bits), changing (1), firm (28), doubt (28).
+/// The word of a cell: role (4 bits), changing (1), number of firm claims (28), number of doubts
+/// (28).
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct State(u64);
+struct CellState(u64);
 
 const CHANGING: u64 = 1 << 4;
 const FIRM: u64 = 1 << 5;
 const DOUBT: u64 = 1 << 33;
 const COUNT_MASK: u64 = (1 << 28) - 1;
 
-impl State {
-    fn mode(self) -> u64 {
+impl CellState {
+    fn role(self) -> u64 {
         self.0 & 15
     }
 
@@ -63,7 +78,7 @@ impl State {
     }
 
     fn is_dead(self) -> bool {
-        self.mode() == DEAD
+        self.role() == DEAD
     }
 
     fn firm(self) -> u64 {
@@ -74,7 +89,7 @@ impl State {
         (self.0 / DOUBT) & COUNT_MASK
     }
 
-    /// The word, or that of a dead cell if nobody has a claim any more.
+    /// The word; or, if no claim is left, that of a dead cell.
     fn or_dead(self) -> u64 {
         if self.firm() == 0 && self.doubt() == 0 {
             DEAD
@@ -86,19 +101,19 @@ impl State {
 
 /// Why a claim was not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotGranted {
-    /// Others expose the name, with this mode or with another raw name.
-    Conflict(Mode),
-    /// Somebody is about to begin or to cease exposing it: the caller gives everything back and
-    /// comes again.
+pub(super) enum CellDenied {
+    /// Other groups expose the name in this role, or under another raw name.
+    Conflict(NameRole),
+    /// Another push is about to add, drop or change the name: the caller gives back all its claims
+    /// and tries again.
     Busy,
     /// The cell is dead: look the name up again.
     Dead,
 }
 
-/// The place of one escaped name.
+/// Who exposes one name, and in which role.
 #[derive(Debug)]
-pub struct Cell {
+pub(super) struct Cell {
     word: Word,
     escaped: Box<str>,
     raw: Published<Box<str>>,
@@ -115,17 +130,18 @@ impl Keyed for Cell {
 }
 
 impl Cell {
-    /// A cell that its maker has taken, not settled.
-    pub fn taken(escaped: &str, raw: &str, mode: Mode, by: &Arc<GroupingKey>) -> Self {
-        Self::with(State(mode.bits() | DOUBT), escaped, raw, Some(by))
+    /// A new cell for a push of the group `by`, which holds a doubt on it as after
+    /// [`Cell::try_take`].
+    pub fn taken(escaped: &str, raw: &str, role: NameRole, by: &Arc<GroupingKey>) -> Self {
+        Self::with(CellState(role.bits() | DOUBT), escaped, raw, Some(by))
     }
 
-    /// A cell of the gateway's own: its mode stays for ever.
-    pub fn pinned(name: &str, mode: Mode) -> Self {
-        Self::with(State(mode.bits() | FIRM), name, name, None)
+    /// A cell of a name that the gateway itself exposes. Its role never changes.
+    pub fn pinned(name: &str, role: NameRole) -> Self {
+        Self::with(CellState(role.bits() | FIRM), name, name, None)
     }
 
-    fn with(state: State, escaped: &str, raw: &str, by: Option<&Arc<GroupingKey>>) -> Self {
+    fn with(state: CellState, escaped: &str, raw: &str, by: Option<&Arc<GroupingKey>>) -> Self {
         Self {
             word: Word::new(state.0),
             escaped: escaped.into(),
@@ -135,33 +151,40 @@ impl Cell {
         }
     }
 
-    /// A group begins to expose the name: a doubt until it is settled or undone.
+    /// Lets a group begin to expose the name: grants a doubt, which has to be settled or undone.
     ///
     /// # Errors
     ///
-    /// [`NotGranted`], and the cell is as before.
-    pub fn try_take(&self, mode: Mode, raw: &str, by: &Arc<GroupingKey>) -> Result<(), NotGranted> {
+    /// Why the name is denied; the caller then holds no claim.
+    pub fn try_take(
+        &self,
+        role: NameRole,
+        raw: &str,
+        by: &Arc<GroupingKey>,
+    ) -> Result<(), CellDenied> {
         let before = self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             if state.is_dead() {
-                Err(NotGranted::Dead)
+                Err(CellDenied::Dead)
             } else if state.is_changing() {
-                Err(NotGranted::Busy)
-            } else if state.mode() == mode.bits() {
+                Err(CellDenied::Busy)
+            } else if state.role() == role.bits() {
                 Ok(word + DOUBT)
             } else if state.firm() > 0 {
-                Err(NotGranted::Conflict(Mode::from_bits(state.mode())))
+                Err(CellDenied::Conflict(NameRole::from_bits(state.role())))
             } else {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             }
         })?;
-        // The raw name stays as long as we hold a claim: who changes it holds the only one.
+        // Acquired by the update above: the raw name that `settle_change` stored before it released
+        // the cell. From here on the doubt keeps the name as it is: it is only changed by the sole
+        // holder.
         if ***self.raw.load() != *raw {
             self.undo_take();
-            return Err(if State(before).firm() > 0 {
-                NotGranted::Conflict(mode)
+            return Err(if CellState(before).firm() > 0 {
+                CellDenied::Conflict(role)
             } else {
-                NotGranted::Busy
+                CellDenied::Busy
             });
         }
         self.hint
@@ -169,7 +192,7 @@ impl Cell {
         Ok(())
     }
 
-    /// The taker's snapshot is published.
+    /// Makes a doubt of `try_take` firm: the group's snapshot is published.
     pub fn settle_take(&self) {
         self.must_update(|state| {
             debug_assert!(state.doubt() > 0);
@@ -177,64 +200,64 @@ impl Cell {
         });
     }
 
-    /// The taker gives up.
+    /// Gives back a doubt of `try_take`.
     pub fn undo_take(&self) {
         self.must_update(|state| {
             debug_assert!(state.doubt() > 0);
-            State(state.0 - DOUBT).or_dead()
+            CellState(state.0 - DOUBT).or_dead()
         });
     }
 
-    /// A group ceases to expose the name: others wait, rather than are refused, until it is settled
-    /// or undone.
+    /// Lets a group cease to expose the name: its firm claim becomes a doubt, which has to be
+    /// settled or undone. Until then pushes in another role have to wait, and are not refused.
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Busy`], and the cell is as before. A dead cell is busy too: the caller's view
-    /// of its group is old.
-    pub fn try_drop(&self) -> Result<(), NotGranted> {
+    /// [`CellDenied::Busy`]; the cell is as before. Also for a dead cell: the base of the push is
+    /// out of date then.
+    pub fn try_drop(&self) -> Result<(), CellDenied> {
         self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             let is_granted = !state.is_dead() && !state.is_changing() && state.firm() > 0;
             if is_granted {
                 Ok(word - FIRM + DOUBT)
             } else {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             }
         })?;
         Ok(())
     }
 
-    /// The dropper's snapshot is published.
+    /// Gives up the doubt of `try_drop`: the snapshot of the group `by` is published.
     pub fn settle_drop(&self, by: &GroupingKey) {
         self.hint.change(|hint| hint.filter(|key| **key != *by));
         self.undo_take();
     }
 
-    /// The dropper gives up.
+    /// Makes the doubt of `try_drop` firm again.
     pub fn undo_drop(&self) {
         self.must_update(|state| state.0 - DOUBT + FIRM);
     }
 
-    /// The only group that exposes the name changes its mode or its raw name: nobody else is
-    /// granted anything until that is settled or undone.
+    /// Lets the only group that exposes the name change its role or raw name. No other claim is
+    /// granted until the change is settled or undone.
     ///
     /// # Errors
     ///
-    /// [`NotGranted::Conflict`] if others expose it, too; else [`NotGranted::Busy`]. The cell is as
-    /// before.
-    pub fn try_change(&self, from: Mode) -> Result<(), NotGranted> {
+    /// [`CellDenied::Conflict`] if other groups expose the name, too; [`CellDenied::Busy`] if other
+    /// pushes hold doubts, or if `from` is not the role. The cell is as before.
+    pub fn try_change(&self, from: NameRole) -> Result<(), CellDenied> {
         self.word.update(|word| {
-            let state = State(word);
+            let state = CellState(word);
             if state.is_dead()
                 || state.is_changing()
-                || state.mode() != from.bits()
+                || state.role() != from.bits()
                 || state.firm() == 0
                 || state.doubt() > 0
             {
-                Err(NotGranted::Busy)
+                Err(CellDenied::Busy)
             } else if state.firm() > 1 {
-                Err(NotGranted::Conflict(from))
+                Err(CellDenied::Conflict(from))
             } else {
                 Ok(word | CHANGING)
             }
@@ -242,8 +265,9 @@ impl Cell {
         Ok(())
     }
 
-    /// The changer's snapshot is published.
-    pub fn settle_change(&self, to: Mode, raw: &str) {
+    /// Ends a change: the group's snapshot is published.
+    pub fn settle_change(&self, to: NameRole, raw: &str) {
+        // Before the update below, whose release pairs with the acquire of `try_take`.
         if ***self.raw.load() != *raw {
             self.raw.store(Arc::new(raw.into()));
         }
@@ -253,28 +277,28 @@ impl Cell {
         });
     }
 
-    /// The changer gives up.
+    /// Gives up a change.
     pub fn undo_change(&self) {
         self.must_update(|state| state.0 & !CHANGING);
     }
 
-    fn must_update(&self, next: impl Fn(State) -> u64) {
+    fn must_update(&self, next: impl Fn(CellState) -> u64) {
         let Ok(_) = self
             .word
-            .update::<std::convert::Infallible>(|word| Ok(next(State(word))));
+            .update::<std::convert::Infallible>(|word| Ok(next(CellState(word))));
     }
 
-    /// Whether nobody has a claim on it.
+    /// Whether the last claim is gone.
     pub fn is_dead(&self) -> bool {
-        State(self.word.load()).is_dead()
+        CellState(self.word.load()).is_dead()
     }
 
-    /// The name before escaping, while the caller or a firm claim keeps it.
+    /// The name before escaping. It may change unless the caller or a group holds a claim.
     pub fn raw(&self) -> Arc<Box<str>> {
         Arc::clone(&self.raw.load())
     }
 
-    /// Whether the gateway itself exposes it.
+    /// Whether the gateway itself exposes the name.
     pub fn is_own(&self) -> bool {
         self.is_own
     }
@@ -284,10 +308,14 @@ impl Cell {
         self.hint.get()
     }
 
-    /// Mode, firm claims and doubts.
-    pub fn counts(&self) -> (Mode, u64, u64) {
-        let state = State(self.word.load());
-        (Mode::from_bits(state.mode()), state.firm(), state.doubt())
+    /// The role, the number of firm claims and the number of doubts.
+    pub fn counts(&self) -> (NameRole, u64, u64) {
+        let state = CellState(self.word.load());
+        (
+            NameRole::from_bits(state.role()),
+            state.firm(),
+            state.doubt(),
+        )
     }
 }
 
@@ -295,8 +323,8 @@ impl Cell {
 mod tests {
     use super::*;
 
-    const GAUGE: Mode = Mode::Family(MetricType::Gauge);
-    const COUNTER: Mode = Mode::Family(MetricType::Counter);
+    const GAUGE: NameRole = NameRole::Family(MetricType::Gauge);
+    const COUNTER: NameRole = NameRole::Family(MetricType::Counter);
 
     fn key() -> Arc<GroupingKey> {
         Arc::new(GroupingKey::new([("job", "j")]).unwrap())
@@ -309,12 +337,12 @@ mod tests {
     #[test]
     fn a_doubt_makes_others_wait_and_a_firm_claim_refuses_them() {
         let cell = gauge();
-        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(CellDenied::Busy));
         assert_eq!(cell.try_take(GAUGE, "a", &key()), Ok(()));
         cell.settle_take();
         assert_eq!(
             cell.try_take(COUNTER, "a", &key()),
-            Err(NotGranted::Conflict(GAUGE))
+            Err(CellDenied::Conflict(GAUGE))
         );
         assert_eq!(cell.counts(), (GAUGE, 1, 1));
     }
@@ -322,11 +350,11 @@ mod tests {
     #[test]
     fn another_raw_name_is_a_conflict() {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
-        assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a_b", &key()), Err(CellDenied::Busy));
         cell.settle_take();
         assert_eq!(
             cell.try_take(GAUGE, "a_b", &key()),
-            Err(NotGranted::Conflict(GAUGE))
+            Err(CellDenied::Conflict(GAUGE))
         );
         assert_eq!(cell.counts(), (GAUGE, 1, 0));
     }
@@ -334,15 +362,15 @@ mod tests {
     #[test]
     fn a_sole_holder_changes_mode_and_raw_name() {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
-        assert_eq!(cell.try_change(GAUGE), Err(NotGranted::Busy));
+        assert_eq!(cell.try_change(GAUGE), Err(CellDenied::Busy));
         cell.settle_take();
         assert_eq!(cell.try_change(GAUGE), Ok(()));
-        assert_eq!(cell.try_take(GAUGE, "a.b", &key()), Err(NotGranted::Busy));
-        assert_eq!(cell.try_drop(), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a.b", &key()), Err(CellDenied::Busy));
+        assert_eq!(cell.try_drop(), Err(CellDenied::Busy));
         cell.settle_change(COUNTER, "a_b");
         assert_eq!(cell.try_take(COUNTER, "a_b", &key()), Ok(()));
         cell.settle_take();
-        assert_eq!(cell.try_change(COUNTER), Err(NotGranted::Conflict(COUNTER)));
+        assert_eq!(cell.try_change(COUNTER), Err(CellDenied::Conflict(COUNTER)));
     }
 
     #[test]
@@ -350,14 +378,14 @@ mod tests {
         let cell = gauge();
         cell.settle_take();
         assert_eq!(cell.try_drop(), Ok(()));
-        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(COUNTER, "a", &key()), Err(CellDenied::Busy));
         cell.undo_drop();
         assert_eq!(cell.counts(), (GAUGE, 1, 0));
         assert_eq!(cell.try_drop(), Ok(()));
         cell.settle_drop(&key());
         assert!(cell.is_dead());
-        assert_eq!(cell.try_take(GAUGE, "a", &key()), Err(NotGranted::Dead));
-        assert_eq!(cell.try_drop(), Err(NotGranted::Busy));
+        assert_eq!(cell.try_take(GAUGE, "a", &key()), Err(CellDenied::Dead));
+        assert_eq!(cell.try_drop(), Err(CellDenied::Busy));
     }
 
     #[test]

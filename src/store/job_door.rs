@@ -1,97 +1,45 @@
-//! The door of a job: whether its groups can share a series, and who may change which series they
-//! have.
+//! The door of a job: who may change which series the job's groups expose.
 //!
-//! Grouping labels overwrite a series' own, so two groups can only share a series if they have the
-//! same `job` and label names that differ, another *shape*. While all groups of a job have one
-//! shape, pushes go through the door side by side. The first push of a second shape makes it
-//! *mixed*: from then on pushes that change which series exist go through one at a time, and look.
+//! Grouping labels overwrite the labels of a series. So two groups of one job whose keys have the
+//! same label names, the same *shape*, never expose the same series; two groups of different shapes
+//! can. While all groups of a job have one shape, pushes go through the door side by side. A push
+//! of a second shape waits until no push is in flight and makes the door *mixed*. From then on
+//! structural pushes go through one at a time, and each compares its series with those of the
+//! groups of other shapes.
 //!
-//! | field    | written by                               | read by                | what it carries                            |
-//! |----------|------------------------------------------|------------------------|--------------------------------------------|
-//! | `word`   | `try_enter`, `leave`, AcqRel             | both, Acquire          | state, busy, in flight, groups             |
-//! | `shapes` | who is inside alone                      | who is inside alone    | the shapes of the job, counted             |
-//! | `recent` | whoever made a layout                    | everybody              | nothing but chances to share a layout      |
+//! ```text
+//! word = groups (32 bits) | pushes in flight (29) | busy (1) | single, mixing, mixed or dead (2)
+//! ```
 //!
-//! A door without groups and without anybody inside is dead, for good: whoever finds it dead
-//! removes it and looks the job up again.
+//! | field    | written by                   | read by       | what it carries             |
+//! |----------|------------------------------|---------------|-----------------------------|
+//! | `word`   | `try_enter`, `leave`: AcqRel | both: Acquire | the above; counts of shapes |
+//! | `shapes` | a push that is alone         | the same      | the shapes of the groups    |
+//! | `recent` | pushes, once published       | all pushes    | layouts that can be shared  |
+//!
+//! Invariant: a push that is alone sees the counts of all shapes as they are. Each push changes
+//! them before it leaves; `leave` releases the word, and `try_enter` acquires it.
+//!
+//! A door that no push is behind and that has no groups is dead and stays so: a push that finds a
+//! dead door removes it and looks the job up again.
 
 use super::layout::Layout;
-use super::snapshot::Snapshot;
-use crate::model::{GroupingKey, LabelSet, Skeleton};
-use crate::sync::{Keyed, Published, Tally, Word};
+use super::shape::Shape;
+use super::snapshot::GroupState;
+use crate::model::{GroupingKey, Skeleton};
+use crate::sync::{Keyed, Published, Word};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The names of a grouping key, as the store compares them: escaped, `instance` only if it is not
-/// empty.
-#[derive(Debug)]
-pub struct Shape {
-    names: Box<[Box<str>]>,
-    /// Written by those who are inside; read by who is inside alone.
-    n_groups: Tally,
-    /// Of those the ones that a push was ever accepted for.
-    n_accepted: Tally,
-}
-
-/// What becomes of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Becomes {
-    /// There is none.
-    Absent,
-    /// There is one, to which no push was ever accepted.
-    Refused,
-    /// There is one, with what a push brought.
-    Accepted,
-}
-
-impl Becomes {
-    /// What a snapshot is.
-    pub fn of(snapshot: &Snapshot) -> Self {
-        match (snapshot.is_live(), snapshot.is_accepted()) {
-            (false, _) => Self::Absent,
-            (true, false) => Self::Refused,
-            (true, true) => Self::Accepted,
-        }
-    }
-}
-
-impl Shape {
-    fn new(key: &LabelSet) -> Self {
-        Self {
-            names: key.iter().map(|(name, _)| name.into()).collect(),
-            n_groups: Tally::default(),
-            n_accepted: Tally::default(),
-        }
-    }
-
-    fn is_of(&self, key: &LabelSet) -> bool {
-        self.names
-            .iter()
-            .map(|name| &**name)
-            .eq(key.iter().map(|(name, _)| name))
-    }
-
-    /// Its names, sorted.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
-        self.names.iter().map(|name| &**name)
-    }
-
-    /// Whether groups of this shape exist.
-    pub fn is_live(&self) -> bool {
-        self.n_groups.get() > 0
-    }
-
-    fn is_accepted(&self) -> bool {
-        self.n_accepted.get() > 0
-    }
-}
-
 const STATE: u64 = 3;
+/// All groups of the job have the first shape.
 const SINGLE: u64 = 0;
-/// A push of another shape waits for those in flight; no new ones come in.
+/// As `SINGLE`; but a push of another shape waits for those in flight, and no others are let in.
 const MIXING: u64 = 1;
+/// Groups of the job may have several shapes.
 const MIXED: u64 = 2;
 const DEAD: u64 = 3;
+/// A push is alone behind the door.
 const BUSY: u64 = 1 << 2;
 const IN_FLIGHT: u64 = 1 << 3;
 const GROUPS: u64 = 1 << 32;
@@ -101,7 +49,7 @@ fn n_in_flight(word: u64) -> u64 {
     (word / IN_FLIGHT) & IN_FLIGHT_MASK
 }
 
-/// Layouts that a door remembers.
+/// How many layouts a door remembers.
 const N_RECENT: usize = 4;
 
 /// The door of one job.
@@ -114,19 +62,19 @@ pub struct JobDoor {
     recent: Published<SmallVec<[Arc<Layout>; N_RECENT]>>,
 }
 
-/// How one is inside.
+/// In which company a push is behind the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// Beside others of the only shape.
+pub enum DoorEntry {
+    /// With other pushes of the only shape.
     Shared,
     /// Alone.
     Exclusive,
 }
 
-/// Why one is not inside.
+/// Why a push is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotEntered {
-    /// Others are: give everything back and come again.
+pub enum DoorDenied {
+    /// Another push is in the way: give back everything and try again.
     Busy,
     /// The door is dead: look the job up again.
     Dead,
@@ -141,7 +89,8 @@ impl Keyed for JobDoor {
 }
 
 impl JobDoor {
-    /// The door of the job of `key`, with its maker inside, beside others to come.
+    /// A new door for the job of `key`, with the push of its maker behind it
+    /// ([`DoorEntry::Shared`]).
     pub fn entered(key: &GroupingKey) -> Self {
         let first = Arc::new(Shape::new(key.canonical()));
         Self {
@@ -153,26 +102,26 @@ impl JobDoor {
         }
     }
 
-    /// Goes in to change which series a group with this key exposes.
+    /// Lets in a push or deletion that changes which series the group of `key` exposes.
     ///
     /// # Errors
     ///
-    /// [`NotEntered`]; the caller then holds nothing.
-    pub fn try_enter(&self, key: &GroupingKey) -> Result<Entry, NotEntered> {
+    /// Why not; the caller then holds nothing.
+    pub fn try_enter(&self, key: &GroupingKey) -> Result<DoorEntry, DoorDenied> {
         let is_first = self.first.is_of(key.canonical());
-        let mut entry = Ok(Entry::Shared);
+        let mut entry = Ok(DoorEntry::Shared);
         self.word.update(|word| {
             let (next, result) = match word & STATE {
-                DEAD => return Err(NotEntered::Dead),
-                SINGLE if is_first => (word + IN_FLIGHT, Ok(Entry::Shared)),
-                // Whoever finds the way free opens the mixed door, also if the push that began to
-                // mix never came back.
+                DEAD => return Err(DoorDenied::Dead),
+                SINGLE if is_first => (word + IN_FLIGHT, Ok(DoorEntry::Shared)),
+                // A push of any shape may make a free door mixed: the push that has begun to do so
+                // may never come back.
                 SINGLE | MIXING if n_in_flight(word) == 0 => {
-                    (word & !STATE | MIXED | BUSY, Ok(Entry::Exclusive))
+                    (word & !STATE | MIXED | BUSY, Ok(DoorEntry::Exclusive))
                 }
-                SINGLE => (word | MIXING, Err(NotEntered::Busy)),
-                MIXED if word & BUSY == 0 => (word | BUSY, Ok(Entry::Exclusive)),
-                _ => return Err(NotEntered::Busy),
+                SINGLE => (word | MIXING, Err(DoorDenied::Busy)),
+                MIXED if word & BUSY == 0 => (word | BUSY, Ok(DoorEntry::Exclusive)),
+                _ => return Err(DoorDenied::Busy),
             };
             entry = result;
             Ok(next)
@@ -180,79 +129,77 @@ impl JobDoor {
         entry
     }
 
-    /// Goes out again; the group of `key` was one thing and has become another.
-    pub fn leave(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
+    /// Ends what [`JobDoor::try_enter`] has begun. The group of `key` was `was` then and is `is`
+    /// now.
+    pub fn leave(&self, entry: DoorEntry, key: &GroupingKey, was: GroupState, is: GroupState) {
         if was != is {
-            self.count(entry, key, was, is);
+            self.shape_of(entry, key).count_change(was, is);
         }
-        let n_groups = i64::from(is != Becomes::Absent) - i64::from(was != Becomes::Absent);
+        let exists = |state| i64::from(state != GroupState::Absent);
+        let n_more = exists(is) - exists(was);
+        // Released here: the counts of shapes, and `shapes`; acquired by `try_enter`.
         let Ok(_) = self.word.update::<std::convert::Infallible>(|word| {
             let word = match entry {
-                Entry::Shared => word - IN_FLIGHT,
-                Entry::Exclusive => word & !BUSY,
+                DoorEntry::Shared => word - IN_FLIGHT,
+                DoorEntry::Exclusive => word & !BUSY,
             };
-            let word = word.wrapping_add_signed(n_groups * GROUPS.cast_signed());
+            let word = word.wrapping_add_signed(n_more * GROUPS.cast_signed());
             let is_deserted = word / GROUPS == 0 && n_in_flight(word) == 0 && word & BUSY == 0;
-            // A mixing door waits for a push that holds nothing and may never come back: it dies
-            // like the others.
+            // Also a mixing door dies: the push that it waits for holds nothing, and may never come
+            // back.
             Ok(if is_deserted { DEAD } else { word })
         });
     }
 
-    fn count(&self, entry: Entry, key: &GroupingKey, was: Becomes, is: Becomes) {
-        let shape = match entry {
-            Entry::Shared => Arc::clone(&self.first),
-            Entry::Exclusive => {
+    /// The shape of a key whose push is behind the door.
+    fn shape_of(&self, entry: DoorEntry, key: &GroupingKey) -> Arc<Shape> {
+        match entry {
+            DoorEntry::Shared => Arc::clone(&self.first),
+            DoorEntry::Exclusive => {
                 let shapes = self.shapes.load();
                 let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
                 Arc::clone(known.expect("a shape is added before a group of it exists"))
             }
-        };
-        // What it has become first: a shape that goes on having a group is never seen without.
-        let counts = |of| (of != Becomes::Absent, of == Becomes::Accepted);
-        for (tally, is, was) in [
-            (&shape.n_groups, counts(is).0, counts(was).0),
-            (&shape.n_accepted, counts(is).1, counts(was).1),
-        ] {
-            match (was, is) {
-                (false, true) => tally.add(1),
-                (true, false) => tally.sub(1),
-                _ => {}
-            }
         }
     }
 
-    /// Whether nobody has it any more.
+    /// Whether the door is not used any more.
     pub fn is_dead(&self) -> bool {
         self.word.load() & STATE == DEAD
     }
 
-    /// The shapes of the job, for one who is inside alone.
-    pub fn shapes_while_alone(&self) -> Arc<Vec<Arc<Shape>>> {
+    /// The shapes of the job, for the push that is alone behind the door.
+    pub(super) fn shapes_while_alone(&self) -> Arc<Vec<Arc<Shape>>> {
         Arc::clone(&self.shapes.load())
     }
 
-    /// Makes room for a group with this key, for one who is inside alone; forgets shapes that no
-    /// group has. Returns whether there is room: `shapes_max` shapes may have groups for which a
-    /// push was accepted. Those that were only refused are limited as well, but take no room from
-    /// the others: nobody is refused because of a push that was refused itself.
-    pub fn add_shape_while_alone(
+    /// Makes room for the group of `key`, which is about to become `state`, and forgets shapes that
+    /// no group has. For the push that is alone behind the door. Returns whether there is room.
+    ///
+    /// At most `shapes_max` shapes may have groups with an accepted push. Groups whose pushes were
+    /// only refused are limited as well, but take no room from the others: no push is refused
+    /// because of another one that was refused itself.
+    pub(super) fn add_shape_while_alone(
         &self,
         key: &GroupingKey,
-        becomes: Becomes,
+        state: GroupState,
         shapes_max: usize,
     ) -> bool {
         let shapes = self.shapes.load();
         let known = shapes.iter().find(|shape| shape.is_of(key.canonical()));
-        let has_room = match becomes {
-            Becomes::Absent => true,
-            Becomes::Refused => {
+        let has_room = match state {
+            GroupState::Absent => true,
+            GroupState::OnlyRefused => {
                 known.is_some()
-                    || shapes.iter().filter(|shape| shape.is_live()).count() < shapes_max
+                    || shapes.iter().filter(|shape| shape.has_groups()).count() < shapes_max
             }
-            Becomes::Accepted => {
-                known.is_some_and(|shape| shape.is_accepted())
-                    || shapes.iter().filter(|shape| shape.is_accepted()).count() < shapes_max
+            GroupState::Accepted => {
+                known.is_some_and(|shape| shape.has_accepted_groups())
+                    || shapes
+                        .iter()
+                        .filter(|shape| shape.has_accepted_groups())
+                        .count()
+                        < shapes_max
             }
         };
         if known.is_some() || !has_room {
@@ -260,7 +207,7 @@ impl JobDoor {
         }
         let mut kept: Vec<Arc<Shape>> = shapes
             .iter()
-            .filter(|shape| shape.is_live())
+            .filter(|shape| shape.has_groups())
             .cloned()
             .collect();
         kept.push(Arc::new(Shape::new(key.canonical())));
@@ -268,9 +215,13 @@ impl JobDoor {
         true
     }
 
-    /// A layout that was pushed to this job lately, for this skeleton and a key with the names of
-    /// `key`.
-    pub fn recent_layout(&self, skeleton: &Skeleton, key: &GroupingKey) -> Option<Arc<Layout>> {
+    /// A layout that was pushed to this job lately, if one is for this skeleton and for keys with
+    /// the names of `key`.
+    pub(super) fn recent_layout(
+        &self,
+        skeleton: &Skeleton,
+        key: &GroupingKey,
+    ) -> Option<Arc<Layout>> {
         self.recent
             .load()
             .iter()
@@ -279,12 +230,13 @@ impl JobDoor {
     }
 
     /// The layouts that were pushed to this job lately, newest first.
-    pub fn recent_layouts(&self) -> SmallVec<[Arc<Layout>; N_RECENT]> {
+    pub(super) fn recent_layouts(&self) -> SmallVec<[Arc<Layout>; N_RECENT]> {
         (**self.recent.load()).clone()
     }
 
-    /// Keeps a layout for the next group that is like this one.
-    pub fn remember(&self, layout: &Arc<Layout>) {
+    /// Keeps a layout for the next push to this job. If another push does so at the same moment,
+    /// one of the two layouts is forgotten.
+    pub(super) fn remember(&self, layout: &Arc<Layout>) {
         let recent = self.recent.load();
         if recent.iter().any(|known| Arc::ptr_eq(known, layout)) {
             return;
@@ -305,83 +257,143 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_one_shape_go_in_side_by_side() {
+    fn pushes_of_one_shape_go_in_side_by_side() {
         let (a, b) = (key(&[("instance", "1")]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        door.leave(Entry::Shared, &b, Becomes::Absent, Becomes::Absent);
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Shared));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        door.leave(
+            DoorEntry::Shared,
+            &b,
+            GroupState::Absent,
+            GroupState::Absent,
+        );
         assert!(!door.is_dead());
-        assert_eq!(door.try_enter(&a), Ok(Entry::Shared));
-        door.leave(Entry::Shared, &a, Becomes::Accepted, Becomes::Absent);
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Shared));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Accepted,
+            GroupState::Absent,
+        );
         assert!(door.is_dead());
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Dead));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Dead));
     }
 
     #[test]
     fn a_second_shape_waits_and_then_goes_in_alone() {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        assert_eq!(door.try_enter(&a), Err(NotEntered::Busy));
-        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
+        assert_eq!(door.try_enter(&b), Err(DoorDenied::Busy));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Busy));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        assert_eq!(door.try_enter(&a), Err(DoorDenied::Busy));
+        assert!(door.add_shape_while_alone(&b, GroupState::Accepted, 2));
         let live: Vec<bool> = door
             .shapes_while_alone()
             .iter()
-            .map(|shape| shape.is_live())
+            .map(|shape| shape.has_groups())
             .collect();
         assert_eq!(live, [true, false]);
-        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Exclusive));
     }
 
-    /// The push of the second shape never came back: the first shape was shut out for ever.
+    /// The push of the second shape never comes back. The first shape used to be shut out for ever.
     #[test]
-    fn whoever_comes_next_opens_a_door_that_waits_for_somebody_gone() {
+    fn the_next_push_opens_a_door_that_waits_for_one_that_is_gone() {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
         let door = JobDoor::entered(&a);
-        assert_eq!(door.try_enter(&b), Err(NotEntered::Busy));
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&a), Ok(Entry::Exclusive));
+        assert_eq!(door.try_enter(&b), Err(DoorDenied::Busy));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&a), Ok(DoorEntry::Exclusive));
     }
 
     #[test]
-    fn shapes_are_limited_and_those_without_groups_forgotten() {
+    fn shapes_are_limited_and_those_without_groups_are_forgotten() {
         let (a, b, c) = (key(&[]), key(&[("instance", "2")]), key(&[("x", "2")]));
         let door = JobDoor::entered(&a);
-        door.leave(Entry::Shared, &a, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&b, Becomes::Accepted, 2));
-        door.leave(Entry::Exclusive, &b, Becomes::Absent, Becomes::Accepted);
-        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(!door.add_shape_while_alone(&c, Becomes::Accepted, 2));
-        door.leave(Entry::Exclusive, &c, Becomes::Absent, Becomes::Absent);
-        assert_eq!(door.try_enter(&b), Ok(Entry::Exclusive));
-        door.leave(Entry::Exclusive, &b, Becomes::Accepted, Becomes::Absent);
-        assert_eq!(door.try_enter(&c), Ok(Entry::Exclusive));
-        assert!(door.add_shape_while_alone(&c, Becomes::Accepted, 2));
+        door.leave(
+            DoorEntry::Shared,
+            &a,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        assert!(door.add_shape_while_alone(&b, GroupState::Accepted, 2));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Absent,
+            GroupState::Accepted,
+        );
+        assert_eq!(door.try_enter(&c), Ok(DoorEntry::Exclusive));
+        assert!(!door.add_shape_while_alone(&c, GroupState::Accepted, 2));
+        door.leave(
+            DoorEntry::Exclusive,
+            &c,
+            GroupState::Absent,
+            GroupState::Absent,
+        );
+        assert_eq!(door.try_enter(&b), Ok(DoorEntry::Exclusive));
+        door.leave(
+            DoorEntry::Exclusive,
+            &b,
+            GroupState::Accepted,
+            GroupState::Absent,
+        );
+        assert_eq!(door.try_enter(&c), Ok(DoorEntry::Exclusive));
+        assert!(door.add_shape_while_alone(&c, GroupState::Accepted, 2));
     }
 
-    /// Three refused pushes used up a limit of three, and the next, valid one was refused.
+    /// Three refused pushes used to exhaust a limit of three, so that the next, valid one was
+    /// refused.
     #[test]
     fn shapes_that_were_only_refused_take_no_room_from_others() {
         let keys = ["a", "b", "c", "d"].map(|name| key(&[(name, "1")]));
         let door = JobDoor::entered(&keys[0]);
-        door.leave(Entry::Shared, &keys[0], Becomes::Absent, Becomes::Refused);
+        door.leave(
+            DoorEntry::Shared,
+            &keys[0],
+            GroupState::Absent,
+            GroupState::OnlyRefused,
+        );
         let enter_as = |key: &GroupingKey, becomes| {
-            assert_eq!(door.try_enter(key), Ok(Entry::Exclusive));
+            assert_eq!(door.try_enter(key), Ok(DoorEntry::Exclusive));
             let has_room = door.add_shape_while_alone(key, becomes, 2);
-            let is = if has_room { becomes } else { Becomes::Absent };
-            door.leave(Entry::Exclusive, key, Becomes::Absent, is);
+            let is = if has_room {
+                becomes
+            } else {
+                GroupState::Absent
+            };
+            door.leave(DoorEntry::Exclusive, key, GroupState::Absent, is);
             has_room
         };
-        assert!(enter_as(&keys[1], Becomes::Refused));
-        assert!(!enter_as(&keys[2], Becomes::Refused));
-        assert!(enter_as(&keys[2], Becomes::Accepted));
-        assert!(enter_as(&keys[3], Becomes::Accepted));
-        assert!(!enter_as(&key(&[("e", "1")]), Becomes::Accepted));
+        assert!(enter_as(&keys[1], GroupState::OnlyRefused));
+        assert!(!enter_as(&keys[2], GroupState::OnlyRefused));
+        assert!(enter_as(&keys[2], GroupState::Accepted));
+        assert!(enter_as(&keys[3], GroupState::Accepted));
+        assert!(!enter_as(&key(&[("e", "1")]), GroupState::Accepted));
     }
 }

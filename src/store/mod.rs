@@ -1,934 +1,115 @@
-//! Pushes become groups: admission, slots, snapshots.
+//! The groups: how pushes and deletions take effect, and how consumers follow them.
 //!
-//! A push is one synchronous call without await, I/O or clock. It ends as `Done`, `Refused` or
-//! `Busy`, and on `Busy` it holds nothing: the caller yields and calls again. A client that goes
-//! away can therefore never leave a claim behind.
+//! A push is one synchronous call ([`Store::push`]) without await, I/O or clock. It returns `Done`,
+//! `Refused` or `Busy`. When it returns `Busy` it holds nothing: the caller yields and calls again
+//! with the same push. So a client that goes away never leaves a claim behind.
 //!
-//! 1. Find the slot; `base` is its snapshot.
-//! 2. *Value-only*: the group has this layout already. Draw a version, swap base for next, mark.
-//!    Nothing else is shared.
-//! 3. *Structural*: enter the job's door, claim the names that come, go or change, look for series
-//!    that groups of other shapes have, draw a version, swap, mark, settle, leave.
+//! # The way of a push
 //!
-//! The order at the end matters three times. The version is drawn after the last claim was granted:
-//! whoever made room for this push has a lower one and is in the queue. The slot is marked before
-//! the claims are settled, so that whoever is let in by that stands behind it in the queue. A
-//! consumer repeats its taking until it has seen nothing newer than its own start (`take_cut`):
-//! then it holds the state of all groups at one moment.
+//! 1. Find the slot of the group. Its current snapshot is the *base* of the push.
+//! 2. If the group has the layout of the push already, the push is *value-only*: draw a version,
+//!    replace base by the next snapshot, mark the slot for every consumer.
+//! 3. Otherwise the push is *structural*: enter the door of the job; claim the names that the group
+//!    begins or ceases to expose, or exposes otherwise; if the job has several shapes of keys,
+//!    compare the series with those of its other groups; draw a version, replace base, mark the
+//!    slot, settle the claims, leave the door.
 //!
-//! A refusal rests on a firm claim or a published series, and counts only if the group is still at
-//! `base` after that was seen.
+//! # Why in this order
+//!
+//! A consumer must be able to take a *cut*: the state of all groups at one moment. Three rules
+//! together ensure that:
+//!
+//! - A structural push draws its version after its last claim is granted. A push or deletion that
+//!   made room for this one, by giving up a name, has a lower version and has marked its slot.
+//! - A push marks its slot before it settles its claims. A push that is let in by that marks its
+//!   own slot later.
+//! - A consumer takes marked slots again and again until it has taken none with a version newer
+//!   than the beginning of its last pass ([`Store::take_cut`]).
+//!
+//! # What a refusal rests on
+//!
+//! On a firm claim or on a published series of another group; never on a push that may itself be
+//! refused. A refusal counts only if the own group still is at base after the conflict was seen:
+//! else the conflict may have been with an older state of the own group, and the push is tried
+//! again.
+//!
+//! # What "lock-free" means here
+//!
+//! No push, deletion or read takes a lock of the gateway's own, and none waits for I/O, for a
+//! scrape or for a client. `sync` says what its types may wait for: single steps of other threads,
+//! such as linking a block of a queue, and nothing else.
+//!
+//! - A *read* ([`Store::group`], [`Store::find`]) is one look-up and one load.
+//! - A *value-only push* is one look-up, one `fetch_add` on the version counter, one
+//!   compare-and-swap of the group's snapshot, and for each consumer one `fetch_or` on the slot's
+//!   mark; the first mark after a consumer's look also pushes to its queue. If the compare-and-swap
+//!   fails, another push or deletion of the same group has taken effect. After [`LOST_MAX`](groups)
+//!   such losses the push returns `Busy`, so that its thread does something else in between.
+//! - A *structural push* never waits inside the store either. It returns `Busy` while a push in
+//!   flight claims one of its names in another role, and, in a job with several shapes of keys,
+//!   while another push is behind the door. In the strict sense it is therefore not lock-free: if
+//!   the kernel suspends a thread between claim and settlement, pushes that contradict its push
+//!   come back busy until it runs again. Pushes that agree with it do not.
+//! - The first push of a body in a new form keeps that form in the layout (`Layout::learn_form`).
+//!   If two threads do so at the same moment one waits until the other has stored it.
+//!
+//! # Files
+//!
+//! | file                     | subject                                                        |
+//! |--------------------------|----------------------------------------------------------------|
+//! | `groups`                 | the [`Store`]: pushes, deletions, reads                        |
+//! | `config`                 | limits, the gateway's own families, the consumers              |
+//! | `push`                   | a push on its way: from a body to the content of its group     |
+//! | `push_check`             | what can be wrong with a push by itself                        |
+//! | `merge`                  | what a POST makes of the families that its group has           |
+//! | `layout`                 | what stays the same from push to push, shared by groups        |
+//! | `layout_check`           | checks that depend on a layout alone; tables for looking it up |
+//! | `exposed_size`           | how many bytes a group is exposed with                         |
+//! | `series_labels`          | labels of a series as they are compared                        |
+//! | `snapshot`               | one state of a group                                           |
+//! | `slot`, `mark`           | the place of a group; which consumers have yet to look at it   |
+//! | `slots`                  | all slots: numbers, versions, cuts, retiring                   |
+//! | `consumer`               | the threads that follow the state of all groups                |
+//! | `admission`              | whether a push may take effect: door, claims, series           |
+//! | `candidate`              | the state that waits for admission                             |
+//! | `job_door`, `shape`      | who may change series, in a job with several shapes of keys    |
+//! | `cell`, `claims`         | which names are exposed in which role; what a push claims      |
+//! | `series_check`           | whether another group of the job has a series                  |
+//! | `conflict`               | the refusal for a name that is exposed otherwise               |
+//! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;
+mod candidate;
 mod cell;
+mod claims;
+mod config;
+mod conflict;
+mod consumer;
+mod exposed_size;
+mod groups;
 mod job_door;
 mod layout;
+mod layout_check;
 mod mark;
+mod merge;
+mod metric_text;
 mod push;
+mod push_check;
 mod refusal;
+mod series_check;
+mod series_labels;
+mod shape;
 mod slot;
+mod slots;
 mod snapshot;
 
-pub use cell::{Cell, Mode, NotGranted};
-pub use job_door::{Becomes, Entry, JobDoor, NotEntered};
-pub use layout::{Checked, ClaimedName, Flaw, Layout};
+pub use config::Config;
+pub use consumer::Consumer;
+pub use groups::{ExistingGroup, Outcome, Store};
+pub use job_door::{DoorDenied, DoorEntry, JobDoor};
+pub use layout::Layout;
 pub use mark::Mark;
 pub use push::{Push, PushMode};
-pub use refusal::{Owner, Refusal};
-pub use slot::Slot;
-pub use snapshot::{Content, Fixed, Snapshot};
-
-use crate::model::{
-    Escaping, GroupingKey, LabelBytes, LabelSet, MetricType, Skeleton, escape_label_name,
-    escape_name,
-};
-use crate::sync::{Loaded, Queue, Registry, Word};
-use admission::{Claims, NotClaimed};
-use job_door::Shape;
-use layout::{series_hash, series_labels};
-use refusal::show_metric;
-use smallvec::SmallVec;
-use std::sync::Arc;
-
-/// Who looks at what has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consumer {
-    /// The one that makes expositions.
-    Assembler,
-}
-
-/// A marked slot as a consumer found it.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// The slot's number.
-    pub slot: u32,
-    /// The group.
-    pub snapshot: Arc<Snapshot>,
-}
-
-/// A group that was there when a push to it was looked at, before its body is parsed: most pushes
-/// are like the last one.
-pub struct Found {
-    slot: Arc<Slot>,
-    base: Loaded<Snapshot>,
-}
-
-impl Found {
-    /// The group as it was found.
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.base
-    }
-}
-
-/// What became of a push.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// It is in effect: every scrape from now on shows it.
-    Done,
-    /// It is not, and the group's failure time says so.
-    Refused(Refusal),
-    /// Somebody else is about to decide what it depends on. It holds nothing: yield and try again.
-    Busy,
-}
-
-/// Limits and the names that are taken.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How many sets of grouping label names the groups of one job may have.
-    pub shapes_per_job_max: usize,
-    /// Bytes of text that a group may be exposed with, names and labels not escaped. Up to 256 MiB:
-    /// escaped it may be up to ten times as much, and what makes expositions has offsets of 32
-    /// bits.
-    pub exposition_bytes_max: u64,
-    /// The gateway's own families.
-    pub own_families: Vec<(String, MetricType)>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            shapes_per_job_max: 64,
-            exposition_bytes_max: 64 << 20,
-            own_families: Vec::new(),
-        }
-    }
-}
-
-/// Numbers of slots that are free are kept in bundles of up to so many.
-const FREE_IDS_MAX: usize = 256;
-/// So many groups that went leave memory behind that is worth looking for.
-const RETIRED_MANY: usize = 1024;
-
-/// All groups.
-pub struct Store {
-    config: Config,
-    slots: Registry<Slot>,
-    cells: Registry<Cell>,
-    doors: Registry<JobDoor>,
-    version: Word,
-    marked: Queue<Arc<Slot>>,
-    n_slot_ids: Word,
-    /// In bundles, none of them empty: a million ids one by one would be megabytes of queue.
-    free_slot_ids: Queue<Vec<u32>>,
-    empty: Arc<Layout>,
-}
-
-/// How one attempt ended.
-enum Attempt {
-    Done,
-    /// Somebody else was faster: look again.
-    Lost,
-    Busy,
-    Refused(Refusal),
-}
-
-/// Attempts of one call that others may win; after that many the caller yields.
-const LOST_MAX: usize = 16;
-
-/// Inside a door, until this is dropped.
-struct Inside<'a> {
-    doors: &'a Registry<JobDoor>,
-    door: Arc<JobDoor>,
-    entry: Entry,
-    key: &'a GroupingKey,
-    was: Becomes,
-    is: Becomes,
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.door.leave(self.entry, self.key, self.was, self.is);
-        if self.door.is_dead() {
-            self.doors.remove(&self.door);
-        }
-    }
-}
-
-impl Store {
-    /// An empty store.
-    pub fn new(config: Config) -> Self {
-        let cells: Registry<Cell> = Registry::default();
-        let pin = |name: &str, mode| {
-            cells.get_or_insert(name, || Cell::pinned(name, mode));
-        };
-        for (name, metric_type) in &config.own_families {
-            pin(name, Mode::Family(*metric_type));
-            let suffixes: &[&str] = match metric_type {
-                MetricType::Summary => &["_count", "_sum"],
-                MetricType::Histogram | MetricType::GaugeHistogram => {
-                    &["_bucket", "_count", "_sum"]
-                }
-                MetricType::Counter | MetricType::Gauge | MetricType::Untyped => &[],
-            };
-            suffixes
-                .iter()
-                .for_each(|suffix| pin(&format!("{name}{suffix}"), Mode::Derived));
-        }
-        for name in push::MARKERS {
-            pin(name, Mode::Family(MetricType::Gauge));
-        }
-        let any_key = GroupingKey::new([("job", "none")]).expect("it has a job");
-        let empty = Arc::new(
-            Layout::new(Skeleton::default(), &any_key).expect("nothing contradicts nothing"),
-        );
-        Self {
-            config,
-            slots: Registry::default(),
-            cells,
-            doors: Registry::default(),
-            version: Word::new(0),
-            marked: Queue::default(),
-            n_slot_ids: Word::new(0),
-            free_slot_ids: Queue::default(),
-            empty,
-        }
-    }
-
-    /// The group with exactly this key, if a push to it was ever accepted. Not found is one whose
-    /// key is not canonical.
-    pub fn find(&self, key: &LabelBytes) -> Option<Found> {
-        let slot = self.slots.get(key.as_bytes())?;
-        let base = slot.current_for_update();
-        (base.is_accepted() && base.fixed.is_canonical).then_some(Found { slot, base })
-    }
-
-    /// Brings a push into effect that has all families of the group as it was found, in its layout,
-    /// and only other numbers. Returns whether it did: if not, somebody else was faster, and
-    /// nothing has happened.
-    pub fn push_numbers(
-        &self,
-        found: &Found,
-        values: SmallVec<[u64; 12]>,
-        received_at: i64,
-    ) -> bool {
-        let next = found
-            .base
-            .with_numbers(self.draw_version(), values, received_at);
-        matches!(
-            self.publish_values(&found.slot, &found.base, next),
-            Attempt::Done
-        )
-    }
-
-    /// The layouts that were pushed to a job lately, newest first.
-    pub fn recent_layouts(&self, job: &str) -> SmallVec<[Arc<Layout>; 4]> {
-        self.doors
-            .get(job)
-            .map(|door| door.recent_layouts())
-            .unwrap_or_default()
-    }
-
-    /// Tries to bring `push` into effect. After [`Outcome::Busy`] call again with the same push.
-    pub fn push(&self, push: &mut Push) -> Outcome {
-        if let Some(Refusal::KeyNames { .. }) = push.refusal {
-            // Even the group's failure time would have the label twice.
-            return Outcome::Refused(push.refusal.take().expect("just seen"));
-        }
-        for _ in 0..LOST_MAX {
-            let slot = self.slot(&push.key);
-            let base = slot.current_for_update();
-            if base.is_dead() {
-                self.slots.remove(&slot);
-                continue;
-            }
-            if base.is_live() && base.fixed.key.labels() != push.key.labels() {
-                // No failure time for the refused group: its series would be those of the group
-                // that is there.
-                if base.is_accepted() {
-                    return Outcome::Refused(Refusal::OtherKey {
-                        exposed: Arc::clone(&base.fixed.key),
-                    });
-                }
-                // That group only exists because a push was refused, which is no reason to refuse
-                // another one.
-                if let Some(refusal) = push.refusal.take() {
-                    return Outcome::Refused(refusal);
-                }
-            }
-            let attempt = match push.refusal.take() {
-                Some(refusal) => match self.note_failure(&slot, &base, push) {
-                    Attempt::Done | Attempt::Refused(_) => Attempt::Refused(refusal),
-                    unfinished => {
-                        push.refusal = Some(refusal);
-                        unfinished
-                    }
-                },
-                None => match self.attempt(&slot, &base, push) {
-                    Attempt::Refused(refusal) => {
-                        push.refusal = Some(refusal);
-                        Attempt::Lost
-                    }
-                    attempt => attempt,
-                },
-            };
-            let outcome = match attempt {
-                Attempt::Lost => continue,
-                Attempt::Done => return Outcome::Done,
-                Attempt::Busy => Outcome::Busy,
-                Attempt::Refused(refusal) => Outcome::Refused(refusal),
-            };
-            if !base.is_live() {
-                // A slot that may stay without a group: the consumer that looks at it removes it.
-                self.mark(&slot);
-            }
-            return outcome;
-        }
-        Outcome::Busy
-    }
-
-    fn attempt(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &mut Push) -> Attempt {
-        if base.is_accepted()
-            && let Some(content) = push.value_only(base)
-        {
-            let next = Snapshot::pushed(
-                base,
-                self.draw_version(),
-                self.shared_key(base, push),
-                content,
-                push.received_at,
-            );
-            return self.publish_values(slot, base, next);
-        }
-        let door = self.doors.get(push.key.job());
-        let content = match push.content(base, door.as_deref(), self.config.exposition_bytes_max) {
-            Ok(content) => content,
-            // What contradicts what the group has must contradict its current state.
-            Err(refusal) if !push.is_merge_into(base) || slot.is_still(base) => {
-                return Attempt::Refused(refusal);
-            }
-            Err(_) => return Attempt::Lost,
-        };
-        let layout = Arc::clone(&content.layout);
-        let key = self.shared_key(base, push);
-        let received_at = push.received_at;
-        let attempt = self.publish_structure(
-            slot,
-            base,
-            &push.key,
-            Becomes::Accepted,
-            content,
-            |version, content| Snapshot::pushed(base, version, key, content, received_at),
-        );
-        if let Attempt::Done = attempt
-            && let Some(door) = self.doors.get(push.key.job())
-        {
-            door.remember(&layout);
-        }
-        attempt
-    }
-
-    /// The failure time says that a push was refused.
-    fn note_failure(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, push: &Push) -> Attempt {
-        let (key, received_at) = (self.shared_key(base, push), push.received_at);
-        if base.is_live() {
-            return self.publish_values(
-                slot,
-                base,
-                Snapshot::failed(base, self.draw_version(), key, None, received_at),
-            );
-        }
-        let empty =
-            Layout::new(Skeleton::default(), &push.key).expect("no family contradicts nothing");
-        self.publish_structure(
-            slot,
-            base,
-            &push.key,
-            Becomes::Refused,
-            Content::empty(Arc::new(empty)),
-            |version, content| {
-                Snapshot::failed(base, version, key, Some(content.layout), received_at)
-            },
-        )
-    }
-
-    /// Deletes the group with exactly this key, if there is one. After [`Outcome::Busy`] call
-    /// again.
-    pub fn delete(&self, key: &GroupingKey) -> Outcome {
-        for _ in 0..LOST_MAX {
-            let Some(slot) = self.slots.get(key.canonical().as_bytes()) else {
-                return Outcome::Done;
-            };
-            let base = slot.current_for_update();
-            if !base.is_live() || base.fixed.key.labels() != key.labels() {
-                return Outcome::Done;
-            }
-            let nothing = Content::empty(Arc::clone(&self.empty));
-            match self.publish_structure(
-                &slot,
-                &base,
-                &base.fixed.key,
-                Becomes::Absent,
-                nothing,
-                |version, _| base.tombstone(version, &self.empty),
-            ) {
-                Attempt::Done => return Outcome::Done,
-                Attempt::Lost => {}
-                Attempt::Busy => return Outcome::Busy,
-                Attempt::Refused(_) => unreachable!("a deletion contradicts nothing"),
-            }
-        }
-        Outcome::Busy
-    }
-
-    /// The group with this key in any way to write it.
-    pub fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
-        let snapshot = Arc::clone(&self.slots.get(key.canonical().as_bytes())?.current());
-        snapshot.is_live().then_some(snapshot)
-    }
-
-    /// The groups that are there all the while, in no order, each as it is when it is come to.
-    pub fn groups(&self) -> Vec<Arc<Snapshot>> {
-        let mut groups = Vec::new();
-        self.slots.for_each(|slot| {
-            let snapshot = slot.current();
-            if snapshot.is_live() {
-                groups.push(Arc::clone(&snapshot));
-            }
-        });
-        groups
-    }
-
-    /// Takes the marked slots, again and again, until none of them is newer than the beginning of
-    /// this pass: together with what was taken before, that is the state of all groups at one
-    /// moment. A slot may stand in `taken` more than once; the last one is the newest.
-    pub fn take_cut(&self, _: Consumer, taken: &mut Vec<Taken>) {
-        loop {
-            let start = self.version.load();
-            let n_marked = self.marked.len();
-            let mut is_cut = true;
-            for _ in 0..n_marked {
-                let Some(slot) = self.marked.pop() else { break };
-                slot.mark.begin_look();
-                let snapshot = slot.current();
-                // The consumer has passed the tombstone, and the number may belong to another slot
-                // by now.
-                if snapshot.is_dead() {
-                    continue;
-                }
-                is_cut &= snapshot.version <= start;
-                taken.push(Taken {
-                    slot: slot.id,
-                    snapshot: Arc::clone(&snapshot),
-                });
-            }
-            if is_cut {
-                return;
-            }
-        }
-    }
-
-    /// Whether a slot is marked, or may be.
-    pub fn has_marked(&self, _: Consumer) -> bool {
-        !self.marked.is_empty()
-    }
-
-    /// How many slots are marked, about.
-    pub fn n_marked(&self, _: Consumer) -> usize {
-        self.marked.len()
-    }
-
-    /// The consumer has passed these snapshots of groups that are no more: their slots go, if no
-    /// push has come meanwhile.
-    pub fn retire(&self, _: Consumer, passed: &[Arc<Snapshot>]) {
-        for passed in passed.chunks(FREE_IDS_MAX) {
-            let free: Vec<u32> = passed
-                .iter()
-                .filter_map(|passed| self.retire_one(passed))
-                .collect();
-            if !free.is_empty() {
-                self.free_slot_ids.push(free);
-            }
-        }
-        if passed.len() >= RETIRED_MANY {
-            self.slots.flush();
-        }
-    }
-
-    fn retire_one(&self, passed: &Arc<Snapshot>) -> Option<u32> {
-        let slot = self.slots.get(passed.fixed.key.canonical().as_bytes())?;
-        let current = slot.current_for_update();
-        if current.is_live()
-            || !Arc::ptr_eq(&current, passed)
-            || !slot.replace(&current, Arc::new(current.dead()))
-        {
-            return None;
-        }
-        self.slots.remove(&slot);
-        Some(slot.id)
-    }
-
-    fn free_slot_id(&self) -> Option<u32> {
-        let mut ids = self.free_slot_ids.pop()?;
-        let id = ids.pop();
-        if !ids.is_empty() {
-            self.free_slot_ids.push(ids);
-        }
-        id
-    }
-
-    fn slot(&self, key: &Arc<GroupingKey>) -> Arc<Slot> {
-        let mut id = None;
-        let (slot, is_new) = self.slots.get_or_insert(key.canonical().as_bytes(), || {
-            let new = self.free_slot_id().unwrap_or_else(|| {
-                u32::try_from(self.n_slot_ids.add(1))
-                    .expect("fewer than 2^32 groups fit into memory")
-            });
-            id = Some(new);
-            Slot::new(
-                new,
-                key,
-                Arc::new(Snapshot::absent(
-                    0,
-                    Arc::clone(key),
-                    Arc::clone(&self.empty),
-                )),
-            )
-        });
-        if let (Some(id), false) = (id, is_new) {
-            self.free_slot_ids.push(vec![id]);
-        }
-        slot
-    }
-
-    /// The key of a group that is there is kept, rather than one copy a push.
-    fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
-        Arc::clone(if base.fixed.key.labels() == push.key.labels() {
-            &base.fixed.key
-        } else {
-            &push.key
-        })
-    }
-
-    fn draw_version(&self) -> u64 {
-        self.version.add(1) + 1
-    }
-
-    fn mark(&self, slot: &Arc<Slot>) {
-        slot.mark.mark(|| self.marked.push(Arc::clone(slot)));
-    }
-
-    /// Publishes a state that exposes the same series as `base`.
-    fn publish_values(&self, slot: &Arc<Slot>, base: &Loaded<Snapshot>, next: Snapshot) -> Attempt {
-        if !slot.replace(base, Arc::new(next)) {
-            return Attempt::Lost;
-        }
-        self.mark(slot);
-        Attempt::Done
-    }
-
-    /// Publishes a state that may expose other series or types than `base`: those of `content`. It
-    /// is what the group `becomes`.
-    fn publish_structure(
-        &self,
-        slot: &Arc<Slot>,
-        base: &Loaded<Snapshot>,
-        key: &Arc<GroupingKey>,
-        becomes: Becomes,
-        content: Content,
-        next: impl FnOnce(u64, Content) -> Snapshot,
-    ) -> Attempt {
-        let Some(mut inside) = self.enter(key) else {
-            return Attempt::Busy;
-        };
-        let mut claims = Claims::new(&self.cells, key);
-        match self.admit(&inside, base, becomes, &content, &mut claims) {
-            Ok(()) => {
-                // Drawn after the last claim was granted, see above.
-                let next = Arc::new(next(self.draw_version(), content));
-                debug_assert_eq!(Becomes::of(&next), becomes);
-                if slot.replace(base, next) {
-                    self.mark(slot);
-                    claims.settle();
-                    (inside.was, inside.is) = (Becomes::of(base), becomes);
-                    return Attempt::Done;
-                }
-                Attempt::Lost
-            }
-            // What it contradicts may have been our own group, by then another one.
-            Err(_) if !slot.is_still(base) => Attempt::Lost,
-            Err(None) => Attempt::Busy,
-            Err(Some(refusal)) => Attempt::Refused(refusal),
-        }
-    }
-
-    fn enter<'a>(&'a self, key: &'a GroupingKey) -> Option<Inside<'a>> {
-        loop {
-            let (door, is_mine) = self
-                .doors
-                .get_or_insert(key.job(), || JobDoor::entered(key));
-            let entered = if is_mine {
-                Ok(Entry::Shared)
-            } else {
-                door.try_enter(key)
-            };
-            match entered {
-                Ok(entry) => {
-                    let (was, is) = (Becomes::Absent, Becomes::Absent);
-                    return Some(Inside {
-                        doors: &self.doors,
-                        door,
-                        entry,
-                        key,
-                        was,
-                        is,
-                    });
-                }
-                Err(NotEntered::Busy) => return None,
-                Err(NotEntered::Dead) => self.doors.remove(&door),
-            }
-        }
-    }
-
-    /// Whether a state may follow `base`; the error is a refusal, or none for busy.
-    fn admit(
-        &self,
-        inside: &Inside<'_>,
-        base: &Snapshot,
-        becomes: Becomes,
-        content: &Content,
-        claims: &mut Claims<'_>,
-    ) -> Result<(), Option<Refusal>> {
-        let (layout, values) = (&*content.layout, content.values.as_slice());
-        let base_layout = if base.is_live() {
-            &base.fixed.layout
-        } else {
-            &self.empty
-        };
-        claims
-            .claim(base_layout, layout)
-            .map_err(|denied| match denied {
-                NotClaimed::Busy => None,
-                NotClaimed::Conflict {
-                    name,
-                    mode,
-                    raw,
-                    owner,
-                } => Some(self.conflict(
-                    &layout.claims()[name],
-                    mode,
-                    &raw,
-                    owner,
-                    layout,
-                    values,
-                    inside.key,
-                )),
-            })?;
-        if inside.entry == Entry::Exclusive {
-            let shapes_max = self.config.shapes_per_job_max;
-            if !inside
-                .door
-                .add_shape_while_alone(inside.key, becomes, shapes_max)
-            {
-                return Err(Some(Refusal::TooManyShapes { shapes_max }));
-            }
-            self.check_series(inside, base, layout, values)
-                .map_err(Some)?;
-        }
-        Ok(())
-    }
-
-    /// A series of one group can be that of a group of the same job with another shape, and then of
-    /// exactly one: the one whose key has the values that the series has.
-    fn check_series(
-        &self,
-        inside: &Inside<'_>,
-        base: &Snapshot,
-        layout: &Layout,
-        values: &[u64],
-    ) -> Result<(), Refusal> {
-        let (shapes, key) = (inside.door.shapes_while_alone(), inside.key);
-        let own_names = || key.canonical().iter().map(|(name, _)| name);
-        let others = shapes
-            .iter()
-            .filter(|shape| shape.is_live() && !shape.names().eq(own_names()));
-        let others: Vec<_> = others
-            .filter(|shape| self.may_have_group_beside(shape, key))
-            .collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        // The series of a metric mostly lead to the same group as those of the one before.
-        let mut found: Vec<Option<(LabelSet, Option<Arc<Snapshot>>)>> = vec![None; others.len()];
-        for family in layout.skeleton().families() {
-            let before = base
-                .is_live()
-                .then(|| base.fixed.layout.family_by_name(family.name()))
-                .flatten();
-            for metric in family.metrics() {
-                let has = |name| {
-                    key.canonical().get(name).is_some()
-                        || metric
-                            .labels()
-                            .any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
-                };
-                if !others.iter().any(|shape| shape.names().all(has)) {
-                    continue;
-                }
-                let labels = series_labels(metric, key.labels());
-                let is_key = |name: &str| key.canonical().get(name).is_some();
-                let own = |is_key: &dyn Fn(&str) -> bool| -> layout::SeriesLabels<'_> {
-                    labels
-                        .iter()
-                        .filter(|(name, _)| !is_key(name))
-                        .cloned()
-                        .collect()
-                };
-                if let Some(before) = before
-                    && base
-                        .fixed
-                        .layout
-                        .find_series(before, series_hash(&own(&is_key)), |m| {
-                            series_labels(m, key.labels())[..] == labels[..]
-                        })
-                {
-                    continue;
-                }
-                for (shape, found) in others.iter().zip(&mut found) {
-                    let value = |name| {
-                        labels
-                            .iter()
-                            .find(|(label, _)| *label == name)
-                            .map(|&(_, value)| value)
-                    };
-                    let Some(wanted) = shape
-                        .names()
-                        .map(|name| Some((name, value(name)?)))
-                        .collect::<Option<Vec<_>>>()
-                    else {
-                        continue;
-                    };
-                    let wanted = LabelSet::new(wanted);
-                    if found.as_ref().is_none_or(|(known, _)| *known != wanted) {
-                        let slot = self.slots.get(wanted.as_bytes());
-                        *found = Some((
-                            wanted,
-                            slot.map(|slot| Arc::clone(&slot.current()))
-                                .filter(|other| other.is_live()),
-                        ));
-                    }
-                    let Some((_, Some(other))) = found else {
-                        continue;
-                    };
-                    let Some(theirs) = other.fixed.layout.family_by_name(family.name()) else {
-                        continue;
-                    };
-                    let hash =
-                        series_hash(&own(&|name| shape.names().any(|in_shape| in_shape == name)));
-                    if other.fixed.layout.find_series(theirs, hash, |m| {
-                        series_labels(m, other.fixed.key.labels())[..] == labels[..]
-                    }) {
-                        let metric = show_metric(layout.skeleton(), values, metric, key.labels());
-                        return Err(Refusal::Series {
-                            metric,
-                            owner: Arc::clone(&other.fixed.key),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there may be a group of `shape` that a series of the group of `key` leads to. Where
-    /// the key has all names of the shape, all its series lead to the same one.
-    fn may_have_group_beside(&self, shape: &Shape, key: &GroupingKey) -> bool {
-        let wanted: Option<Vec<_>> = shape
-            .names()
-            .map(|name| Some((name, key.canonical().get(name)?)))
-            .collect();
-        wanted.is_none_or(|wanted| {
-            let slot = self.slots.get(LabelSet::new(wanted).as_bytes());
-            slot.is_some_and(|slot| slot.current().is_live())
-        })
-    }
-
-    /// The words for a name that is exposed as something else.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place calls it, with what it has at hand"
-    )]
-    fn conflict(
-        &self,
-        name: &ClaimedName,
-        exposed: Mode,
-        exposed_raw: &str,
-        owner: Owner,
-        layout: &Layout,
-        values: &[u64],
-        key: &GroupingKey,
-    ) -> Refusal {
-        let owner = self.verified(owner, name, exposed, key);
-        let family = layout.skeleton().family(name.family as usize);
-        if exposed_raw != &*name.raw {
-            return Refusal::EscapedName {
-                pushed: name.raw.to_string(),
-                exposed: exposed_raw.to_owned(),
-                owner: Some(owner),
-            };
-        }
-        match (name.mode, exposed) {
-            (Mode::Family(pushed), Mode::Family(exposed)) => {
-                let of_owner = match &owner {
-                    Owner::Group(owner) => self.group(owner).and_then(|group| {
-                        let metric = group
-                            .fixed
-                            .layout
-                            .family_by_name(&name.raw)?
-                            .metrics()
-                            .next()?;
-                        Some(show_metric(
-                            group.fixed.layout.skeleton(),
-                            &group.values,
-                            metric,
-                            group.fixed.key.labels(),
-                        ))
-                    }),
-                    Owner::Unknown | Owner::Gateway => None,
-                };
-                let owner = if of_owner.is_none() && owner != Owner::Gateway {
-                    Owner::Unknown
-                } else {
-                    owner
-                };
-                let pushed_metric = || {
-                    let metric = family
-                        .metrics()
-                        .next()
-                        .expect("a name is claimed for a metric");
-                    show_metric(layout.skeleton(), values, metric, key.labels())
-                };
-                let metric = of_owner.unwrap_or_else(pushed_metric);
-                Refusal::FamilyType {
-                    metric,
-                    family: family.name().to_owned(),
-                    pushed,
-                    exposed,
-                    owner,
-                }
-            }
-            (Mode::Derived, _) => {
-                let of = Some((family.metric_type(), family.name().to_owned()));
-                Refusal::Suffix {
-                    name: name.raw.to_string(),
-                    of,
-                    owner: Some(owner),
-                    is_name_exposed: true,
-                }
-            }
-            (Mode::Family(_), Mode::Derived) => {
-                let of = self.suffix_owner(&name.raw);
-                Refusal::Suffix {
-                    name: name.raw.to_string(),
-                    of,
-                    owner: Some(owner),
-                    is_name_exposed: false,
-                }
-            }
-        }
-    }
-
-    /// Hints get old: a group is only named if it exposes the name in that way, and is not the one
-    /// that was pushed to.
-    fn verified(
-        &self,
-        owner: Owner,
-        name: &ClaimedName,
-        mode: Mode,
-        pushed_to: &GroupingKey,
-    ) -> Owner {
-        let Owner::Group(key) = owner else {
-            return owner;
-        };
-        let exposes = self.group(&key).is_some_and(|group| {
-            let claims = group.fixed.layout.claims();
-            let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
-            place.is_ok_and(|place| claims[place].mode == mode)
-        });
-        if exposes && *key != *pushed_to {
-            Owner::Group(key)
-        } else {
-            Owner::Unknown
-        }
-    }
-
-    /// The summary or histogram that exposes a name as a suffix of its own.
-    fn suffix_owner(&self, raw: &str) -> Option<(MetricType, String)> {
-        let base = ["_bucket", "_count", "_sum"]
-            .iter()
-            .find_map(|suffix| raw.strip_suffix(suffix))?;
-        let cell = self.cells.get(&*escape_name(base, Escaping::Underscores))?;
-        match cell.counts().0 {
-            Mode::Family(metric_type) => Some((metric_type, base.to_owned())),
-            Mode::Derived => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{FamiliesBuilder, MetricFlags};
-
-    fn push(store: &Store, n: usize) {
-        let mut families = FamiliesBuilder::new();
-        families.family("up", MetricType::Gauge, None);
-        families.value(1);
-        families.end_metric(MetricFlags::default());
-        let key = Arc::new(GroupingKey::new([("job", n.to_string().as_str())]).expect("a job"));
-        let families = families.finish().expect("one short name");
-        assert_eq!(
-            store.push(&mut Push::new(key, families, PushMode::Replace, 1)),
-            Outcome::Done
-        );
-    }
-
-    fn take(store: &Store) -> Vec<Taken> {
-        let mut taken = Vec::new();
-        store.take_cut(Consumer::Assembler, &mut taken);
-        taken
-    }
-
-    /// More than a bundle of them, and not a whole number of bundles.
-    #[test]
-    fn numbers_of_slots_are_used_again_and_each_once() {
-        const N: usize = 2 * FREE_IDS_MAX + 100;
-        let store = Store::new(Config::default());
-        for round in 0..3 {
-            (0..N).for_each(|n| push(&store, round * N + n));
-            let taken = take(&store);
-            let mut ids: Vec<u32> = taken.iter().map(|taken| taken.slot).collect();
-            ids.sort_unstable();
-            assert_eq!(ids, (0..N as u32).collect::<Vec<_>>(), "round {round}");
-            for taken in &taken {
-                assert_eq!(store.delete(&taken.snapshot.fixed.key), Outcome::Done);
-            }
-            let passed: Vec<Arc<Snapshot>> = take(&store)
-                .into_iter()
-                .map(|taken| taken.snapshot)
-                .collect();
-            assert_eq!(passed.len(), N);
-            store.retire(Consumer::Assembler, &passed);
-            assert!(store.groups().is_empty());
-        }
-    }
-}
+pub use refusal::{NameOwner, Refusal};
+pub use slots::MarkedSlot;
+pub use snapshot::{GroupState, Snapshot};

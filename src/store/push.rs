@@ -1,69 +1,143 @@
-//! A push on its way into the store: what it makes of the group it finds.
+//! A push on its way into the store, and what it makes of the group that it finds.
+//!
+//! An attempt to bring a push into effect can be lost to another push, or find the store busy. The
+//! next attempt may find the group in another state, so a push keeps what it needs for that:
+//!
+//! ```text
+//! Pending  ── a structural attempt of a PUT ──▶  Made: the content, whatever the group has
+//!    │ ▲
+//!    │ └── a structural attempt of a POST: the content for one state of the group; the body stays
+//!    │
+//!    └── the push is refused, at once or by an attempt ──▶  Refused: only the time is recorded
+//! ```
 
 use super::job_door::JobDoor;
-use super::layout::{Checked, Flaw, Layout};
-use super::refusal::{self, Refusal, show_metric};
-use super::snapshot::{Content, Snapshot};
-use crate::model::{
-    Families, FamiliesBuilder, GroupingKey, MetricExtra, MetricType, Skeleton, extras_of,
+use super::layout::Layout;
+use super::layout_check::LayoutIndex;
+use super::merge::{merge_families, merge_values};
+use super::push_check::{
+    check_exposed_bytes, refusal_of_invalid, refusal_of_key, refusal_of_layout_error,
 };
+use super::refusal::Refusal;
+use super::snapshot::{GroupContent, Snapshot};
+use crate::model::{Families, FamiliesBuilder, GroupingKey};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What becomes of the families that the group has.
+/// What happens to the families that the group has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushMode {
-    /// PUT: they go.
+    /// PUT: all of them are replaced.
     Replace,
-    /// POST: those of the same name go.
+    /// POST: those that the push has, too, are replaced. The others stay.
     Merge,
 }
 
 /// One push, parsed.
 #[derive(Debug)]
 pub struct Push {
-    pub(super) key: Arc<GroupingKey>,
-    families: Families,
-    /// A layout that the push has, with its numbers, instead of families.
-    known: Option<(Arc<Layout>, SmallVec<[u64; 12]>)>,
+    key: Arc<GroupingKey>,
     mode: PushMode,
     /// Nanoseconds since the epoch.
-    pub(super) received_at: i64,
-    /// Why it is refused, once that is decided.
-    pub(super) refusal: Option<Refusal>,
-    /// What a structural attempt made, with the version of the snapshot that was merged into: 0 for
-    /// none.
-    made: Option<(u64, Content)>,
+    received_at: i64,
+    state: PushState,
 }
 
-/// The families that the gateway itself keeps for every group.
+/// How far a push has come.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a push lies on its caller's stack, and mostly stays in its largest state"
+)]
+enum PushState {
+    /// No attempt has needed more of the push than its values; or it is a POST, which keeps its
+    /// body.
+    Pending {
+        body: Body,
+        /// What the last structural attempt of a POST made of its group.
+        merged: Option<MergedContent>,
+    },
+    /// A PUT whose content is made. The body is used up.
+    Made(GroupContent),
+    /// The push will be answered with this refusal, once the group's failure time is recorded.
+    Refused(Refusal),
+}
+
+/// What a push brings.
+#[derive(Debug)]
+enum Body {
+    /// Families as the parser made them.
+    Parsed(Families),
+    /// A layout that the store knows, and the values in its order.
+    OfLayout {
+        layout: Arc<Layout>,
+        values: SmallVec<[u64; 12]>,
+    },
+}
+
+impl Body {
+    /// The families, which replace a known layout.
+    fn unpack(&mut self) -> &mut Families {
+        if let Self::OfLayout { layout, values } = self {
+            *self = Self::Parsed(Families {
+                skeleton: layout.skeleton().clone(),
+                values: values.to_vec(),
+                ..Families::default()
+            });
+        }
+        match self {
+            Self::Parsed(families) => families,
+            Self::OfLayout { .. } => unreachable!("replaced above"),
+        }
+    }
+}
+
+/// What a POST made of one state of its group.
+#[derive(Debug)]
+struct MergedContent {
+    /// The version of that state; 0 if there was no group.
+    base_version: u64,
+    content: GroupContent,
+}
+
+/// The families that the gateway itself exposes for every group.
 pub(super) const MARKERS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
 
 impl Push {
     /// A push of `families`, received at `received_at` nanoseconds since the epoch. Pushed families
-    /// with the names of the push times are left out: those are the gateway's.
+    /// with the names of the gateway's own (`push_time_seconds`, `push_failure_time_seconds`) are
+    /// left out.
+    ///
+    /// A push that is refused whatever groups there are (for a time stamp, say) goes to the store
+    /// like every other one: the store records when the group's last push failed, and may have to
+    /// be asked again to do so.
     pub fn new(
         key: Arc<GroupingKey>,
         families: Families,
         mode: PushMode,
         received_at: i64,
     ) -> Self {
-        let of_invalid = |invalid| refusal::of_invalid(invalid, &families, key.labels());
-        let refusal = bad_key_name(&key).or_else(|| families.invalid.as_ref().map(of_invalid));
-        let families = without_markers(families);
+        let refusal = refusal_of_key(&key).or_else(|| {
+            let invalid = families.broken_rule.as_ref()?;
+            Some(refusal_of_invalid(invalid, &families, key.labels()))
+        });
+        let state = match refusal {
+            Some(refusal) => PushState::Refused(refusal),
+            None => PushState::Pending {
+                body: Body::Parsed(without_markers(families)),
+                merged: None,
+            },
+        };
         Self {
             key,
-            families,
-            known: None,
             mode,
             received_at,
-            refusal,
-            made: None,
+            state,
         }
     }
 
-    /// A push that has a layout which the store knows, with these numbers and nothing that the text
-    /// format cannot carry.
+    /// A push that has a layout which the store knows, with these values in the layout's order, and
+    /// nothing that the text format cannot carry.
     pub fn of_layout(
         key: Arc<GroupingKey>,
         layout: Arc<Layout>,
@@ -71,373 +145,186 @@ impl Push {
         mode: PushMode,
         received_at: i64,
     ) -> Self {
-        let refusal = bad_key_name(&key);
+        let state = match refusal_of_key(&key) {
+            Some(refusal) => PushState::Refused(refusal),
+            None => PushState::Pending {
+                body: Body::OfLayout { layout, values },
+                merged: None,
+            },
+        };
         Self {
             key,
-            families: Families::default(),
-            known: Some((layout, values)),
             mode,
             received_at,
-            refusal,
-            made: None,
+            state,
         }
     }
 
-    /// Whether what it makes of a group rests on what the group has.
-    pub(super) fn is_merge_into(&self, base: &Snapshot) -> bool {
-        self.mode == PushMode::Merge && base.is_live()
-    }
-
-    /// Has families from here on, also if a layout was known.
-    fn unpack(&mut self) {
-        if let Some((layout, values)) = self.known.take() {
-            self.families = Families {
-                skeleton: layout.skeleton().clone(),
-                values: values.to_vec(),
-                ..Families::default()
-            };
-        }
-    }
-
-    /// The key of the group it goes to.
+    /// The key of the group that is pushed to.
     pub fn key(&self) -> &Arc<GroupingKey> {
         &self.key
     }
 
-    fn skeleton(&self) -> &Skeleton {
-        match (&self.made, self.mode) {
-            (Some((_, made)), PushMode::Replace) => made.layout.skeleton(),
-            _ => &self.families.skeleton,
+    /// When the push was received, in nanoseconds since the epoch.
+    pub(super) fn received_at(&self) -> i64 {
+        self.received_at
+    }
+
+    /// Why the push is refused, if that is decided.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        match &self.state {
+            PushState::Refused(refusal) => Some(refusal),
+            PushState::Pending { .. } | PushState::Made(_) => None,
         }
     }
 
-    /// What the group has after this push, if only numbers change.
-    pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<Content> {
-        if let Some((layout, values)) = &self.known
-            && (Arc::ptr_eq(layout, &base.fixed.layout)
-                || layout.skeleton() == base.fixed.layout.skeleton())
-        {
-            let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content {
-                layout,
-                values: values.clone(),
-                extras: Box::default(),
-                family_times: None,
-            });
-        }
-        self.unpack();
-        if base.fixed.layout.skeleton() == self.skeleton() {
-            let (values, extras) = match &self.made {
-                Some((_, made)) if self.mode == PushMode::Replace => {
-                    (made.values.clone(), made.extras.clone())
-                }
-                _ => (
-                    SmallVec::from_slice(&self.families.values),
-                    self.families.extras.as_slice().into(),
-                ),
-            };
-            if let Some(form) = self.families.take_form() {
-                base.fixed.layout.learn_form(form);
+    /// Decides that the push is refused. Its content goes.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.state = PushState::Refused(refusal);
+    }
+
+    /// Whether what the push makes of the group depends on what the group has.
+    pub(super) fn is_merge_into(&self, base: &Snapshot) -> bool {
+        self.mode == PushMode::Merge && base.is_live()
+    }
+
+    /// What the group at `base` has after this push, if only values change.
+    pub(super) fn value_only(&mut self, base: &Snapshot) -> Option<GroupContent> {
+        let base_layout = base.layout();
+        let body = match &mut self.state {
+            PushState::Pending { body, .. } => body,
+            PushState::Made(content) => {
+                return (base_layout.skeleton() == content.layout.skeleton()).then(|| {
+                    GroupContent {
+                        layout: Arc::clone(base_layout),
+                        ..content.clone()
+                    }
+                });
             }
-            let layout = Arc::clone(&base.fixed.layout);
-            return Some(Content {
-                layout,
-                values,
-                extras,
+            PushState::Refused(_) => return None,
+        };
+        if let Body::OfLayout { layout, values } = body
+            && (Arc::ptr_eq(layout, base_layout) || layout.skeleton() == base_layout.skeleton())
+        {
+            return Some(GroupContent::of_values(
+                Arc::clone(base_layout),
+                values.clone(),
+            ));
+        }
+        let families = body.unpack();
+        if *base_layout.skeleton() == families.skeleton {
+            if let Some(form) = families.take_form() {
+                base_layout.learn_form(form);
+            }
+            return Some(GroupContent {
+                layout: Arc::clone(base_layout),
+                values: SmallVec::from_slice(&families.values),
+                extras: families.extras.as_slice().into(),
                 family_times: None,
             });
         }
         match self.mode {
             PushMode::Replace => None,
-            PushMode::Merge => self.patched(base),
+            PushMode::Merge => merge_values(base, families, self.received_at),
         }
     }
 
-    /// The group with the numbers of the pushed families, where each of those has its layout there
-    /// already.
-    fn patched(&self, base: &Snapshot) -> Option<Content> {
-        let mut times: Box<[i64]> = (0..base.fixed.layout.skeleton().n_families())
-            .map(|index| base.family_time(index))
-            .collect();
-        let mut values = base.values.clone();
-        let mut pushed_as = vec![None; times.len()];
-        for pushed in self.families.skeleton.families() {
-            let known = base
-                .fixed
-                .layout
-                .family_by_name(pushed.name())
-                .filter(|known| known.same_layout(pushed))?;
-            values[known.value_range()]
-                .copy_from_slice(&self.families.values[pushed.value_range()]);
-            times[known.index()] = self.received_at;
-            pushed_as[known.index()] = Some(pushed);
-        }
-        let mut extras = Vec::new();
-        if !base.extras.is_empty() || !self.families.extras.is_empty() {
-            for (known, pushed) in base.fixed.layout.skeleton().families().zip(pushed_as) {
-                let to = known.metric_range().start;
-                let (from, of_family) = match pushed {
-                    Some(pushed) => (
-                        pushed.metric_range().start,
-                        extras_of(&self.families.extras, pushed),
-                    ),
-                    None => (to, extras_of(&base.extras, known)),
-                };
-                extras.extend(of_family.iter().map(|extra| {
-                    let metric = extra.metric as usize - from + to;
-                    MetricExtra {
-                        metric: u32::try_from(metric).expect("metrics have 32 bits"),
-                        body: extra.body.clone(),
-                    }
-                }));
-            }
-        }
-        let family_times = times
-            .iter()
-            .any(|&time| time != self.received_at)
-            .then_some(times);
-        Some(Content {
-            layout: Arc::clone(&base.fixed.layout),
-            values,
-            extras: extras.into(),
-            family_times,
-        })
-    }
-
-    /// What the group has after this push, whatever it had. A layout that the job knows is shared.
+    /// What the group at `base` has after this push. A layout that `door`, that of the push's job,
+    /// remembers is shared.
     ///
     /// # Errors
     ///
-    /// The push contradicts itself, or for a merge what it leaves of the group; or the group would
-    /// be exposed with more than `exposition_bytes_max`.
+    /// The push contradicts itself, or, for a POST, what stays of the group; or the group would be
+    /// exposed with more than `exposition_bytes_max` bytes. A PUT has to be refused then: its body
+    /// may be used up.
     pub(super) fn content(
         &mut self,
         base: &Snapshot,
         door: Option<&JobDoor>,
         exposition_bytes_max: u64,
-    ) -> Result<Content, Refusal> {
-        let merged_into = if self.is_merge_into(base) {
-            base.version
-        } else {
-            0
+    ) -> Result<GroupContent, Refusal> {
+        let merges = self.is_merge_into(base);
+        let base_version = if merges { base.version } else { 0 };
+        let (body, merged) = match &mut self.state {
+            PushState::Pending { body, merged } => (body, merged),
+            PushState::Made(content) => return Ok(content.clone()),
+            PushState::Refused(refusal) => return Err(refusal.clone()),
         };
-        if let Some((version, made)) = &self.made
-            && *version == merged_into
+        if let Some(merged) = merged
+            && merged.base_version == base_version
         {
-            return Ok(made.clone());
+            return Ok(merged.content.clone());
         }
-        if merged_into == 0
-            && let Some((layout, values)) = self
-                .known
-                .take_if(|(layout, _)| layout.has_names_of(&self.key))
-        {
-            // It was checked when it was made, for any key with these names; but the values of this
-            // one may be longer.
-            check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-            let content = Content {
-                layout,
-                values,
-                extras: Box::default(),
-                family_times: None,
-            };
-            if self.mode == PushMode::Merge {
-                // A merge may find a group in its next attempt, and then needs its families.
-                self.known = Some((Arc::clone(&content.layout), content.values.clone()));
+        // A POST may find another state of the group in its next attempt, and then needs its body.
+        let is_body_kept = self.mode == PushMode::Merge;
+        let content = match body {
+            Body::OfLayout { layout, values } if !merges && layout.has_names_of(&self.key) => {
+                let values = if is_body_kept {
+                    values.clone()
+                } else {
+                    std::mem::take(values)
+                };
+                // The layout was checked when it was made, for every key with these names.
+                GroupContent::of_values(Arc::clone(layout), values)
             }
-            self.made = Some((0, content.clone()));
-            return Ok(content);
-        }
-        self.unpack();
-        let form = self.families.take_form().filter(|_| merged_into == 0);
-        let (families, family_times) = if merged_into == 0 {
-            // A merge may find a group in its next attempt, and then needs its families again.
-            let families = match self.mode {
-                PushMode::Replace => std::mem::take(&mut self.families),
-                PushMode::Merge => self.families.clone(),
-            };
-            (families, None)
-        } else {
-            let (families, times) = self.merged(base)?;
-            (families, Some(times))
-        };
-        let Families {
-            skeleton,
-            values,
-            extras,
-            ..
-        } = families;
-        let layout = match door.and_then(|door| door.recent_layout(&skeleton, &self.key)) {
-            Some(layout) => {
-                // Not for a layout that is new: many a group has one of its own and is pushed once.
-                if let Some(form) = form {
-                    layout.learn_form(form);
+            _ => {
+                let pushed = body.unpack();
+                let form = pushed.take_form();
+                let (families, family_times) = if merges {
+                    let (families, times) = merge_families(base, pushed, self.received_at)?;
+                    (families, Some(times))
+                } else if is_body_kept {
+                    (pushed.clone(), None)
+                } else {
+                    (std::mem::take(pushed), None)
+                };
+                let Families {
+                    skeleton,
+                    values,
+                    extras,
+                    ..
+                } = families;
+                let layout = match door.and_then(|door| door.recent_layout(&skeleton, &self.key)) {
+                    Some(layout) => {
+                        // A layout that is new does not learn the form: many groups have a layout
+                        // that no other group has, and are pushed once.
+                        if let Some(form) = form.filter(|_| !merges) {
+                            layout.learn_form(form);
+                        }
+                        layout
+                    }
+                    None => match LayoutIndex::check(&skeleton, &self.key) {
+                        Ok(index) => Arc::new(Layout::of_checked(skeleton, index, &self.key)),
+                        Err(error) => {
+                            return Err(refusal_of_layout_error(
+                                &error, &skeleton, &values, &self.key,
+                            ));
+                        }
+                    },
+                };
+                GroupContent {
+                    layout,
+                    values: values.into(),
+                    extras: extras.into(),
+                    family_times,
                 }
-                layout
             }
-            None => match Checked::new(&skeleton, &self.key) {
-                Ok(checked) => Arc::new(Layout::of_checked(skeleton, checked, &self.key)),
-                Err(flaw) => return Err(of_flaw(&flaw, &skeleton, &values, &self.key)),
-            },
         };
-        check_exposed_bytes(&layout, &self.key, exposition_bytes_max)?;
-        let content = Content {
-            layout,
-            values: values.into(),
-            extras: extras.into(),
-            family_times,
-        };
-        self.made = Some((merged_into, content.clone()));
+        // Also of a layout that other groups have: this group's labels may be longer.
+        check_exposed_bytes(&content.layout, &self.key, exposition_bytes_max)?;
+        if is_body_kept {
+            *merged = Some(MergedContent {
+                base_version,
+                content: content.clone(),
+            });
+        } else {
+            self.state = PushState::Made(content.clone());
+        }
         Ok(content)
     }
-
-    /// The group's families with those of the same name replaced, and when each was pushed.
-    fn merged(&self, base: &Snapshot) -> Result<(Families, Box<[i64]>), Refusal> {
-        let mut builder = FamiliesBuilder::new();
-        let mut times = Vec::new();
-        let pushed = &self.families.skeleton;
-        // By name: a body may have thousands of families.
-        let mut by_name: Vec<usize> = (0..pushed.n_families()).collect();
-        by_name.sort_by_key(|&index| pushed.family(index).name());
-        let find = |name: &str| {
-            by_name
-                .binary_search_by(|&index| pushed.family(index).name().cmp(name))
-                .ok()
-        };
-        let mut is_placed = vec![false; by_name.len()];
-        for known in base.fixed.layout.skeleton().families() {
-            if let Some(place) = find(known.name()) {
-                builder.copy_family(&self.families, pushed.family(by_name[place]));
-                is_placed[by_name[place]] = true;
-                times.push(self.received_at);
-            } else {
-                builder.copy_parts(&base.values, &base.extras, known);
-                times.push(base.family_time(known.index()));
-            }
-        }
-        for family in pushed
-            .families()
-            .filter(|family| !is_placed[family.index()])
-        {
-            builder.copy_family(&self.families, family);
-            times.push(self.received_at);
-        }
-        let families = builder.finish().map_err(|_| Refusal::TooLarge)?;
-        Ok((families, times.into()))
-    }
 }
 
-/// A few bytes of a push may be a megabyte of exposition: what every scrape takes is limited, not
-/// only what is pushed.
-fn check_exposed_bytes(layout: &Layout, key: &GroupingKey, bytes_max: u64) -> Result<(), Refusal> {
-    let bytes = layout.exposed_bytes(key);
-    if bytes <= bytes_max {
-        Ok(())
-    } else {
-        Err(Refusal::ExpositionTooLarge { bytes, bytes_max })
-    }
-}
-
-fn of_flaw(flaw: &Flaw, skeleton: &Skeleton, values: &[u64], key: &GroupingKey) -> Refusal {
-    let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
-    let type_of = |metric: usize| {
-        let of_metric = skeleton
-            .families()
-            .find(|family| family.metric_range().contains(&metric));
-        of_metric.map(|family| family.metric_type())
-    };
-    match flaw {
-        Flaw::NoName => Refusal::NoName,
-        Flaw::DuplicateSeries { metric } => Refusal::DuplicateSeries {
-            metric: show(*metric),
-        },
-        Flaw::LabelTwice { metric, label }
-            if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
-        {
-            Refusal::Malformed {
-                metric: show(*metric),
-                what: "must not have an explicit \"quantile\" label".to_owned(),
-            }
-        }
-        Flaw::LabelTwice { metric, label } => Refusal::LabelTwice {
-            metric: show(*metric),
-            label: label.clone(),
-        },
-        // As the reference has it, whose check takes an empty name for the one before the first.
-        Flaw::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
-            metric: show(*metric),
-            label: String::new(),
-        },
-        Flaw::LabelName { metric, label } => Refusal::Malformed {
-            metric: show(*metric),
-            what: format!("has a label with an invalid name: {label}"),
-        },
-        Flaw::SameEscapedName { family, other } => {
-            let pushed = skeleton.family(*family).name().to_owned();
-            Refusal::EscapedName {
-                pushed,
-                exposed: other.clone(),
-                owner: None,
-            }
-        }
-        Flaw::Suffix { name, family } => {
-            let of = skeleton.family(*family);
-            Refusal::Suffix {
-                name: name.clone(),
-                of: Some((of.metric_type(), of.name().to_owned())),
-                owner: None,
-                is_name_exposed: false,
-            }
-        }
-    }
-}
-
-/// A name that would make every line of the group invalid.
-fn bad_key_name(key: &GroupingKey) -> Option<Refusal> {
-    use crate::model::{Escaping, escape_label_name, is_legacy_label_name};
-    let labels = key.labels();
-    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
-        return Some(Refusal::KeyNames {
-            name: name.to_owned(),
-            why: "is empty",
-        });
-    }
-    if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
-        return Some(Refusal::KeyNames {
-            name: name.to_owned(),
-            why: "is reserved",
-        });
-    }
-    // Legacy names stay as they are under every scheme, and each stands there once.
-    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
-        0
-    } else {
-        Escaping::LEGACY.len()
-    };
-    Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
-        let mut names: SmallVec<[_; 8]> = labels
-            .iter()
-            .map(|(name, _)| escape_label_name(name, escaping))
-            .collect();
-        names.sort();
-        let twice = names
-            .windows(2)
-            .find(|pair| pair[0] == pair[1])
-            .map(|pair| (&pair[0], "stands twice once escaped"));
-        let reserved = || {
-            names
-                .iter()
-                .find(|name| *name == "__name__")
-                .map(|name| (name, "is reserved"))
-        };
-        twice
-            .or_else(reserved)
-            .map(|(name, why)| Refusal::KeyNames {
-                name: name.to_string(),
-                why,
-            })
-    })
-}
-
+/// The families without those that only the gateway itself exposes.
 fn without_markers(families: Families) -> Families {
     if !families
         .skeleton
@@ -454,5 +341,7 @@ fn without_markers(families: Families) -> Families {
     {
         builder.copy_family(&families, family);
     }
-    builder.finish().expect("it is less than before")
+    builder
+        .finish()
+        .expect("a part of the families is smaller than all of them")
 }

@@ -1,11 +1,8 @@
-//! Why a group may not have what was pushed to it, in words that clients of the reference know
-//! where it has some.
+//! Why a push is refused, and the text that its client sees. Where the reference has a text for the
+//! same reason it is the same one.
 
-use crate::model::{
-    Families, Family, GroupingKey, LabelSet, Metric, MetricFlags, MetricType, ShortText, Skeleton,
-    exposed_labels,
-};
-use std::fmt::{self, Write as _};
+use crate::model::{GroupingKey, MetricType};
+use std::fmt;
 use std::sync::Arc;
 
 /// Why a push was refused.
@@ -13,109 +10,112 @@ use std::sync::Arc;
 pub enum Refusal {
     /// A sample carries a time stamp.
     Timestamps,
-    /// A protobuf metric lacks the value that its family's type demands, or has a label that is not
-    /// UTF-8.
+    /// A protobuf metric lacks the value that the type of its family demands, or has a label that
+    /// is not UTF-8; or a label name is invalid.
     Malformed {
         /// The metric as protobuf's text form shows it.
         metric: String,
-        /// What is wrong with it.
+        /// What is wrong with the metric.
         what: String,
     },
     /// A family has no name.
     NoName,
-    /// The group would have more text than can be addressed.
+    /// The group would have more than 4 GiB of names, helps and labels, which are addressed by 32
+    /// bits.
     TooLarge,
-    /// The group would be exposed with more text than a group may.
+    /// The group would be exposed with more bytes than `Config::exposition_bytes_max`.
     ExpositionTooLarge {
-        /// How much it would be, about.
+        /// How many bytes it would be, approximately.
         bytes: u64,
-        /// How much it may be.
+        /// The limit.
         bytes_max: u64,
     },
-    /// The push has a series twice.
+    /// Two metrics of the push are the same series.
     DuplicateSeries {
         /// The metric as protobuf's text form shows it.
         metric: String,
     },
-    /// Another group of the job exposes exactly this series.
+    /// Another group of the job exposes the same series.
     Series {
         /// The metric as protobuf's text form shows it.
         metric: String,
         /// The other group.
         owner: Arc<GroupingKey>,
     },
-    /// A line would have this label name twice.
+    /// A line would have a label name twice.
     LabelTwice {
         /// The metric as protobuf's text form shows it.
         metric: String,
         /// The name.
         label: String,
     },
-    /// Others expose the family with another type.
+    /// The family is exposed with another type.
     FamilyType {
-        /// A metric as protobuf's text form shows it: the owner's, if that is a known group, else
-        /// the pushed one.
+        /// A metric as protobuf's text form shows it: one of the owner, if the owner is a known
+        /// group, else the pushed one.
         metric: String,
-        /// The family.
+        /// The name of the family.
         family: String,
         /// The type that was pushed.
         pushed: MetricType,
-        /// The type that others expose.
+        /// The type that is exposed.
         exposed: MetricType,
-        /// Who does.
-        owner: Owner,
+        /// Who exposes it.
+        owner: NameOwner,
     },
-    /// A name is that of a family and a suffix of a summary or histogram.
+    /// A name is that of a family, and also that of a summary or histogram with a suffix.
     Suffix {
         /// The name.
         name: String,
-        /// The summary or histogram, where it is known.
+        /// The type and name of the summary or histogram, if known.
         of: Option<(MetricType, String)>,
-        /// Who exposes the other one; none if it is in the push.
-        owner: Option<Owner>,
-        /// The name is exposed, and the summary or histogram was pushed.
+        /// Who exposes the other one; `None` if both are in the push.
+        owner: Option<NameOwner>,
+        /// True if the name is exposed and the summary or histogram was pushed; false if the name
+        /// was pushed.
         is_name_exposed: bool,
     },
-    /// Two names are the same once escaped.
+    /// Two family names are the same after escaping.
     EscapedName {
         /// The name that was pushed.
         pushed: String,
-        /// The other one.
+        /// The other name.
         exposed: String,
-        /// Who exposes it; none if it is in the push.
-        owner: Option<Owner>,
+        /// Who exposes the other name; `None` if both are in the push.
+        owner: Option<NameOwner>,
     },
-    /// A group whose key is another way to write this one's exists.
+    /// There is a group whose key is written otherwise and has the same canonical form.
     OtherKey {
-        /// The key of the group that exists.
+        /// The key of that group.
         exposed: Arc<GroupingKey>,
     },
-    /// The job's groups have too many different sets of label names.
+    /// The groups of the job have as many different sets of label names as
+    /// `Config::shapes_per_job_max` allows, and the pushed key has another one.
     TooManyShapes {
-        /// How many there may be.
+        /// The limit.
         shapes_max: usize,
     },
-    /// A name of the grouping key would make every line of the group invalid.
+    /// A label name of the grouping key would make every line of the group invalid.
     KeyNames {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the metric.
         why: &'static str,
     },
 }
 
-/// Who exposes what a push contradicts.
+/// Who exposes a name or series that a push contradicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum NameOwner {
     /// This group.
     Group(Arc<GroupingKey>),
-    /// Some group; which one is not known any more.
+    /// A group; which one is not known.
     Unknown,
-    /// The gateway.
+    /// The gateway itself.
     Gateway,
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for NameOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group(key) => write!(f, "the group {key}"),
@@ -126,7 +126,7 @@ impl fmt::Display for Owner {
 }
 
 impl Refusal {
-    /// A word for counting.
+    /// The reason as the value of a metric's label: one of [`Refusal::REASONS`].
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Timestamps => "timestamps",
@@ -142,7 +142,7 @@ impl Refusal {
         }
     }
 
-    /// All words that [`Refusal::reason`] knows.
+    /// All values that [`Refusal::reason`] returns, sorted.
     pub const REASONS: [&str; 8] = [
         "duplicate_label",
         "duplicate_series",
@@ -165,8 +165,8 @@ impl fmt::Display for Refusal {
             Self::TooLarge => f.write_str("the group would have more than 4 GiB of labels"),
             Self::ExpositionTooLarge { bytes, bytes_max } => write!(
                 f,
-                "the group would be exposed with some {bytes} bytes, more than {bytes_max}, which is the limit \
-                 (--limit.group-exposition-bytes)"
+                "the group would be exposed with some {bytes} bytes, more than {bytes_max}, \
+                 which is the limit"
             ),
             Self::DuplicateSeries { metric } => write!(f, "collected metric {metric} {same}"),
             Self::Series { metric, owner } => write!(
@@ -183,7 +183,7 @@ impl fmt::Display for Refusal {
                 family,
                 pushed,
                 exposed,
-                owner: Owner::Gateway,
+                owner: NameOwner::Gateway,
                 ..
             } => {
                 let (pushed, exposed) = (pushed.as_proto_str(), exposed.as_proto_str());
@@ -192,11 +192,11 @@ impl fmt::Display for Refusal {
                     "gathered metric family {family} has type {pushed} but should have {exposed}"
                 )
             }
-            // The metric is the group's: its labels name it.
+            // The metric is one of the owner, so that its labels say which group that is.
             Self::FamilyType {
                 metric,
                 pushed,
-                owner: Owner::Group(_),
+                owner: NameOwner::Group(_),
                 ..
             } => {
                 write!(
@@ -227,7 +227,8 @@ impl fmt::Display for Refusal {
                 };
                 write!(
                     f,
-                    "collected {kinds} named {of:?} collides with previously collected metric named {name:?}"
+                    "collected {kinds} named {of:?} collides with previously collected metric \
+                     named {name:?}"
                 )?;
                 write!(f, "; {owner} has it")
             }
@@ -243,8 +244,8 @@ impl fmt::Display for Refusal {
                     None => f.write_str("summary, histogram or suffix of one")?,
                 }
                 match owner {
-                    // In the reference's words alone: everybody knows whose they are.
-                    None | Some(Owner::Gateway) => Ok(()),
+                    // Just the text of the reference: the names tell that they are the gateway's.
+                    None | Some(NameOwner::Gateway) => Ok(()),
                     Some(owner) => write!(f, "; {owner} has it"),
                 }
             }
@@ -264,156 +265,17 @@ impl fmt::Display for Refusal {
             Self::OtherKey { exposed } => {
                 write!(
                     f,
-                    "the group {exposed} exists, whose grouping key is the same but for an empty instance label or escaping"
+                    "the group {exposed} exists, whose grouping key is the same but for an empty \
+                     instance label or escaping"
                 )
             }
             Self::TooManyShapes { shapes_max } => write!(
                 f,
-                "the groups of this job have {shapes_max} different sets of grouping label names already, which is the limit \
-                 (--limit.shapes-per-job)"
+                "the groups of this job have {shapes_max} different sets of grouping label names \
+                 already, which is the limit"
             ),
             Self::KeyNames { name, why } => {
                 write!(f, "the label name {name:?} of the grouping key {why}")
-            }
-        }
-    }
-}
-
-/// A metric in protobuf's text form, behind its family's name, with the labels it would be exposed
-/// with. Cut where it is too long.
-pub(super) fn show_metric(
-    skeleton: &Skeleton,
-    values: &[u64],
-    metric: Metric<'_>,
-    key: &LabelSet,
-) -> String {
-    show_with(skeleton, metric, key, |family, text| {
-        show_value(family, metric, &values[metric.value_range()], text)
-    })
-}
-
-fn show_with(
-    skeleton: &Skeleton,
-    metric: Metric<'_>,
-    key: &LabelSet,
-    show_value: impl FnOnce(Family<'_>, &mut ShortText) -> fmt::Result,
-) -> String {
-    let place = |family: &Family<'_>| family.metric_range().contains(&metric.index());
-    let family = skeleton
-        .families()
-        .find(place)
-        .expect("a metric belongs to a family");
-    let mut text = ShortText::default();
-    let show = |text: &mut ShortText| {
-        write!(text, "{:?} {{ ", family.name())?;
-        for (name, value) in exposed_labels(metric.labels(), key) {
-            write!(text, "label:{{name:{name:?} value:{value:?}}} ")?;
-        }
-        show_value(family, text)?;
-        text.write_char('}')
-    };
-    // An error says that it is long enough.
-    let _ = show(&mut text);
-    text.into_string()
-}
-
-fn show_value(
-    family: Family<'_>,
-    metric: Metric<'_>,
-    values: &[u64],
-    text: &mut ShortText,
-) -> fmt::Result {
-    let number = |bits: u64| f64::from_bits(bits);
-    let is_summary = family.metric_type() == MetricType::Summary;
-    let is_float = metric.flags().has(MetricFlags::FLOAT_COUNTS) && !is_summary;
-    let count = |bits: u64| {
-        if is_float {
-            number(bits).to_string()
-        } else {
-            bits.to_string()
-        }
-    };
-    let field = family.metric_type().as_str();
-    if !matches!(
-        family.metric_type(),
-        MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram
-    ) {
-        return write!(text, "{field}:{{value:{}}}", number(values[0]));
-    }
-    write!(text, "{field}:{{")?;
-    let mut separator = "";
-    if metric.flags().has(MetricFlags::HAS_COUNT) {
-        write!(text, "sample_count:{}", count(values[0]))?;
-        separator = " ";
-    }
-    if metric.flags().has(MetricFlags::HAS_SUM) {
-        write!(text, "{separator}sample_sum:{}", number(values[1]))?;
-        separator = " ";
-    }
-    for (bound, &value) in metric.bounds().zip(&values[2..]) {
-        if is_summary {
-            write!(
-                text,
-                "{separator}quantile:{{quantile:{bound} value:{}}}",
-                number(value)
-            )?;
-        } else {
-            write!(
-                text,
-                "{separator}bucket:{{cumulative_count:{} upper_bound:{bound}}}",
-                count(value)
-            )?;
-        }
-        separator = " ";
-    }
-    text.write_char('}')
-}
-
-/// What a broken rule of the body means for the group.
-pub(super) fn of_invalid(
-    invalid: &crate::model::Invalid,
-    families: &Families,
-    key: &LabelSet,
-) -> Refusal {
-    use crate::model::Invalid;
-    let show = |metric: u32| {
-        show_metric(
-            &families.skeleton,
-            &families.values,
-            families.skeleton.metric(metric as usize),
-            key,
-        )
-    };
-    match invalid {
-        Invalid::Timestamp => Refusal::Timestamps,
-        Invalid::NotOfType { metric, found } => {
-            let of_metric =
-                |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
-            let family = families
-                .skeleton
-                .families()
-                .find(of_metric)
-                .expect("a metric belongs to a family");
-            let shown = show_with(
-                &families.skeleton,
-                families.skeleton.metric(*metric as usize),
-                key,
-                |_, text| text.write_str(found),
-            );
-            Refusal::Malformed {
-                metric: shown,
-                what: format!("is not a {}", family.metric_type().as_proto_str()),
-            }
-        }
-        Invalid::LabelNotUtf8 {
-            metric,
-            label,
-            in_name,
-        } => {
-            let part = if *in_name { "name" } else { "value" };
-            Refusal::Malformed {
-                metric: show(*metric),
-                what: format!("has a label {label:?} whose {part} is not utf8"),
             }
         }
     }

@@ -1,16 +1,14 @@
-//! A group's place: its current snapshot, and who still has to look at it.
+//! The place of one group: its current snapshot, and which consumers have yet to look at it.
 //!
-//! Invariant: a push is seen whole or not at all. It builds a new `Snapshot` and swaps it in;
-//! whoever holds the old one keeps it until they are done.
+//! Invariant: a push is seen completely or not at all. It makes a new `Snapshot` and replaces the
+//! pointer; a reader that has loaded the old snapshot keeps it alive until it is done.
 //!
-//! The key lies in the slot itself if it is of usual size: finding a slot among a million is a
-//! chain of cache misses, and this is one less.
-//!
-//! | field     | written by            | read by              | what it carries                                 |
-//! |-----------|-----------------------|----------------------|-------------------------------------------------|
-//! | `current` | `replace`, AcqRel     | `current`, Acquire   | the group, or that there is none                |
-//! | `mark`    | see `mark.rs`         |                      | whether a consumer has yet to look              |
+//! | field     | written by        | read by             | what it carries                  |
+//! |-----------|-------------------|---------------------|----------------------------------|
+//! | `current` | `replace`, AcqRel | all others, Acquire | the group, or that there is none |
+//! | `marks`   | see `mark`        | see `mark`          | that a consumer has yet to look  |
 
+use super::consumer::Consumer;
 use super::mark::Mark;
 use super::snapshot::Snapshot;
 use crate::model::GroupingKey;
@@ -20,13 +18,15 @@ use std::sync::Arc;
 
 /// The place of one group.
 #[derive(Debug)]
-pub struct Slot {
-    /// Dense, and used again after the slot is gone.
-    pub id: u32,
-    /// The bytes of the canonical labels.
+pub(super) struct Slot {
+    /// Numbers are dense. After the slot is retired its number is used again.
+    pub number: u32,
+    /// The canonical labels as bytes. Up to 40 bytes, as most keys have, lie in the slot itself: to
+    /// find one slot among a million is a chain of cache misses, and this makes one less.
     key: SmallVec<[u8; 40]>,
     current: Published<Snapshot>,
-    pub(super) mark: Mark,
+    /// By the position of the consumer in the store.
+    pub marks: [Mark; Consumer::N_MAX],
 }
 
 impl Keyed for Slot {
@@ -39,31 +39,31 @@ impl Keyed for Slot {
 
 impl Slot {
     /// A slot without a group.
-    pub fn new(id: u32, key: &GroupingKey, absent: Arc<Snapshot>) -> Self {
+    pub fn new(number: u32, key: &GroupingKey, without_group: Arc<Snapshot>) -> Self {
         Self {
-            id,
+            number,
             key: key.canonical().as_bytes().into(),
-            current: Published::new(absent),
-            mark: Mark::new(),
+            current: Published::new(without_group),
+            marks: std::array::from_fn(|_| Mark::new()),
         }
     }
 
-    /// The group's snapshot.
+    /// The current snapshot.
     pub fn current(&self) -> Loaded<Snapshot> {
         self.current.load()
     }
 
-    /// The group's snapshot, to be replaced by what follows from it.
+    /// The current snapshot, to be replaced by one that follows from it.
     pub fn current_for_update(&self) -> Loaded<Snapshot> {
         self.current.load_for_update()
     }
 
-    /// Publishes `next` if the group is still at `base`.
+    /// Publishes `next` if `base` is still current; returns whether it was.
     pub fn replace(&self, base: &Loaded<Snapshot>, next: Arc<Snapshot>) -> bool {
         self.current.replace(base, next)
     }
 
-    /// Whether the group is still at `base`.
+    /// Whether `base` is still current.
     pub fn is_still(&self, base: &Loaded<Snapshot>) -> bool {
         Arc::ptr_eq(&self.current.load_for_update(), base)
     }

@@ -1,33 +1,56 @@
 //! One state of a group.
+//!
+//! Invariant: a snapshot never changes after it is published, except that a state without a group
+//! notes which consumers have passed it.
 
 use super::layout::Layout;
 use crate::model::{GroupingKey, MetricExtra};
+use crate::sync::Word;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Whether a group exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+/// Whether there is a group.
+#[derive(Debug)]
+enum SnapshotKind {
+    /// There is one.
     Live,
-    /// There is no group, or none any more; a push may bring it.
-    Absent,
-    /// There is none, and the slot is not used any more: look the key up again.
+    /// There is none: a push has not brought it yet, or it was deleted. A push may bring it.
+    Absent {
+        /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes
+        /// after it is published.
+        passed_by: Word,
+    },
+    /// There is none, and the slot is not used any more: the key has to be looked up again.
     Dead,
 }
 
-/// What stays the same of a group from push to push, shared by its snapshots alone: a push that
-/// only brings numbers counts a reference here, and none that other groups count, too.
-#[derive(Debug)]
-pub struct Fixed {
-    /// The key as the push wrote it.
-    pub key: Arc<GroupingKey>,
-    /// Families, types, helps and labels.
-    pub layout: Arc<Layout>,
-    /// Whether the key is written as the canonical one.
-    pub is_canonical: bool,
+/// What there is under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// No group.
+    Absent,
+    /// A group that has never had an accepted push: it exposes only when its last push failed.
+    OnlyRefused,
+    /// A group that has had an accepted push.
+    Accepted,
 }
 
-impl Fixed {
+/// What stays the same of a group from push to push.
+///
+/// The snapshots of one group share it. So a push that only brings values counts one reference
+/// here, which pushes to other groups do not touch, instead of one to the key and one to the shared
+/// layout.
+#[derive(Debug)]
+struct KeyAndLayout {
+    /// The key as the push wrote it.
+    key: Arc<GroupingKey>,
+    /// Families, types, helps and labels.
+    layout: Arc<Layout>,
+    /// Whether the key is written in its canonical form.
+    is_canonical: bool,
+}
+
+impl KeyAndLayout {
     fn new(key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Self> {
         let is_canonical = key.is_canonical();
         Arc::new(Self {
@@ -38,48 +61,52 @@ impl Fixed {
     }
 }
 
-/// One immutable state of a group.
+/// One state of a group, or of a slot without a group.
 #[derive(Debug)]
 pub struct Snapshot {
-    kind: Kind,
-    /// Drawn from one counter for the whole store: later states have higher ones.
+    kind: SnapshotKind,
+    /// Drawn from one counter of the store: of two states of a group the later one has the higher
+    /// version. 0 for a slot that has never had a group.
     pub version: u64,
-    /// Key and layout.
-    pub fixed: Arc<Fixed>,
-    /// The numbers in the layout's order: see `model::Families`.
+    key_and_layout: Arc<KeyAndLayout>,
+    /// The values in the layout's order: see `model::Families`.
     pub values: SmallVec<[u64; 12]>,
-    /// What the text format cannot carry.
+    /// What the text format cannot carry, encoded as protobuf.
     pub extras: Box<[MetricExtra]>,
-    /// When the last accepted push came, in nanoseconds since the epoch; 0 for never.
+    /// When the last accepted push was received, in nanoseconds since the epoch; 0 for never.
     pub push_time: i64,
-    /// When the last refused push came, in nanoseconds since the epoch; 0 for never.
+    /// When the last refused push was received, in nanoseconds since the epoch; 0 for never.
     pub failure_time: i64,
-    /// When the first push came, accepted or refused, that made the group.
+    /// When the push was received, accepted or refused, that made the group; as above.
     pub first_time: i64,
-    /// When each family was pushed, in the layout's order, where that was not always at
-    /// `push_time`.
+    /// When each family was pushed, in the layout's order; `None` if all were at `push_time`.
     family_times: Option<Box<[i64]>>,
 }
 
-/// The part of a snapshot that a push brings.
+/// The part of a snapshot that a push determines.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub struct GroupContent {
     /// Families, types, helps and labels.
     pub layout: Arc<Layout>,
-    /// The numbers.
+    /// The values in the layout's order.
     pub values: SmallVec<[u64; 12]>,
     /// What the text format cannot carry.
     pub extras: Box<[MetricExtra]>,
-    /// When each family was pushed, where that was not always at the push's time.
+    /// When each family was pushed, in the layout's order; `None` if all were with this push.
     pub family_times: Option<Box<[i64]>>,
 }
 
-impl Content {
-    /// No families at all.
+impl GroupContent {
+    /// No families; `layout` has none.
     pub fn empty(layout: Arc<Layout>) -> Self {
+        Self::of_values(layout, SmallVec::new())
+    }
+
+    /// Values of a layout, all pushed at once, and nothing that the text format cannot carry.
+    pub fn of_values(layout: Arc<Layout>, values: SmallVec<[u64; 12]>) -> Self {
         Self {
             layout,
-            values: SmallVec::new(),
+            values,
             extras: Box::default(),
             family_times: None,
         }
@@ -87,33 +114,33 @@ impl Content {
 }
 
 impl Snapshot {
-    /// A group after an accepted push.
-    pub fn pushed(
+    /// The group at `base` after an accepted push.
+    pub fn after_push(
         base: &Self,
         version: u64,
         key: Arc<GroupingKey>,
-        content: Content,
+        content: GroupContent,
         received_at: i64,
     ) -> Self {
-        let Content {
+        let GroupContent {
             layout,
             values,
             extras,
             family_times,
         } = content;
-        let fixed = Self::fixed(base, key, layout);
-        // A group that was only ever refused may have had its key written otherwise: then it was
-        // another one.
-        let goes_on = base.is_live() && base.fixed.key.labels() == fixed.key.labels();
+        let key_and_layout = base.key_and_layout_with(key, layout);
+        // A group that has never had an accepted push is replaced by a push whose key is written
+        // otherwise: its times do not go on.
+        let goes_on = base.is_live() && base.key().labels() == key_and_layout.key.labels();
         let (failure_time, first_time) = if goes_on {
             (base.failure_time, base.first_time)
         } else {
             (0, received_at)
         };
         Self {
-            kind: Kind::Live,
+            kind: SnapshotKind::Live,
             version,
-            fixed,
+            key_and_layout,
             values,
             extras,
             push_time: received_at,
@@ -123,28 +150,22 @@ impl Snapshot {
         }
     }
 
-    fn fixed(base: &Self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<Fixed> {
-        let is_same =
-            Arc::ptr_eq(&base.fixed.key, &key) && Arc::ptr_eq(&base.fixed.layout, &layout);
-        if is_same {
-            Arc::clone(&base.fixed)
+    /// A key and layout for the next state: shared with this one if they are the same.
+    fn key_and_layout_with(&self, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Arc<KeyAndLayout> {
+        if Arc::ptr_eq(self.key(), &key) && Arc::ptr_eq(self.layout(), &layout) {
+            Arc::clone(&self.key_and_layout)
         } else {
-            Fixed::new(key, layout)
+            KeyAndLayout::new(key, layout)
         }
     }
 
-    /// A live group after a push of all its families that only brought other numbers, and nothing
-    /// that the text format cannot carry.
-    pub fn with_numbers(
-        &self,
-        version: u64,
-        values: SmallVec<[u64; 12]>,
-        received_at: i64,
-    ) -> Self {
+    /// The group after an accepted push of all its families in its layout, with nothing that the
+    /// text format cannot carry.
+    pub fn with_values(&self, version: u64, values: SmallVec<[u64; 12]>, received_at: i64) -> Self {
         Self {
-            kind: Kind::Live,
+            kind: SnapshotKind::Live,
             version,
-            fixed: Arc::clone(&self.fixed),
+            key_and_layout: Arc::clone(&self.key_and_layout),
             values,
             extras: Box::default(),
             push_time: received_at,
@@ -154,8 +175,9 @@ impl Snapshot {
         }
     }
 
-    /// A group after a refused push; `empty` is the layout of a group that the push has made.
-    pub fn failed(
+    /// The group at `base` after a refused push. If there is none yet, `empty` is the layout of the
+    /// one that is made.
+    pub fn after_failure(
         base: &Self,
         version: u64,
         key: Arc<GroupingKey>,
@@ -163,22 +185,24 @@ impl Snapshot {
         received_at: i64,
     ) -> Self {
         let content = match empty {
-            Some(layout) => Content::empty(layout),
+            Some(layout) => GroupContent::empty(layout),
             None => base.content(),
         };
         let is_live = base.is_live();
-        let mut next = Self::pushed(base, version, key, content, received_at);
+        let mut next = Self::after_push(base, version, key, content, received_at);
         next.push_time = if is_live { base.push_time } else { 0 };
         next.failure_time = received_at;
         next
     }
 
-    /// No group. `version` is 0 for a slot that never had one.
-    pub fn absent(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
+    /// A slot without a group. `layout` has no families.
+    pub fn without_group(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
         Self {
-            kind: Kind::Absent,
+            kind: SnapshotKind::Absent {
+                passed_by: Word::new(0),
+            },
             version,
-            fixed: Fixed::new(key, layout),
+            key_and_layout: KeyAndLayout::new(key, layout),
             values: SmallVec::new(),
             extras: Box::default(),
             push_time: 0,
@@ -188,32 +212,43 @@ impl Snapshot {
         }
     }
 
-    /// The group of this snapshot is deleted. The tombstone has the layout `empty`: tombstones may
-    /// wait long to be looked at.
+    /// The slot after the deletion of its group. It has the layout `empty`, so that a tombstone
+    /// that waits for its consumers does not keep the group's own layout in memory.
     pub fn tombstone(&self, version: u64, empty: &Arc<Layout>) -> Self {
-        Self::absent(version, Arc::clone(&self.fixed.key), Arc::clone(empty))
+        Self::without_group(version, Arc::clone(self.key()), Arc::clone(empty))
     }
 
-    /// The slot is not used any more.
+    /// The slot when it is not used any more.
     pub fn dead(&self) -> Self {
-        let fixed = &self.fixed;
         Self {
-            kind: Kind::Dead,
-            ..Self::absent(
+            kind: SnapshotKind::Dead,
+            ..Self::without_group(
                 self.version,
-                Arc::clone(&fixed.key),
-                Arc::clone(&fixed.layout),
+                Arc::clone(self.key()),
+                Arc::clone(self.layout()),
             )
         }
     }
 
-    fn content(&self) -> Content {
+    /// Notes that a consumer has passed this state without a group. `consumer` is the consumer's
+    /// bit, `all` the bits of all consumers; returns whether all of them have passed it.
+    pub(super) fn note_passed(&self, consumer: u64, all: u64) -> bool {
+        match &self.kind {
+            // A read-modify-write: of consumers that pass at the same moment one sees the bits of
+            // all. Its acquire pairs with the release of the others' `set_bits`: what they did with
+            // the tombstone comes before the slot's number is used again.
+            SnapshotKind::Absent { passed_by } => passed_by.set_bits(consumer) | consumer == all,
+            SnapshotKind::Live | SnapshotKind::Dead => false,
+        }
+    }
+
+    fn content(&self) -> GroupContent {
         let (layout, values, extras) = (
-            Arc::clone(&self.fixed.layout),
+            Arc::clone(self.layout()),
             self.values.clone(),
             self.extras.clone(),
         );
-        Content {
+        GroupContent {
             layout,
             values,
             extras,
@@ -221,19 +256,56 @@ impl Snapshot {
         }
     }
 
-    /// Whether there is a group.
-    pub fn is_live(&self) -> bool {
-        self.kind == Kind::Live
+    /// The key, as the push wrote it that made the group.
+    #[inline]
+    pub fn key(&self) -> &Arc<GroupingKey> {
+        &self.key_and_layout.key
     }
 
-    /// Whether there is a group, and a push to it was ever accepted.
+    /// Families with names, types, helps and labels of series. A slot without a group has a layout
+    /// without families.
+    #[inline]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.key_and_layout.layout
+    }
+
+    /// Whether the key is written in its canonical form.
+    #[inline]
+    pub(super) fn is_canonical(&self) -> bool {
+        self.key_and_layout.is_canonical
+    }
+
+    /// Whether both snapshots have the same layout in memory: then their values lie in the same
+    /// places. Snapshots of one group mostly share the key as well, and then nothing of `other` but
+    /// the snapshot itself is read.
+    #[inline]
+    pub fn has_layout_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.key_and_layout, &other.key_and_layout)
+            || Arc::ptr_eq(self.layout(), other.layout())
+    }
+
+    /// Whether there is a group.
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind, SnapshotKind::Live)
+    }
+
+    /// Whether there is a group that has had an accepted push.
     pub fn is_accepted(&self) -> bool {
         self.is_live() && self.push_time != 0
     }
 
-    /// Whether its slot is not used any more.
+    /// What there is.
+    pub fn state(&self) -> GroupState {
+        match (self.is_live(), self.is_accepted()) {
+            (false, _) => GroupState::Absent,
+            (true, false) => GroupState::OnlyRefused,
+            (true, true) => GroupState::Accepted,
+        }
+    }
+
+    /// Whether the slot is not used any more.
     pub fn is_dead(&self) -> bool {
-        self.kind == Kind::Dead
+        matches!(self.kind, SnapshotKind::Dead)
     }
 
     /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
@@ -243,7 +315,7 @@ impl Snapshot {
             .map_or(self.push_time, |times| times[index])
     }
 
-    /// A live snapshot, for tests of what is made from snapshots.
+    /// A group after one push, for tests of modules that read snapshots.
     #[cfg(test)]
     pub fn for_test(
         version: u64,
@@ -252,12 +324,12 @@ impl Snapshot {
         values: Vec<u64>,
         push_time: i64,
     ) -> Self {
-        let content = Content {
+        let content = GroupContent {
             values: values.into(),
-            ..Content::empty(Arc::clone(&layout))
+            ..GroupContent::empty(Arc::clone(&layout))
         };
-        Self::pushed(
-            &Self::absent(0, Arc::clone(&key), layout),
+        Self::after_push(
+            &Self::without_group(0, Arc::clone(&key), layout),
             version,
             key,
             content,

@@ -6,7 +6,7 @@
 //!
 //! Relaxed throughout: these are statistics, no decision depends on them.
 
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -40,8 +40,8 @@ impl Window {
 #[derive(Default)]
 pub(super) struct Distribution {
     windows: [Window; N_WINDOWS],
-    count: Tally,
-    sum: Tally,
+    count: Statistic,
+    sum: Statistic,
 }
 
 /// The bucket of a number.

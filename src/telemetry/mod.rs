@@ -11,7 +11,7 @@ pub(crate) use requests::{Handler, Method};
 use crate::model::{Families, MetricType};
 use crate::scrape::Exposition;
 use crate::store::Refusal;
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use own_families::OwnFamiliesBuilder;
 use std::time::Duration;
 
@@ -95,11 +95,11 @@ pub(crate) struct Telemetry {
     /// HTTP requests other than scrapes.
     pub requests: requests::Requests,
     process: process::Process,
-    refused: [Tally; REASONS.len()],
-    n_assemblies: Tally,
-    assembly_ns: Tally,
+    refused: [Statistic; REASONS.len()],
+    n_assemblies: Statistic,
+    assembly_ns: Statistic,
     /// Pages that were rendered in all rounds.
-    n_pages: Tally,
+    n_pages: Statistic,
 }
 
 impl Telemetry {

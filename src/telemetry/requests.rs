@@ -2,7 +2,7 @@
 
 use super::distribution::Distribution;
 use super::own_families::OwnFamiliesBuilder;
-use crate::sync::Tally;
+use crate::sync::Statistic;
 use std::time::Duration;
 
 /// The label `handler` of a request: its route.
@@ -57,7 +57,7 @@ const N_STRIPES: usize = 16;
 #[repr(align(128))]
 struct Stripe {
     /// By handler, method and code.
-    counts: [[[Tally; CODES.len()]; METHODS.len()]; HANDLERS.len()],
+    counts: [[[Statistic; CODES.len()]; METHODS.len()]; HANDLERS.len()],
     /// Of POST, then of PUT.
     pushes: [PushDistributions; 2],
 }

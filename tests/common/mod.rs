@@ -1,5 +1,10 @@
-//! A real gateway on a free port of loopback, and a client that says exactly the bytes it is told.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! What the tests share: a real gateway process on a free loopback port, a client that sends
+//! exactly the bytes it is given, and helpers for external programs, temporary directories and
+//! gzip.
+#![allow(
+    dead_code,
+    reason = "each test file compiles its own copy and uses a part of it"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,21 +13,25 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for anything before it fails. Far above what a healthy gateway needs.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A gateway that runs as long as this value lives.
+/// A running gateway process, which is killed when this value is dropped.
 pub struct Gateway {
     child: Child,
+    /// The address of the first listener in the log.
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
 }
 
 impl Gateway {
+    /// Starts a gateway with its default flags.
     pub fn start() -> Self {
         Self::with_flags(&[])
     }
 
+    /// Starts a gateway with these flags, on a free loopback port. Returns once the gateway
+    /// listens.
     pub fn with_flags(flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushgateway"));
         command
@@ -58,22 +67,25 @@ impl Gateway {
         }
     }
 
+    /// Everything that the gateway has written to its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
+    /// The gateway's URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
+    /// Opens a connection whose reads time out after [`TIMEOUT`].
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("the gateway accepts");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub fn request(
         &self,
         method: &str,
@@ -84,26 +96,29 @@ impl Gateway {
         Client::new(self).request(method, path, headers, body)
     }
 
+    /// Pushes `body`, replacing the group.
     pub fn put(&self, path: &str, body: &str) -> Response {
         self.request("PUT", path, &[], body.as_bytes())
     }
 
+    /// Pushes `body`, replacing the families of the same names.
     pub fn post(&self, path: &str, body: &str) -> Response {
         self.request("POST", path, &[], body.as_bytes())
     }
 
+    /// Deletes the group.
     pub fn delete(&self, path: &str) -> Response {
         self.request("DELETE", path, &[], b"")
     }
 
-    /// The plain exposition.
+    /// Scrapes the exposition in the text format, uncompressed.
     pub fn scrape(&self) -> String {
         let response = self.request("GET", "/metrics", &[], b"");
         assert_eq!(response.status, 200);
         response.text()
     }
 
-    /// The lines of the exposition that begin with `name`, sorted.
+    /// The samples of the metric `name` in the exposition, sorted.
     pub fn lines(&self, name: &str) -> Vec<String> {
         let mut lines: Vec<String> = self
             .scrape()
@@ -118,19 +133,24 @@ impl Gateway {
         lines
     }
 
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("the gateway is running");
     }
 
-    /// Waits for the process to end; its exit code.
+    /// Waits for the process to end and returns its exit code; `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .expect("the gateway is our child process")
+            {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            assert!(Instant::now() < deadline, "the gateway does not end");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -138,19 +158,20 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // It may have ended.
+        // Fails if the process has already ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A connection that is kept.
+/// A client that sends all its requests over one connection.
 pub struct Client {
     address: SocketAddr,
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
+    /// Connects to the gateway.
     pub fn new(gateway: &Gateway) -> Self {
         Self {
             address: gateway.address,
@@ -158,6 +179,8 @@ impl Client {
         }
     }
 
+    /// Sends a request and reads the answer. A PUT or POST, and any request with a body, gets a
+    /// Content-Length.
     pub fn request(
         &mut self,
         method: &str,
@@ -183,7 +206,7 @@ impl Client {
     }
 }
 
-/// An answer.
+/// An HTTP response, read completely.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -192,10 +215,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("UTF-8")
     }
 
+    /// The value of the first header with this name, compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -203,13 +228,14 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Status and text.
-    pub fn said(&self) -> (u16, String) {
+    /// The status, and the body as text without white space at the end.
+    pub fn status_and_text(&self) -> (u16, String) {
         (self.status, self.text().trim_end().to_owned())
     }
 }
 
-/// Reads an answer; none if the connection ends before it begins.
+/// Reads a response and skips informational ones (100 Continue). `is_head`: the request was a HEAD,
+/// so no body follows. Returns `None` if the connection ends before the first byte.
 pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Response> {
     let mut line = String::new();
     if stream.read_line(&mut line).ok()? == 0 {
@@ -262,41 +288,45 @@ pub fn read_response(stream: &mut impl BufRead, is_head: bool) -> Option<Respons
     Some(response)
 }
 
-/// Closes the sending side.
+/// Closes the sending side of the connection and leaves the receiving side open.
 pub fn half_close(stream: &TcpStream) {
-    stream.shutdown(Shutdown::Write).expect("it is open");
+    stream
+        .shutdown(Shutdown::Write)
+        .expect("the connection is open");
 }
 
-/// A program that a test needs from outside. None if it is missing and may be; `install` says how
-/// to get it.
-pub fn program(name: &str, install: &str) -> Option<PathBuf> {
+/// Finds an external program on the PATH. Returns `None` if the program is not installed, after
+/// [`report_missing`] has reported it; `install` tells the reader how to install it.
+pub fn find_program(name: &str, install: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file());
     if found.is_none() {
-        missing(&format!("{name} is not installed: {install}"));
+        report_missing(&format!("{name} is not installed: {install}"));
     }
     found
 }
 
-/// Something that a test needs is missing.
+/// Reports that a test cannot run because something that it needs is missing.
 ///
 /// # Panics
 ///
-/// If `PUSHGATEWAY_E2E=required` is set.
-pub fn missing(what: &str) {
+/// If the environment says `PUSHGATEWAY_E2E=required`, as in CI: the test then fails instead of
+/// being skipped.
+pub fn report_missing(what: &str) {
     assert!(
         std::env::var("PUSHGATEWAY_E2E").as_deref() != Ok("required"),
         "{what}"
     );
-    eprintln!("passed over, because {what}");
+    eprintln!("skipped: {what}");
 }
 
-/// A directory of its own, removed in the end.
+/// A temporary directory, which is removed when this value is dropped.
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {
+    /// Creates a directory whose path contains `name` and this process's id.
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("pushgateway-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary directory");
@@ -310,14 +340,14 @@ impl Drop for TempDir {
     }
 }
 
-/// Bytes compressed by gzip.
+/// Compresses bytes with gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// What one gzip member holds; anything behind it is an error.
+/// Decompresses a single gzip member. Any bytes after the member fail the test.
 pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut decoder = flate2::bufread::GzDecoder::new(bytes);
     let mut plain = Vec::new();

@@ -1,4 +1,4 @@
-// Pushes with the Go client: replace, add, delete. Usage: push URL
+// Pushes to the gateway at URL with the Prometheus client for Go: replaces, adds to and deletes groups. Usage: push URL
 package main
 
 import (

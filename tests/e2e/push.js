@@ -1,4 +1,5 @@
-// Pushes with the Node client: replace, add, delete, over one kept connection. Usage: node push.js URL
+// Pushes to the gateway at URL with the Node client prom-client: replaces, adds to and deletes groups, all over one kept
+// connection. Usage: node push.js URL
 
 const http = require('http');
 const client = require('prom-client');

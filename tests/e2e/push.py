@@ -1,4 +1,7 @@
-"""Pushes with the Python client: replace, add, delete, compressed and not. Usage: push.py URL"""
+"""Pushes to the gateway at URL with the Python client: replaces, adds to and deletes groups, with and without compression.
+
+Usage: push.py URL
+"""
 
 import sys
 

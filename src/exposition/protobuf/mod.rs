@@ -1,8 +1,8 @@
-//! `io.prometheus.client.MetricFamily` messages, each behind its length: what client_golang and
-//! client_java push, and what Prometheus can scrape.
+//! Delimited protobuf: `io.prometheus.client.MetricFamily` messages, each with its length in front.
+//! client_golang and client_java push this format, and Prometheus can scrape it.
 //!
-//! The messages are read and written here field by field, without a tree of objects in between.
-//! Field numbers:
+//! The messages are read and written field by field, without objects in between. The field numbers
+//! are these; `*` marks repeated fields:
 //!
 //! ```text
 //! MetricFamily  1 name  2 help  3 type  4 metric*
@@ -13,13 +13,20 @@
 //!            3 bucket* {1 cumulative_count, 4 cumulative_count_float, 2 upper_bound, 3 exemplar}, 5… native}
 //! ```
 
-mod native;
+mod error;
+mod message;
+mod metric;
+mod metric_value;
+mod native_histogram;
 mod parse;
+mod series_budget;
 mod to_text;
 mod wire;
 mod write;
 
-pub use native::{NativeBucket, native_buckets};
-pub use parse::{ParseError, parse, parse_within};
-pub use to_text::to_text;
+pub use error::ParseError;
+pub(crate) use native_histogram::native_buckets;
+pub use parse::parse;
+pub(crate) use parse::parse_within;
+pub(crate) use to_text::to_text;
 pub use write::{FamilyTemplate, KeyFields, write_header};

@@ -1,101 +1,112 @@
-//! Delimited messages as protobuf's text form, for people who look.
+//! Writes messages in protobuf's text form, for people who look at an exposition with a browser and
+//! for error texts.
 
-use super::wire::{Fields, Value, read_varint};
+use super::wire::{FieldValue, Fields, read_varint};
 use crate::exposition::text::write_float;
-use crate::model::SHOWN_LEN_MAX;
+use crate::model::SHOWN_BYTES_MAX;
 use std::fmt::Write as _;
 
-/// What a field of a message is.
+/// How the value of a field is shown.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FieldKind {
     Text,
     Double,
-    /// A varint as it is.
+    /// A varint that is an unsigned integer.
     Unsigned,
-    /// A varint in zigzag.
+    /// A varint that is a signed integer in zigzag encoding.
     Signed,
-    /// A varint in two's complement.
+    /// A varint that is a signed integer in two's complement.
     Integer,
     MetricType,
-    Message(&'static Descriptor),
+    Message(&'static MessageFields),
 }
 
-/// The fields of a message in the order in which they are declared.
-type Descriptor = [(u64, &'static str, Kind)];
+/// The numbers, names and kinds of a message's fields, in the order in which the message declares
+/// them.
+type MessageFields = [(u64, &'static str, FieldKind)];
 
-const LABEL: &Descriptor = &[(1, "name", Kind::Text), (2, "value", Kind::Text)];
-const TIMESTAMP: &Descriptor = &[(1, "seconds", Kind::Integer), (2, "nanos", Kind::Integer)];
-const EXEMPLAR: &Descriptor = &[
-    (1, "label", Kind::Message(LABEL)),
-    (2, "value", Kind::Double),
-    (3, "timestamp", Kind::Message(TIMESTAMP)),
+const LABEL: &MessageFields = &[(1, "name", FieldKind::Text), (2, "value", FieldKind::Text)];
+const TIMESTAMP: &MessageFields = &[
+    (1, "seconds", FieldKind::Integer),
+    (2, "nanos", FieldKind::Integer),
 ];
-const NUMBER: &Descriptor = &[(1, "value", Kind::Double)];
-const COUNTER: &Descriptor = &[
-    (1, "value", Kind::Double),
-    (2, "exemplar", Kind::Message(EXEMPLAR)),
-    (3, "created_timestamp", Kind::Message(TIMESTAMP)),
+const EXEMPLAR: &MessageFields = &[
+    (1, "label", FieldKind::Message(LABEL)),
+    (2, "value", FieldKind::Double),
+    (3, "timestamp", FieldKind::Message(TIMESTAMP)),
 ];
-const QUANTILE: &Descriptor = &[(1, "quantile", Kind::Double), (2, "value", Kind::Double)];
-const SUMMARY: &Descriptor = &[
-    (1, "sample_count", Kind::Unsigned),
-    (2, "sample_sum", Kind::Double),
-    (3, "quantile", Kind::Message(QUANTILE)),
-    (4, "created_timestamp", Kind::Message(TIMESTAMP)),
+const NUMBER: &MessageFields = &[(1, "value", FieldKind::Double)];
+const COUNTER: &MessageFields = &[
+    (1, "value", FieldKind::Double),
+    (2, "exemplar", FieldKind::Message(EXEMPLAR)),
+    (3, "created_timestamp", FieldKind::Message(TIMESTAMP)),
 ];
-const BUCKET: &Descriptor = &[
-    (1, "cumulative_count", Kind::Unsigned),
-    (4, "cumulative_count_float", Kind::Double),
-    (2, "upper_bound", Kind::Double),
-    (3, "exemplar", Kind::Message(EXEMPLAR)),
+const QUANTILE: &MessageFields = &[
+    (1, "quantile", FieldKind::Double),
+    (2, "value", FieldKind::Double),
 ];
-const SPAN: &Descriptor = &[(1, "offset", Kind::Signed), (2, "length", Kind::Unsigned)];
-const HISTOGRAM: &Descriptor = &[
-    (1, "sample_count", Kind::Unsigned),
-    (4, "sample_count_float", Kind::Double),
-    (2, "sample_sum", Kind::Double),
-    (3, "bucket", Kind::Message(BUCKET)),
-    (15, "created_timestamp", Kind::Message(TIMESTAMP)),
-    (5, "schema", Kind::Signed),
-    (6, "zero_threshold", Kind::Double),
-    (7, "zero_count", Kind::Unsigned),
-    (8, "zero_count_float", Kind::Double),
-    (9, "negative_span", Kind::Message(SPAN)),
-    (10, "negative_delta", Kind::Signed),
-    (11, "negative_count", Kind::Double),
-    (12, "positive_span", Kind::Message(SPAN)),
-    (13, "positive_delta", Kind::Signed),
-    (14, "positive_count", Kind::Double),
-    (16, "exemplars", Kind::Message(EXEMPLAR)),
+const SUMMARY: &MessageFields = &[
+    (1, "sample_count", FieldKind::Unsigned),
+    (2, "sample_sum", FieldKind::Double),
+    (3, "quantile", FieldKind::Message(QUANTILE)),
+    (4, "created_timestamp", FieldKind::Message(TIMESTAMP)),
 ];
-const METRIC: &Descriptor = &[
-    (1, "label", Kind::Message(LABEL)),
-    (2, "gauge", Kind::Message(NUMBER)),
-    (3, "counter", Kind::Message(COUNTER)),
-    (4, "summary", Kind::Message(SUMMARY)),
-    (5, "untyped", Kind::Message(NUMBER)),
-    (7, "histogram", Kind::Message(HISTOGRAM)),
-    (6, "timestamp_ms", Kind::Integer),
+const BUCKET: &MessageFields = &[
+    (1, "cumulative_count", FieldKind::Unsigned),
+    (4, "cumulative_count_float", FieldKind::Double),
+    (2, "upper_bound", FieldKind::Double),
+    (3, "exemplar", FieldKind::Message(EXEMPLAR)),
 ];
-const FAMILY: &Descriptor = &[
-    (1, "name", Kind::Text),
-    (2, "help", Kind::Text),
-    (3, "type", Kind::MetricType),
-    (4, "metric", Kind::Message(METRIC)),
-    (5, "unit", Kind::Text),
+const SPAN: &MessageFields = &[
+    (1, "offset", FieldKind::Signed),
+    (2, "length", FieldKind::Unsigned),
+];
+const HISTOGRAM: &MessageFields = &[
+    (1, "sample_count", FieldKind::Unsigned),
+    (4, "sample_count_float", FieldKind::Double),
+    (2, "sample_sum", FieldKind::Double),
+    (3, "bucket", FieldKind::Message(BUCKET)),
+    (15, "created_timestamp", FieldKind::Message(TIMESTAMP)),
+    (5, "schema", FieldKind::Signed),
+    (6, "zero_threshold", FieldKind::Double),
+    (7, "zero_count", FieldKind::Unsigned),
+    (8, "zero_count_float", FieldKind::Double),
+    (9, "negative_span", FieldKind::Message(SPAN)),
+    (10, "negative_delta", FieldKind::Signed),
+    (11, "negative_count", FieldKind::Double),
+    (12, "positive_span", FieldKind::Message(SPAN)),
+    (13, "positive_delta", FieldKind::Signed),
+    (14, "positive_count", FieldKind::Double),
+    (16, "exemplars", FieldKind::Message(EXEMPLAR)),
+];
+const METRIC: &MessageFields = &[
+    (1, "label", FieldKind::Message(LABEL)),
+    (2, "gauge", FieldKind::Message(NUMBER)),
+    (3, "counter", FieldKind::Message(COUNTER)),
+    (4, "summary", FieldKind::Message(SUMMARY)),
+    (5, "untyped", FieldKind::Message(NUMBER)),
+    (7, "histogram", FieldKind::Message(HISTOGRAM)),
+    (6, "timestamp_ms", FieldKind::Integer),
+];
+const FAMILY: &MessageFields = &[
+    (1, "name", FieldKind::Text),
+    (2, "help", FieldKind::Text),
+    (3, "type", FieldKind::MetricType),
+    (4, "metric", FieldKind::Message(METRIC)),
+    (5, "unit", FieldKind::Text),
 ];
 
-/// An exposition of delimited messages (one that this program wrote) in the text form: indented, or
-/// a family a line.
-pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
+/// Converts an exposition of delimited messages to text: indented, or, if `is_compact`, with each
+/// family on one line. The messages must come from this program.
+pub(crate) fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     let mut out = String::with_capacity(delimited.len() * 3);
     while let Ok((len, len_len)) = read_varint(delimited) {
-        let end = len_len + usize::try_from(len).expect("what was written fits memory");
-        let mut writer = Writer {
+        let end = len_len + usize::try_from(len).expect("the exposition fits memory");
+        let mut writer = TextFormWriter {
             out: &mut out,
             is_compact,
             depth: 0,
-            len_max: usize::MAX,
+            bytes_max: usize::MAX,
         };
         writer.message(&delimited[len_len..end], FAMILY);
         out.push('\n');
@@ -104,31 +115,31 @@ pub fn to_text(mut delimited: &[u8], is_compact: bool) -> String {
     out
 }
 
-/// What a metric carries beside its labels, on a line; that may be dozens of times as long as the
-/// metric, and is cut where it is too long to be looked at.
+/// What a `Metric` message carries besides its labels, on one line. The text can be dozens of times
+/// as long as the message, so no field begins after [`SHOWN_BYTES_MAX`] bytes of text.
 pub(super) fn metric_value_text(metric: &[u8]) -> String {
     let mut out = String::new();
-    // All but the first field, which is the labels'.
-    Writer {
+    // The first field of `METRIC` is the labels.
+    TextFormWriter {
         out: &mut out,
         is_compact: true,
         depth: 0,
-        len_max: SHOWN_LEN_MAX,
+        bytes_max: SHOWN_BYTES_MAX,
     }
     .message(metric, &METRIC[1..]);
     out
 }
 
-struct Writer<'a> {
+struct TextFormWriter<'a> {
     out: &'a mut String,
     is_compact: bool,
     depth: usize,
-    /// No field begins behind this length of the text.
-    len_max: usize,
+    /// No field begins if the text has this many bytes already.
+    bytes_max: usize,
 }
 
-impl Writer<'_> {
-    fn message(&mut self, message: &[u8], descriptor: &Descriptor) {
+impl TextFormWriter<'_> {
+    fn message(&mut self, message: &[u8], descriptor: &MessageFields) {
         let mut is_first = true;
         for &(number, name, kind) in descriptor {
             for field in Fields::new(message) {
@@ -137,7 +148,7 @@ impl Writer<'_> {
                     continue;
                 }
                 for value in unpacked(value, kind) {
-                    if self.out.len() >= self.len_max {
+                    if self.out.len() >= self.bytes_max {
                         return;
                     }
                     if !self.is_compact {
@@ -154,12 +165,12 @@ impl Writer<'_> {
         }
     }
 
-    fn field(&mut self, name: &str, value: Value<'_>, kind: Kind) {
+    fn field(&mut self, name: &str, value: FieldValue<'_>, kind: FieldKind) {
         self.out.push_str(name);
         self.out.push_str(if self.is_compact { ":" } else { ": " });
         // Writing to a String cannot fail.
         let _ = match (kind, value) {
-            (Kind::Message(descriptor), Value::Bytes(message)) => {
+            (FieldKind::Message(descriptor), FieldValue::Bytes(message)) => {
                 self.out.push_str(if self.is_compact { "{" } else { "{\n" });
                 self.depth += 1;
                 self.message(message, descriptor);
@@ -169,24 +180,26 @@ impl Writer<'_> {
                 }
                 self.out.write_char('}')
             }
-            (_, Value::Bytes(text)) => self.text(text),
-            (_, Value::Fixed64(bits)) => self.double(f64::from_bits(bits)),
-            (Kind::Signed, Value::Varint(value)) => {
+            (_, FieldValue::Bytes(text)) => self.text(text),
+            (_, FieldValue::Fixed64(bits)) => self.double(f64::from_bits(bits)),
+            (FieldKind::Signed, FieldValue::Varint(value)) => {
                 write!(
                     self.out,
                     "{}",
                     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
                 )
             }
-            (Kind::Integer, Value::Varint(value)) => write!(self.out, "{}", value.cast_signed()),
-            (Kind::MetricType, Value::Varint(value)) => {
+            (FieldKind::Integer, FieldValue::Varint(value)) => {
+                write!(self.out, "{}", value.cast_signed())
+            }
+            (FieldKind::MetricType, FieldValue::Varint(value)) => {
                 match crate::model::MetricType::from_number(value) {
                     Some(known) => self.out.write_str(known.as_proto_str()),
                     None => write!(self.out, "{value}"),
                 }
             }
-            (_, Value::Varint(value)) => write!(self.out, "{value}"),
-            (_, Value::Other) => Ok(()),
+            (_, FieldValue::Varint(value)) => write!(self.out, "{value}"),
+            (_, FieldValue::Other) => Ok(()),
         };
     }
 
@@ -207,7 +220,7 @@ impl Writer<'_> {
     }
 
     fn text(&mut self, text: &[u8]) -> std::fmt::Result {
-        let text = &text[..text.len().min(self.len_max)];
+        let text = &text[..text.len().min(self.bytes_max)];
         self.out.push('"');
         for c in String::from_utf8_lossy(text).chars() {
             match c {
@@ -224,11 +237,11 @@ impl Writer<'_> {
     }
 }
 
-/// Repeated numbers may come packed into one field.
-fn unpacked(value: Value<'_>, kind: Kind) -> impl Iterator<Item = Value<'_>> {
+/// The values of a field: several if the field has numbers packed into bytes, else one.
+fn unpacked(value: FieldValue<'_>, kind: FieldKind) -> impl Iterator<Item = FieldValue<'_>> {
     let (mut single, mut packed) = match (value, kind) {
-        (Value::Bytes(_), Kind::Text | Kind::Message(_)) => (Some(value), &[][..]),
-        (Value::Bytes(packed), _) => (None, packed),
+        (FieldValue::Bytes(_), FieldKind::Text | FieldKind::Message(_)) => (Some(value), &[][..]),
+        (FieldValue::Bytes(packed), _) => (None, packed),
         _ => (Some(value), &[][..]),
     };
     std::iter::from_fn(move || {
@@ -236,12 +249,12 @@ fn unpacked(value: Value<'_>, kind: Kind) -> impl Iterator<Item = Value<'_>> {
             return Some(single);
         }
         let (value, len) = match kind {
-            Kind::Double => (
-                Value::Fixed64(u64::from_le_bytes(*packed.first_chunk()?)),
+            FieldKind::Double => (
+                FieldValue::Fixed64(u64::from_le_bytes(*packed.first_chunk()?)),
                 8,
             ),
             _ => read_varint(packed)
-                .map(|(value, len)| (Value::Varint(value), len))
+                .map(|(value, len)| (FieldValue::Varint(value), len))
                 .ok()?,
         };
         packed = &packed[len..];
@@ -255,8 +268,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_written_indented_or_on_a_line() {
-        // g: a gauge with the label l="v\n" and the value -2.5.
+    fn messages_are_written_indented_or_on_one_line() {
+        // The gauge `g{l="v\n"} -2.5`.
         let mut metric = vec![0x0a, 7, 0x0a, 1, b'l', 0x12, 2, b'v', b'\n', 0x12, 9, 9];
         metric.extend_from_slice(&(-2.5f64).to_le_bytes());
         let mut family = vec![
@@ -280,27 +293,27 @@ mod tests {
         );
     }
 
-    /// A packed delta is a byte in the body and seventeen in the text.
+    /// A packed delta takes one byte of the body and 17 bytes of the text.
     #[test]
-    fn a_pushed_metric_is_not_shown_without_end() {
+    fn the_text_of_a_long_metric_is_cut() {
         let mut histogram = Vec::new();
         write_bytes(13, &[0; 1 << 20], &mut histogram);
         let mut metric = Vec::new();
         write_bytes(7, &histogram, &mut metric);
         let text = metric_value_text(&metric);
         assert!(text.starts_with("histogram:{positive_delta:0 positive_delta:0"));
-        assert!(text.len() < SHOWN_LEN_MAX + 100, "{}", text.len());
+        assert!(text.len() < SHOWN_BYTES_MAX + 100, "{}", text.len());
     }
 
     #[test]
-    fn packed_and_signed_numbers_are_read() {
+    fn packed_and_signed_numbers_are_shown() {
         let histogram = [0x28, 1, 0x4a, 2, 0x08, 3, 0x52, 2, 4, 1];
         let mut text = String::new();
-        Writer {
+        TextFormWriter {
             out: &mut text,
             is_compact: true,
             depth: 0,
-            len_max: usize::MAX,
+            bytes_max: usize::MAX,
         }
         .message(&histogram, HISTOGRAM);
         assert_eq!(

@@ -1,23 +1,34 @@
-//! The wire format: tags, varints, lengths.
+//! The wire format of protobuf.
+//!
+//! ```text
+//! message = { tag value }
+//! tag     = varint                 field number × 8 + wire type
+//! value   = varint                 wire type 0
+//!         | 8 bytes                wire type 1
+//!         | length bytes           wire type 2; length: a varint
+//!         | message end            wire type 3, a group; end: a tag with the same number, wire type 4
+//!         | 4 bytes                wire type 5
+//! varint  = 7 bits a byte, the lowest first, with the highest bit set in all bytes but the last
+//! ```
 
-/// A field's value as it lies on the wire.
+/// The value of a field, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    /// A fixed32 or a group: nothing that is read here.
+    /// A fixed32 or a group. No field of a metric family has these types.
     Other,
 }
 
-/// Bytes that are not in the wire format.
+/// A message is not in the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedMessage;
 
-/// Nested groups that are passed over at most.
-const GROUPS_MAX: u32 = 100;
+/// The largest depth of nested groups. Groups are skipped recursively, so this bounds the stack.
+const GROUP_DEPTH_MAX: u32 = 100;
 
-/// Reads the fields of one message.
+/// The fields of one message: field numbers with values. Ends after an error.
 #[derive(Clone)]
 pub(super) struct Fields<'a>(&'a [u8]);
 
@@ -26,70 +37,77 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
-    fn next_field(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
+    fn next_field(&mut self) -> Result<Option<(u64, FieldValue<'a>)>, MalformedMessage> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let (field, wire_type) = self.tag()?;
-        // The end of a group that did not begin.
+        // Wire type 4 ends a group, and none began.
         if wire_type == 4 {
-            return Err(Malformed);
+            return Err(MalformedMessage);
         }
         Ok(Some((field, self.value(field, wire_type, 0)?)))
     }
 
-    fn tag(&mut self) -> Result<(u64, u64), Malformed> {
+    /// Reads a tag: field number and wire type.
+    fn tag(&mut self) -> Result<(u64, u64), MalformedMessage> {
         let tag = self.varint()?;
         if tag >> 3 == 0 || tag >> 32 != 0 {
-            Err(Malformed)
+            Err(MalformedMessage)
         } else {
             Ok((tag >> 3, tag & 7))
         }
     }
 
-    fn value(&mut self, field: u64, wire_type: u64, depth: u32) -> Result<Value<'a>, Malformed> {
+    /// Reads a value. `depth` is the number of groups around it.
+    fn value(
+        &mut self,
+        field: u64,
+        wire_type: u64,
+        depth: u32,
+    ) -> Result<FieldValue<'a>, MalformedMessage> {
         Ok(match wire_type {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(
-                self.take(8)?.try_into().map_err(|_| Malformed)?,
+            0 => FieldValue::Varint(self.varint()?),
+            1 => FieldValue::Fixed64(u64::from_le_bytes(
+                self.take(8)?.try_into().map_err(|_| MalformedMessage)?,
             )),
             2 => {
-                let len = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
-                Value::Bytes(self.take(len)?)
+                let len = usize::try_from(self.varint()?).map_err(|_| MalformedMessage)?;
+                FieldValue::Bytes(self.take(len)?)
             }
-            3 if depth < GROUPS_MAX => loop {
+            3 if depth < GROUP_DEPTH_MAX => loop {
                 let (inner, wire_type) = self.tag()?;
                 if wire_type != 4 {
                     self.value(inner, wire_type, depth + 1)?;
                 } else if inner == field {
-                    break Value::Other;
+                    break FieldValue::Other;
                 } else {
-                    return Err(Malformed);
+                    return Err(MalformedMessage);
                 }
             },
             5 => {
                 self.take(4)?;
-                Value::Other
+                FieldValue::Other
             }
-            _ => return Err(Malformed),
+            _ => return Err(MalformedMessage),
         })
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed)?;
+    fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedMessage> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(MalformedMessage)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
-        let (value, len) = read_varint(self.0).map_err(|_| Malformed)?;
+    fn varint(&mut self) -> Result<u64, MalformedMessage> {
+        let (value, len) = read_varint(self.0).map_err(|_| MalformedMessage)?;
         self.0 = &self.0[len..];
         Ok(value)
     }
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), Malformed>;
+    type Item = Result<(u64, FieldValue<'a>), MalformedMessage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let field = self.next_field();
@@ -100,21 +118,21 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Why there is no varint.
+/// Why a varint cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoVarint {
-    /// The bytes end within it.
-    End,
-    /// It does not fit 64 bits.
+pub(super) enum VarintError {
+    /// The bytes end within the varint.
+    UnexpectedEnd,
+    /// The varint does not fit 64 bits.
     Overflow,
 }
 
-/// The varint that `bytes` begin with, and how long it is.
-pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), NoVarint> {
+/// Reads the varint at the start of `bytes`. Returns the value and the varint's length in bytes.
+pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), VarintError> {
     let mut value = 0;
     for (i, &byte) in bytes.iter().enumerate().take(10) {
         if i == 9 && byte > 1 {
-            return Err(NoVarint::Overflow);
+            return Err(VarintError::Overflow);
         }
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
@@ -122,12 +140,13 @@ pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), NoVarint> {
         }
     }
     Err(if bytes.len() < 10 {
-        NoVarint::End
+        VarintError::UnexpectedEnd
     } else {
-        NoVarint::Overflow
+        VarintError::Overflow
     })
 }
 
+/// Appends a varint to `out`.
 pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -136,23 +155,25 @@ pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+/// The number of bytes of a varint with this value.
 pub(super) fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// A length-delimited field.
+/// Appends a field of bytes (a string or a message) to `out`.
 pub(super) fn write_bytes(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(field << 3 | 2);
     write_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
+/// Appends a field with a varint to `out`.
 pub(super) fn write_varint_field(field: u8, value: u64, out: &mut Vec<u8>) {
     out.push(field << 3);
     write_varint(value, out);
 }
 
-/// A double, given by its bits.
+/// Appends a field with a double, given by its bits, to `out`.
 pub(super) fn write_double(field: u8, bits: u64, out: &mut Vec<u8>) {
     out.push(field << 3 | 1);
     out.extend_from_slice(&bits.to_le_bytes());
@@ -163,28 +184,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varints_are_read_as_they_are_written() {
+    fn written_varints_read_back_as_the_same_number() {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut bytes = Vec::new();
             write_varint(value, &mut bytes);
             assert_eq!(read_varint(&bytes), Ok((value, bytes.len())));
             assert_eq!(varint_len(value), bytes.len());
-            assert_eq!(read_varint(&bytes[..bytes.len() - 1]), Err(NoVarint::End));
+            assert_eq!(
+                read_varint(&bytes[..bytes.len() - 1]),
+                Err(VarintError::UnexpectedEnd)
+            );
         }
-        assert_eq!(read_varint(&[0xff; 11]), Err(NoVarint::Overflow));
+        assert_eq!(read_varint(&[0xff; 11]), Err(VarintError::Overflow));
     }
 
     #[test]
-    fn groups_and_fixed32_are_passed_over() {
-        // Group 1 { varint field 2 }, fixed32 field 3, varint field 4.
+    fn groups_and_fixed32_are_skipped() {
+        // Field 1: a group with a varint in field 2. Field 3: a fixed32. Field 4: a varint.
         let fields: Result<Vec<_>, _> =
             Fields::new(&[0x0b, 0x10, 5, 0x0c, 0x1d, 1, 2, 3, 4, 0x20, 9]).collect();
         assert_eq!(
             fields,
             Ok(vec![
-                (1, Value::Other),
-                (3, Value::Other),
-                (4, Value::Varint(9))
+                (1, FieldValue::Other),
+                (3, FieldValue::Other),
+                (4, FieldValue::Varint(9))
             ])
         );
         for bad in [

@@ -1,25 +1,27 @@
-//! Families to delimited messages, in two steps: once for a layout, then for each group.
+//! Writes families as delimited messages, in two steps: one for each layout, one for each group.
 //!
-//! A message is its length, a header (name, help, type) and the `metric` fields one after the
-//! other, so those of many groups can be put together under one header. A [`FamilyTemplate`] has
-//! the labels of a family's metrics encoded, with holes for the fields of the grouping key, which
-//! are encoded once in [`KeyFields`].
+//! A message is a length, a header (name, help, type) and `metric` fields one after the other. So
+//! the `metric` fields of many groups can follow the same header. A [`FamilyTemplate`] has the
+//! label fields of a family's metrics, encoded. [`KeyFields`] has the label fields of one grouping
+//! key, encoded; they are inserted between the labels of each metric.
 
 use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
+use crate::exposition::template_labels::{LabelValue, template_labels};
 use crate::model::{
     Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_label_name,
     escape_name, exposed_order,
 };
 
-/// The labels of a grouping key, each as the whole `label` field of a metric.
+/// The labels of a grouping key, each encoded as a `label` field of a metric.
 #[derive(Debug)]
 pub struct KeyFields {
     fields: Vec<u8>,
+    /// Where each field ends.
     ends: Vec<u32>,
 }
 
 impl KeyFields {
-    /// The fields of `labels` in the order of their names.
+    /// Encodes `labels`, in the order of their names.
     pub fn new(labels: &LabelSet, escaping: Escaping) -> Self {
         let mut this = Self {
             fields: Vec::new(),
@@ -42,95 +44,116 @@ impl KeyFields {
     }
 }
 
+/// Where the next label field of a metric comes from.
 #[derive(Clone, Copy, Debug)]
-enum Label {
-    /// Own labels up to this place.
+enum LabelSource {
+    /// The metric's own fields, from the last place up to this one.
     Own(u32),
-    /// This label of the key.
+    /// The grouping key's field with this index.
     Key(u32),
 }
 
+/// A metric of a template. Its labels and bounds begin where those of the metric before end.
 #[derive(Debug)]
 struct MetricTemplate {
     labels_end: u32,
     bounds_end: u32,
-    /// Where its numbers begin among those of the family.
-    values: u32,
-    /// Its place in the family as it was pushed.
-    place: u32,
+    /// The index of the metric's first number among those of the family.
+    first_value: u32,
+    /// The index of the metric in the family, in the order of the push.
+    index: u32,
     flags: MetricFlags,
 }
 
-/// The `metric` fields of one family of one layout.
+/// The `metric` fields of one family of one layout, without what differs from group to group.
+///
+/// # Examples
+///
+/// ```
+/// use pushgateway::exposition::{protobuf, text};
+/// use pushgateway::model::{Escaping, LabelSet, NameScheme};
+///
+/// let families = text::parse(b"# TYPE rows gauge\nrows 42\n", NameScheme::Legacy)?;
+/// let (family, escaping) = (families.skeleton.family(0), Escaping::Underscores);
+/// let key = protobuf::KeyFields::new(&LabelSet::new([("job", "backup")]), escaping);
+///
+/// let template = protobuf::FamilyTemplate::new(family, &["job"], false, escaping);
+/// let (mut metrics, mut out) = (Vec::new(), Vec::new());
+/// template.render(&key, &families.values[family.value_range()], &[], 0, &mut metrics);
+/// protobuf::write_header(
+///     family.name(),
+///     family.help(),
+///     family.metric_type(),
+///     escaping,
+///     metrics.len(),
+///     &mut out,
+/// );
+/// out.extend_from_slice(&metrics);
+///
+/// let exposed = protobuf::parse(&out).expect("a valid message");
+/// let metric = exposed.skeleton.metric(0);
+/// assert_eq!(metric.labels().collect::<Vec<_>>(), [("job", "backup")]);
+/// assert_eq!(exposed.values, [42f64.to_bits()]);
+/// # Ok::<(), text::ParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct FamilyTemplate {
     metric_type: MetricType,
-    own: Box<[u8]>,
-    labels: Box<[Label]>,
+    /// The label fields of all metrics, without those of the grouping key.
+    own_labels: Box<[u8]>,
+    labels: Box<[LabelSource]>,
     bounds: Box<[u64]>,
+    /// The metrics in the order in which they are exposed.
     metrics: Box<[MetricTemplate]>,
 }
 
 impl FamilyTemplate {
-    /// A template of `family` for keys with the sorted label names `key_names`, which are written
-    /// over those of the metrics; with `instance=""` where neither has one, if `add_instance`.
+    /// Makes the template of `family` for grouping keys with the label names `key_names`, which
+    /// must be sorted. A label of the key replaces a label of the same name of a metric. With
+    /// `add_instance`, a metric without an `instance` in its own labels or the key gets
+    /// `instance=""`.
     pub fn new(
         family: Family<'_>,
         key_names: &[&str],
         add_instance: bool,
         escaping: Escaping,
     ) -> Self {
-        let (mut own, mut labels, mut bounds, mut metrics) =
+        let (mut own_labels, mut labels, mut bounds, mut metrics) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for metric in exposed_order(family, key_names) {
-            let own_labels = metric
-                .labels()
-                .filter(|(name, _)| key_names.binary_search(name).is_err());
-            let mut all: Vec<(&str, Result<&str, u32>)> =
-                own_labels.map(|(name, value)| (name, Ok(value))).collect();
-            all.extend(
-                (0..)
-                    .zip(key_names)
-                    .map(|(index, &name)| (name, Err(index))),
-            );
-            if add_instance && !all.iter().any(|(name, _)| *name == "instance") {
-                all.push(("instance", Ok("")));
-            }
-            all.sort_by_key(|&(name, _)| name);
-            for (name, value) in all {
+            for (name, value) in template_labels(metric, key_names, add_instance) {
                 match value {
-                    Ok(value) => {
-                        write_label(&escape_label_name(name, escaping), value, &mut own);
-                        labels.push(Label::Own(offset(own.len())));
+                    LabelValue::Own(value) => {
+                        write_label(&escape_label_name(name, escaping), value, &mut own_labels);
+                        labels.push(LabelSource::Own(offset(own_labels.len())));
                     }
-                    Err(index) => labels.push(Label::Key(index)),
+                    LabelValue::Key(index) => labels.push(LabelSource::Key(index)),
                 }
             }
             bounds.extend_from_slice(metric.bounds_bits());
             let (labels_end, bounds_end) = (offset(labels.len()), offset(bounds.len()));
-            let values = offset(metric.value_range().start - family.value_range().start);
-            let place = offset(metric.index() - family.metric_range().start);
             metrics.push(MetricTemplate {
                 labels_end,
                 bounds_end,
-                values,
-                place,
+                first_value: offset(metric.value_range().start - family.value_range().start),
+                index: offset(metric.index() - family.metric_range().start),
                 flags: metric.flags(),
             });
         }
         let metric_type = family.metric_type();
         Self {
             metric_type,
-            own: own.into(),
+            own_labels: own_labels.into(),
             labels: labels.into(),
             bounds: bounds.into(),
             metrics: metrics.into(),
         }
     }
 
-    /// Writes the `metric` fields of the group `key`. `values` are the family's numbers there,
-    /// `extras` those of its metrics, the first of which has the index `first_metric` among those
-    /// of the layout.
+    /// Appends the family's `metric` fields for a group to `out`. `key` has the group's grouping
+    /// key, `values` the numbers of this family in the group. `extras` are those of the family's
+    /// metrics. Their metric indices count from the start of the layout, where the family's first
+    /// metric has the index `first_metric`.
     pub fn render(
         &self,
         key: &KeyFields,
@@ -146,8 +169,9 @@ impl FamilyTemplate {
             let bounds = &self.bounds[bounds_at..metric.bounds_end as usize];
             let n_values = self.metric_type.n_fixed_values() + bounds.len();
             body.clear();
-            let index = first_metric + metric.place as usize;
-            let values = &values[metric.values as usize..metric.values as usize + n_values];
+            let index = first_metric + metric.index as usize;
+            let first_value = metric.first_value as usize;
+            let values = &values[first_value..first_value + n_values];
             match extras.binary_search_by_key(&index, |extra| extra.metric as usize) {
                 Ok(extra) => body.extend_from_slice(&extras[extra].body),
                 Err(_) => self.write_value(metric.flags, bounds, values, &mut body),
@@ -156,8 +180,10 @@ impl FamilyTemplate {
             let labels_len: usize = labels
                 .iter()
                 .map(|label| match *label {
-                    Label::Own(end) => end as usize - std::mem::replace(&mut own_at, end as usize),
-                    Label::Key(index) => key.field(index as usize).len(),
+                    LabelSource::Own(end) => {
+                        end as usize - std::mem::replace(&mut own_at, end as usize)
+                    }
+                    LabelSource::Key(index) => key.field(index as usize).len(),
                 })
                 .sum();
             let len = labels_len + 1 + varint_len(body.len() as u64) + body.len();
@@ -166,11 +192,11 @@ impl FamilyTemplate {
             let mut own_from = first_own;
             for label in labels {
                 match *label {
-                    Label::Own(end) => {
-                        out.extend_from_slice(&self.own[own_from..end as usize]);
+                    LabelSource::Own(end) => {
+                        out.extend_from_slice(&self.own_labels[own_from..end as usize]);
                         own_from = end as usize;
                     }
-                    Label::Key(index) => out.extend_from_slice(key.field(index as usize)),
+                    LabelSource::Key(index) => out.extend_from_slice(key.field(index as usize)),
                 }
             }
             let field = match self.metric_type {
@@ -186,6 +212,8 @@ impl FamilyTemplate {
         }
     }
 
+    /// Writes the value field of a metric: the message in `gauge`, `counter`, `summary`, `untyped`
+    /// or `histogram`.
     fn write_value(&self, flags: MetricFlags, bounds: &[u64], values: &[u64], out: &mut Vec<u8>) {
         let count = |bits: u64, out: &mut Vec<u8>| {
             if flags.has(MetricFlags::FLOAT_COUNTS) {
@@ -194,7 +222,7 @@ impl FamilyTemplate {
                 write_varint_field(1, bits, out)
             }
         };
-        let mut part = Vec::new();
+        let mut item = Vec::new();
         match self.metric_type {
             MetricType::Counter | MetricType::Gauge | MetricType::Untyped => {
                 write_double(1, values[0], out)
@@ -207,10 +235,10 @@ impl FamilyTemplate {
                     write_double(2, values[1], out);
                 }
                 for (&rank, &value) in bounds.iter().zip(&values[2..]) {
-                    part.clear();
-                    write_double(1, rank, &mut part);
-                    write_double(2, value, &mut part);
-                    write_bytes(3, &part, out);
+                    item.clear();
+                    write_double(1, rank, &mut item);
+                    write_double(2, value, &mut item);
+                    write_bytes(3, &item, out);
                 }
             }
             MetricType::Histogram | MetricType::GaugeHistogram => {
@@ -221,17 +249,18 @@ impl FamilyTemplate {
                     write_double(2, values[1], out);
                 }
                 for (&bound, &value) in bounds.iter().zip(&values[2..]) {
-                    part.clear();
-                    count(value, &mut part);
-                    write_double(2, bound, &mut part);
-                    write_bytes(3, &part, out);
+                    item.clear();
+                    count(value, &mut item);
+                    write_double(2, bound, &mut item);
+                    write_bytes(3, &item, out);
                 }
             }
         }
     }
 }
 
-/// Writes the length and the header of a family whose `metric` fields take `metrics_len` bytes.
+/// Appends the length and the header of a family to `out`. The `metric` fields, which the caller
+/// appends afterwards, take `metrics_len` bytes.
 pub fn write_header(
     name: &str,
     help: Option<&str>,
@@ -250,6 +279,7 @@ pub fn write_header(
     out.extend_from_slice(&header);
 }
 
+/// Appends a `label` field.
 fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
     let mut pair = Vec::with_capacity(name.len() + value.len() + 8);
     write_bytes(1, name.as_bytes(), &mut pair);
@@ -299,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_parses_back_with_the_labels_of_the_group() {
+    fn written_messages_parse_back_with_the_labels_of_the_group() {
         let body = "# HELP h help\n# TYPE h histogram\nh_bucket{a=\"1\",le=\"1\"} 2\nh_count{a=\"1\"} 3\nh_sum{a=\"1\"} 4.5\nh_count{a=\"2\"} 1.5\n\
                     # TYPE s summary\ns{quantile=\"0.5\",job=\"own\"} 2\n# TYPE g gauge\ng{a=\"b\"} -0.5\ng{z=\"v\"} 7.3\nu 1\n# TYPE c counter\nc 2\n";
         let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
@@ -320,8 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn what_text_cannot_carry_is_written_as_it_came() {
-        // A gauge with an unknown field 9, and a plain one.
+    fn fields_that_text_cannot_carry_are_written_as_they_were_pushed() {
+        // The values of two gauges. The first has a field 9, which is unknown.
         let (with_extra, plain) = (
             [9, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x48, 7],
             [9, 0, 0, 0, 0, 0, 0, 0, 0x40],

@@ -1,24 +1,29 @@
-//! Numbers as the text format spells them, which is how Go's `strconv` reads and writes them.
+//! Numbers of the text format, read, written and converted as the reference does it, which is
+//! written in Go.
 
-/// The number that `token` spells, as Go's `ParseFloat` and the reference take it: decimal, with or
-/// without exponent, `Inf` and `Infinity` with or without sign, `NaN` without; in any case of
-/// letters. Nothing hexadecimal, no underscores, nothing that overflows; what underflows is zero.
-pub fn parse_float(token: &[u8]) -> Option<f64> {
+/// Reads the number that `token` spells, or returns `None` if the reference would refuse the token.
+///
+/// Accepted, in any case of letters: decimal numbers with or without an exponent; `Inf` and
+/// `Infinity` with or without a sign; `NaN` without a sign. A number too small for an `f64` is
+/// zero. Refused: hexadecimal numbers, underscores, and numbers too large for an `f64`.
+pub(crate) fn parse_float(token: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(token).ok()?;
     let value: f64 = text.parse().ok()?;
     if value.is_finite() {
         return Some(value);
     }
     let is_signed = matches!(token.first(), Some(b'+' | b'-'));
-    // `1e999` is infinite but does not say so.
-    let says_so = token.iter().any(|b| b.eq_ignore_ascii_case(&b'n'));
-    (says_so && !(value.is_nan() && is_signed)).then_some(value)
+    // `inf` and `nan` contain an "n". A number that is infinite without one, such as `1e999`,
+    // overflowed.
+    let is_spelled_out = token.iter().any(|b| b.eq_ignore_ascii_case(&b'n'));
+    (is_spelled_out && !(value.is_nan() && is_signed)).then_some(value)
 }
 
 /// Writes `value` as Go's `FormatFloat(value, 'g', -1, 64)` does: the shortest digits that read
-/// back as the same number, with an exponent from 1e+06 on and below 0.0001. Zero has no sign.
-pub fn write_float(value: f64, out: &mut Vec<u8>) {
-    // The most common numbers are small integers.
+/// back as the same number, with an exponent from 1e+06 on and below 0.0001. Only a negative zero
+/// is written without its sign.
+pub(crate) fn write_float(value: f64, out: &mut Vec<u8>) {
+    // The short way for the most common numbers, small integers.
     let integer = value as i64;
     if integer.unsigned_abs() < 1_000_000 && integer as f64 == value {
         out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
@@ -36,26 +41,45 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
         return;
     }
     let mut buffer = zmij::Buffer::new();
-    let digits = Digits::of(buffer.format_finite(value.abs()).as_bytes());
+    let decimal = Decimal::parse(buffer.format_finite(value.abs()).as_bytes());
     if value < 0.0 {
         out.push(b'-');
     }
-    digits.write(out);
+    decimal.write(out);
 }
 
-/// A decimal number: `0.d₁d₂d₃… × 10^point`, without zeros at either end.
-struct Digits {
+/// Converts a number to the integer that the reference keeps as the count of a summary: what Go's
+/// conversion from `float64` to `uint64` gives on amd64. Negative numbers wrap around 2⁶⁴; numbers
+/// out of range, and NaN, become 2⁶³.
+pub(super) fn to_u64_as_go_does(value: f64) -> u64 {
+    if value < 9_223_372_036_854_775_808.0 {
+        if value < -9_223_372_036_854_775_808.0 {
+            1 << 63
+        } else {
+            (value as i64).cast_unsigned()
+        }
+    } else if value < 18_446_744_073_709_551_616.0 {
+        value as u64
+    } else {
+        1 << 63
+    }
+}
+
+/// A positive decimal number: 0.d₁d₂d₃… × 10^`point`, where the digits dᵢ begin and end with
+/// another digit than zero.
+struct Decimal {
+    /// The digits in ASCII. The shortest digits of an `f64` are at most 17.
     digits: [u8; 24],
-    n: usize,
+    n_digits: usize,
     point: i32,
 }
 
-impl Digits {
-    /// Of a number as `1234.5`, `0.001` or `1.5e-7`.
-    fn of(text: &[u8]) -> Self {
+impl Decimal {
+    /// Reads a number that is spelled like `1234.5`, `0.001` or `1.5e-7`.
+    fn parse(text: &[u8]) -> Self {
         let mut this = Self {
             digits: [0; 24],
-            n: 0,
+            n_digits: 0,
             point: 0,
         };
         let (mantissa, exponent) = match memchr::memchr(b'e', text) {
@@ -66,23 +90,24 @@ impl Digits {
         for &b in mantissa {
             match b {
                 b'.' => before_point = false,
-                b'0' if this.n == 0 => this.point -= i32::from(!before_point),
+                b'0' if this.n_digits == 0 => this.point -= i32::from(!before_point),
                 digit => {
-                    this.digits[this.n] = digit;
-                    this.n += 1;
+                    this.digits[this.n_digits] = digit;
+                    this.n_digits += 1;
                     this.point += i32::from(before_point);
                 }
             }
         }
         this.point += exponent;
-        while this.n > 0 && this.digits[this.n - 1] == b'0' {
-            this.n -= 1;
+        while this.n_digits > 0 && this.digits[this.n_digits - 1] == b'0' {
+            this.n_digits -= 1;
         }
         this
     }
 
+    /// Writes the number with an exponent if that is below -4 or above 5.
     fn write(&self, out: &mut Vec<u8>) {
-        let digits = &self.digits[..self.n];
+        let digits = &self.digits[..self.n_digits];
         let exponent = self.point - 1;
         if !(-4..6).contains(&exponent) {
             out.push(digits[0]);
@@ -139,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_go_does() {
+    fn numbers_are_written_as_go_writes_them() {
         for (value, text) in [
             (0.0, "0"),
             (-0.0, "0"),
@@ -171,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_as_the_same_number() {
+    fn a_written_number_reads_back_as_the_same_number() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..100_000 {
             let value = f64::from_bits(random.u64(..));

@@ -1,13 +1,16 @@
-//! Families to text, in two steps: once for a layout, then for each group.
+//! Writes families as text, in two steps: one for each layout, one for each group.
 //!
-//! A [`FamilyTemplate`] is the text of one family of a layout with holes for what differs from
-//! group to group: the values of the grouping key, escaped once in a [`KeyText`], and the numbers.
+//! A [`FamilyTemplate`] is the text of one family of a layout, with a hole for everything that
+//! differs from group to group: the label values of the grouping key, and the numbers. [`KeyText`]
+//! has the label values of one grouping key, escaped. This is a line of a template, with `•` for
+//! each hole:
 //!
 //! ```text
 //! name{a="1",instance="•",job="•"} •\n
 //! ```
 
 use super::float::write_float;
+use crate::exposition::template_labels::{LabelValue, template_labels};
 use crate::model::{
     Escaping, Family, LabelSet, Metric, MetricFlags, MetricType, escape_label_name, escape_name,
     exposed_order, is_legacy_label_name, is_legacy_metric_name,
@@ -15,15 +18,16 @@ use crate::model::{
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// The values of a grouping key as they stand between quotes.
+/// The label values of a grouping key, escaped as they are written between quotes.
 #[derive(Debug)]
 pub struct KeyText {
     text: Vec<u8>,
+    /// Where each value ends in the text.
     ends: SmallVec<[u32; 4]>,
 }
 
 impl KeyText {
-    /// The values of `labels` in the order of their names.
+    /// Escapes the values of `labels`, in the order of their names.
     pub fn new(labels: &LabelSet) -> Self {
         let len = labels.iter().map(|(_, value)| value.len()).sum();
         let mut this = Self {
@@ -48,35 +52,60 @@ impl KeyText {
     }
 }
 
-/// What fills a hole.
+/// What fills a hole of a template.
 #[derive(Clone, Copy, Debug)]
 enum Hole {
-    /// The value of this label of the key.
-    Key(u32),
-    /// This number of the family: the bits of an `f64`.
+    /// The label value with this index in the grouping key.
+    KeyValue(u32),
+    /// The number with this index among the family's, kept as the bits of an `f64`.
     Float(u32),
-    /// This number of the family: an integer.
+    /// The number with this index among the family's, kept as an integer.
     Count(u32),
 }
 
-/// The lines of one family of one layout.
+/// The lines of one family of one layout, without what differs from group to group.
+///
+/// # Examples
+///
+/// ```
+/// use pushgateway::exposition::text::{self, FamilyTemplate, KeyText};
+/// use pushgateway::model::{Escaping, LabelSet, NameScheme};
+///
+/// let body = b"# TYPE rows gauge\nrows{table=\"users\"} 42\n";
+/// let families = text::parse(body, NameScheme::Legacy)?;
+/// let family = families.skeleton.family(0);
+/// let key = LabelSet::new([("job", "backup")]);
+///
+/// let mut out = Vec::new();
+/// let escaping = Escaping::Underscores;
+/// text::write_header(family.name(), family.help(), family.metric_type(), escaping, &mut out);
+/// let template = FamilyTemplate::new(family, &["job"], true, escaping);
+/// template.render(&KeyText::new(&key), &families.values[family.value_range()], &mut out);
+/// assert_eq!(
+///     String::from_utf8_lossy(&out),
+///     "# TYPE rows gauge\nrows{instance=\"\",job=\"backup\",table=\"users\"} 42\n"
+/// );
+/// # Ok::<(), text::ParseError>(())
+/// ```
 #[derive(Debug)]
 pub struct FamilyTemplate {
     text: Box<[u8]>,
-    /// Where in the text each hole is.
+    /// The holes, each with its place in the text.
     holes: Box<[(u32, Hole)]>,
 }
 
 impl FamilyTemplate {
-    /// A template of `family` for keys with the sorted label names `key_names`, which are written
-    /// over those of the metrics; with `instance=""` where neither has one, if `add_instance`.
+    /// Makes the template of `family` for grouping keys with the label names `key_names`, which
+    /// must be sorted. A label of the key replaces a label of the same name of a metric. With
+    /// `add_instance`, a metric without an `instance` in its own labels or the key gets
+    /// `instance=""`.
     pub fn new(
         family: Family<'_>,
         key_names: &[&str],
         add_instance: bool,
         escaping: Escaping,
     ) -> Self {
-        let mut builder = Builder {
+        let mut builder = TemplateBuilder {
             key_names,
             add_instance,
             escaping,
@@ -92,7 +121,8 @@ impl FamilyTemplate {
         }
     }
 
-    /// Writes the family's lines of the group `key`; `values` are the family's numbers there.
+    /// Appends the family's lines for a group to `out`. `key` has the group's grouping key,
+    /// `values` the numbers of this family in the group.
     pub fn render(&self, key: &KeyText, values: &[u64], out: &mut Vec<u8>) {
         out.reserve(self.text.len() + self.holes.len() * 12);
         let mut at = 0;
@@ -100,9 +130,9 @@ impl FamilyTemplate {
             out.extend_from_slice(&self.text[at..place as usize]);
             at = place as usize;
             match hole {
-                Hole::Key(index) => out.extend_from_slice(key.value(index as usize)),
+                Hole::KeyValue(index) => out.extend_from_slice(key.value(index as usize)),
                 Hole::Float(index) => write_float(f64::from_bits(values[index as usize]), out),
-                // As the reference does: counts are written as floats.
+                // The reference writes counts as floats, too.
                 Hole::Count(index) => write_float(values[index as usize] as f64, out),
             }
         }
@@ -110,7 +140,7 @@ impl FamilyTemplate {
     }
 }
 
-struct Builder<'a> {
+struct TemplateBuilder<'a> {
     key_names: &'a [&'a str],
     add_instance: bool,
     escaping: Escaping,
@@ -118,15 +148,13 @@ struct Builder<'a> {
     holes: Vec<(u32, Hole)>,
 }
 
-/// A value on a line.
-enum LabelValue<'a> {
-    Own(&'a str),
-    Key(u32),
-}
-
-impl Builder<'_> {
+impl TemplateBuilder<'_> {
+    /// Appends all lines of a metric.
     fn metric(&mut self, family: Family<'_>, metric: Metric<'_>) {
-        let labels = self.labels(metric);
+        let labels: Vec<_> = template_labels(metric, self.key_names, self.add_instance)
+            .into_iter()
+            .map(|(name, value)| (escape_label_name(name, self.escaping), value))
+            .collect();
         let first = u32::try_from(metric.value_range().start - family.value_range().start)
             .expect("a layout has 32 bits");
         let count = |index| {
@@ -173,34 +201,8 @@ impl Builder<'_> {
         }
     }
 
-    fn labels<'b>(&self, metric: Metric<'b>) -> Vec<(Cow<'b, str>, LabelValue<'b>)>
-    where
-        Self: 'b,
-    {
-        let own = metric
-            .labels()
-            .filter(|(name, _)| self.key_names.binary_search(name).is_err());
-        let mut labels: Vec<(String, LabelValue<'b>)> = own
-            .map(|(name, value)| (name.to_owned(), LabelValue::Own(value)))
-            .collect();
-        labels.extend(
-            (0..)
-                .zip(self.key_names)
-                .map(|(index, name)| ((*name).to_owned(), LabelValue::Key(index))),
-        );
-        if self.add_instance && !labels.iter().any(|(name, _)| name == "instance") {
-            labels.push(("instance".to_owned(), LabelValue::Own("")));
-        }
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
-        let escaped = labels.into_iter().map(|(name, value)| {
-            (
-                Cow::Owned(escape_label_name(&name, self.escaping).into_owned()),
-                value,
-            )
-        });
-        escaped.collect()
-    }
-
+    /// Appends a line. The names of `labels` are escaped. `bound` is a last label with a number for
+    /// its value: `quantile` or `le`.
     fn line(
         &mut self,
         name: &str,
@@ -230,7 +232,7 @@ impl Builder<'_> {
             self.text.extend_from_slice(b"=\"");
             match value {
                 LabelValue::Own(value) => write_escaped(value, true, &mut self.text),
-                LabelValue::Key(index) => self.hole(Hole::Key(*index)),
+                LabelValue::Key(index) => self.hole(Hole::KeyValue(*index)),
             }
             self.text.push(b'"');
         }
@@ -254,7 +256,8 @@ impl Builder<'_> {
     }
 }
 
-/// Writes `# HELP` (if there is one to show) and `# TYPE` of a family.
+/// Appends the header of a family to `out`: the `# HELP` line, if there is a help text, and the `#
+/// TYPE` line.
 pub fn write_header(
     name: &str,
     help: Option<&str>,
@@ -311,7 +314,7 @@ mod tests {
     use super::*;
     use crate::model::NameScheme;
 
-    /// All families of `body` as a group with this key exposes them.
+    /// What a group with this key exposes after a push of `body`.
     fn exposed(body: &str, key: &[(&str, &str)], escaping: Escaping) -> String {
         let families = parse(body.as_bytes(), NameScheme::Utf8).unwrap();
         let key = LabelSet::new(key.iter().copied());
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_carries_the_key_over_its_own_labels() {
+    fn labels_of_the_key_replace_labels_of_the_metric() {
         assert_eq!(
             exposed(
                 "x{a=\"1\",job=\"own\",z=\"q\\\"\\\\\\n\"} 7.3\n",
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_parses_back_to_the_same() {
+    fn written_text_parses_back_to_the_same_families() {
         let body = "# HELP h h\\\\elp\n# TYPE h histogram\nh_bucket{instance=\"\",job=\"j\",le=\"0.5\"} 1\n\
                     h_bucket{instance=\"\",job=\"j\",le=\"+Inf\"} 2\nh_sum{instance=\"\",job=\"j\"} 3\nh_count{instance=\"\",job=\"j\"} 2\n\
                     # TYPE x untyped\nx{instance=\"\",job=\"j\"} -1e-07\nx{a=\"ü\",instance=\"\",job=\"j\"} NaN\n";

@@ -1,0 +1,16 @@
+//! A state that waits for admission.
+
+use super::snapshot::{GroupContent, GroupState, Snapshot};
+use crate::model::GroupingKey;
+
+/// The state that a push or deletion would give its group.
+pub(super) struct Candidate<'a> {
+    /// The key of the group, as the push wrote it.
+    pub key: &'a GroupingKey,
+    /// The state that the group has now.
+    pub base: &'a Snapshot,
+    /// What the group would expose.
+    pub content: &'a GroupContent,
+    /// Whether there would be a group.
+    pub state: GroupState,
+}

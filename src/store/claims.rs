@@ -1,0 +1,214 @@
+//! The claims of one push: for each name whether its group may begin, cease or change to expose it.
+//!
+//! A push claims names in the order of their escaped form, and gives claims back in reverse order.
+//! A push that meets a busy name gives back all its claims. So two pushes can never wait for each
+//! other in a circle, and of pushes that contradict each other one always gets on.
+
+use super::cell::{Cell, CellDenied, NameRole};
+use super::layout::Layout;
+use super::layout_check::ClaimedName;
+use super::refusal::NameOwner;
+use crate::model::GroupingKey;
+use crate::sync::Registry;
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A claim that was granted and is not settled yet.
+enum Claim {
+    /// The group begins to expose the name.
+    Take(Arc<Cell>),
+    /// The group ceases to expose the name.
+    Drop(Arc<Cell>),
+    /// The group exposes the name in another role or under another raw name.
+    Change {
+        cell: Arc<Cell>,
+        to: NameRole,
+        raw: Box<str>,
+    },
+}
+
+/// The claims that a push or deletion holds. When this is dropped without being settled, also by a
+/// panic, the claims are undone.
+pub(super) struct Claims<'a> {
+    cells: &'a Registry<Cell>,
+    /// The key of the group.
+    by: &'a Arc<GroupingKey>,
+    held: SmallVec<[Claim; 8]>,
+}
+
+/// Why a push does not get all its claims.
+pub(super) enum ClaimDenied {
+    /// Another push in flight is about to decide whether a name is exposed, and how.
+    Busy,
+    /// A name is exposed in another role, or under another raw name.
+    Conflict(NameConflict),
+}
+
+/// A name that a push claims, and that other groups or the gateway expose otherwise.
+pub(super) struct NameConflict {
+    /// The index of the name among the claims of the pushed layout.
+    pub claim: usize,
+    /// The role in which the name is exposed.
+    pub exposed_role: NameRole,
+    /// The name before escaping, as it is exposed.
+    pub exposed_raw: Arc<Box<str>>,
+    /// Who exposes the name. A group is only a guess.
+    pub owner: NameOwner,
+}
+
+impl<'a> Claims<'a> {
+    /// No claims, of the group with the key `by`.
+    pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
+        Self {
+            cells,
+            by,
+            held: SmallVec::new(),
+        }
+    }
+
+    /// Claims the difference between the names that `base` exposes and those that `next` does.
+    ///
+    /// # Errors
+    ///
+    /// The first name that is denied, in the order of escaped names. The claims that were granted
+    /// before are held until this is dropped.
+    pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), ClaimDenied> {
+        let mut base = base.claims().iter().peekable();
+        let mut next = next.claims().iter().enumerate().peekable();
+        loop {
+            let order = match (base.peek(), next.peek()) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(base), Some((_, next))) => base.escaped.cmp(&next.escaped),
+            };
+            match order {
+                Ordering::Less => self.drop_name(base.next().expect("peeked"))?,
+                Ordering::Greater => {
+                    let (index, name) = next.next().expect("peeked");
+                    self.take(index, name)?;
+                }
+                Ordering::Equal => {
+                    let (base, (index, next)) =
+                        (base.next().expect("peeked"), next.next().expect("peeked"));
+                    if base.role != next.role || base.raw != next.raw {
+                        self.change(base, index, next)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, name: &ClaimedName) -> Result<(), ClaimDenied> {
+        loop {
+            let make = || Cell::taken(&name.escaped, &name.raw, name.role, self.by);
+            let (cell, is_made) = self.cells.get_or_insert(&name.escaped, make);
+            let granted = if is_made {
+                Ok(())
+            } else {
+                cell.try_take(name.role, &name.raw, self.by)
+            };
+            match granted {
+                Ok(()) => {
+                    self.held.push(Claim::Take(cell));
+                    return Ok(());
+                }
+                Err(CellDenied::Dead) => self.cells.remove(&cell),
+                Err(denied) => {
+                    // `try_take` may have given back a claim, which may have been the last one.
+                    remove_dead(self.cells, &cell);
+                    return Err(match denied {
+                        CellDenied::Conflict(role) => conflict(&cell, index, role),
+                        CellDenied::Busy | CellDenied::Dead => ClaimDenied::Busy,
+                    });
+                }
+            }
+        }
+    }
+
+    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), ClaimDenied> {
+        // Without a cell the base of this push is out of date: another push to the group has
+        // dropped the name.
+        let Some(cell) = self.cells.get(&name.escaped) else {
+            return Err(ClaimDenied::Busy);
+        };
+        cell.try_drop().map_err(|_| ClaimDenied::Busy)?;
+        self.held.push(Claim::Drop(cell));
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        base: &ClaimedName,
+        index: usize,
+        next: &ClaimedName,
+    ) -> Result<(), ClaimDenied> {
+        let Some(cell) = self.cells.get(&base.escaped) else {
+            return Err(ClaimDenied::Busy);
+        };
+        match cell.try_change(base.role) {
+            Ok(()) => {
+                self.held.push(Claim::Change {
+                    cell,
+                    to: next.role,
+                    raw: next.raw.clone(),
+                });
+                Ok(())
+            }
+            Err(CellDenied::Conflict(role)) => Err(conflict(&cell, index, role)),
+            Err(CellDenied::Busy | CellDenied::Dead) => Err(ClaimDenied::Busy),
+        }
+    }
+
+    /// Makes the claims firm. The snapshot is published, and its slot is marked.
+    pub fn settle(mut self) {
+        for claim in std::mem::take(&mut self.held) {
+            match claim {
+                Claim::Take(cell) => cell.settle_take(),
+                Claim::Drop(cell) => {
+                    cell.settle_drop(self.by);
+                    remove_dead(self.cells, &cell);
+                }
+                Claim::Change { cell, to, raw } => cell.settle_change(to, &raw),
+            }
+        }
+    }
+}
+
+impl Drop for Claims<'_> {
+    /// Undoes the claims that are not settled: nothing was published.
+    fn drop(&mut self) {
+        for claim in std::mem::take(&mut self.held).into_iter().rev() {
+            match claim {
+                Claim::Take(cell) => {
+                    cell.undo_take();
+                    remove_dead(self.cells, &cell);
+                }
+                Claim::Drop(cell) => cell.undo_drop(),
+                Claim::Change { cell, .. } => cell.undo_change(),
+            }
+        }
+    }
+}
+
+/// Removes a cell without claims, so that the next push makes another one.
+fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
+    if cell.is_dead() {
+        cells.remove(cell);
+    }
+}
+
+fn conflict(cell: &Cell, claim: usize, exposed_role: NameRole) -> ClaimDenied {
+    let owner = if cell.is_own() {
+        NameOwner::Gateway
+    } else {
+        cell.hint().map_or(NameOwner::Unknown, NameOwner::Group)
+    };
+    ClaimDenied::Conflict(NameConflict {
+        claim,
+        exposed_role,
+        exposed_raw: cell.raw(),
+        owner,
+    })
+}

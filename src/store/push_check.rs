@@ -1,0 +1,185 @@
+//! What can be wrong with a push by itself, whatever other groups expose.
+
+use super::layout::Layout;
+use super::layout_check::LayoutError;
+use super::metric_text::{show_metric, show_with};
+use super::refusal::Refusal;
+use crate::model::{
+    BrokenRule, Escaping, Families, Family, GroupingKey, LabelSet, MetricType, Skeleton,
+    escape_label_name, is_legacy_label_name,
+};
+use smallvec::SmallVec;
+use std::fmt::Write as _;
+
+/// Limits how many bytes each scrape takes for one group. See `exposed_size`.
+///
+/// # Errors
+///
+/// [`Refusal::ExpositionTooLarge`].
+pub(super) fn check_exposed_bytes(
+    layout: &Layout,
+    key: &GroupingKey,
+    bytes_max: u64,
+) -> Result<(), Refusal> {
+    let bytes = layout.exposed_bytes(key);
+    if bytes <= bytes_max {
+        Ok(())
+    } else {
+        Err(Refusal::ExpositionTooLarge { bytes, bytes_max })
+    }
+}
+
+/// The refusal of families that cannot be exposed in any group with such a key.
+pub(super) fn refusal_of_layout_error(
+    error: &LayoutError,
+    skeleton: &Skeleton,
+    values: &[u64],
+    key: &GroupingKey,
+) -> Refusal {
+    let show = |metric: usize| show_metric(skeleton, values, skeleton.metric(metric), key.labels());
+    let type_of = |metric: usize| {
+        let of_metric = skeleton
+            .families()
+            .find(|family| family.metric_range().contains(&metric));
+        of_metric.map(|family| family.metric_type())
+    };
+    match error {
+        LayoutError::NoName => Refusal::NoName,
+        LayoutError::DuplicateSeries { metric } => Refusal::DuplicateSeries {
+            metric: show(*metric),
+        },
+        LayoutError::LabelTwice { metric, label }
+            if label == "quantile" && type_of(*metric) == Some(MetricType::Summary) =>
+        {
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: "must not have an explicit \"quantile\" label".to_owned(),
+            }
+        }
+        LayoutError::LabelTwice { metric, label } => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: label.clone(),
+        },
+        // The text of the reference: its check starts with an empty name as the one before.
+        LayoutError::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
+            metric: show(*metric),
+            label: String::new(),
+        },
+        LayoutError::LabelName { metric, label } => Refusal::Malformed {
+            metric: show(*metric),
+            what: format!("has a label with an invalid name: {label}"),
+        },
+        LayoutError::SameEscapedName { family, other } => {
+            let pushed = skeleton.family(*family).name().to_owned();
+            Refusal::EscapedName {
+                pushed,
+                exposed: other.clone(),
+                owner: None,
+            }
+        }
+        LayoutError::Suffix { name, family } => {
+            let of = skeleton.family(*family);
+            Refusal::Suffix {
+                name: name.clone(),
+                of: Some((of.metric_type(), of.name().to_owned())),
+                owner: None,
+                is_name_exposed: false,
+            }
+        }
+    }
+}
+
+/// Refuses a grouping key with a label name that would make every line of the group invalid.
+pub(super) fn refusal_of_key(key: &GroupingKey) -> Option<Refusal> {
+    let labels = key.labels();
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is empty",
+        });
+    }
+    if let Some((name, _)) = labels.iter().find(|(name, _)| name.starts_with("__")) {
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "is reserved",
+        });
+    }
+    // Legacy names look the same under every scheme, and a key has each name once.
+    let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
+        0
+    } else {
+        Escaping::LEGACY.len()
+    };
+    Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
+        let mut names: SmallVec<[_; 8]> = labels
+            .iter()
+            .map(|(name, _)| escape_label_name(name, escaping))
+            .collect();
+        names.sort();
+        let twice = names
+            .windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| (&pair[0], "stands twice once escaped"));
+        let reserved = || {
+            names
+                .iter()
+                .find(|name| *name == "__name__")
+                .map(|name| (name, "is reserved"))
+        };
+        twice
+            .or_else(reserved)
+            .map(|(name, why)| Refusal::KeyNames {
+                name: name.to_string(),
+                why,
+            })
+    })
+}
+
+/// The refusal of a body that the parser has marked as invalid.
+pub(super) fn refusal_of_invalid(
+    invalid: &BrokenRule,
+    families: &Families,
+    key: &LabelSet,
+) -> Refusal {
+    let show = |metric: u32| {
+        show_metric(
+            &families.skeleton,
+            &families.values,
+            families.skeleton.metric(metric as usize),
+            key,
+        )
+    };
+    match invalid {
+        BrokenRule::Timestamp => Refusal::Timestamps,
+        BrokenRule::NotOfType { metric, found } => {
+            let of_metric =
+                |family: &Family<'_>| family.metric_range().contains(&(*metric as usize));
+            let family = families
+                .skeleton
+                .families()
+                .find(of_metric)
+                .expect("a metric belongs to a family");
+            let shown = show_with(
+                &families.skeleton,
+                families.skeleton.metric(*metric as usize),
+                key,
+                |_, text| text.write_str(found),
+            );
+            Refusal::Malformed {
+                metric: shown,
+                what: format!("is not a {}", family.metric_type().as_proto_str()),
+            }
+        }
+        BrokenRule::LabelNotUtf8 {
+            metric,
+            label,
+            in_name,
+        } => {
+            let part = if *in_name { "name" } else { "value" };
+            Refusal::Malformed {
+                metric: show(*metric),
+                what: format!("has a label {label:?} whose {part} is not utf8"),
+            }
+        }
+    }
+}
