@@ -379,6 +379,7 @@ impl Store {
     }
 
     /// Publishes a state that exposes the same series as `base`.
+    #[inline]
     fn publish_values(
         &self,
         slot: &Arc<Slot>,
