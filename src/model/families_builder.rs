@@ -58,14 +58,14 @@ impl FamiliesBuilder {
 
     /// Begins a family. The caller must not use a name twice.
     pub fn family(&mut self, name: &str, metric_type: MetricType, help: Option<&str>) {
-        let (name, help_span) = (
+        let (name, help_range) = (
             self.append_text(name),
             self.append_text(help.unwrap_or_default()),
         );
         let skeleton = &mut self.families.skeleton;
         skeleton.families.push(FamilyRecord {
             name,
-            help: help_span,
+            help: help_range,
             has_help: help.is_some(),
             metric_type,
             metrics_end: u32::try_from(skeleton.metrics.len()).unwrap_or(u32::MAX),

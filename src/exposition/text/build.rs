@@ -49,6 +49,7 @@ pub(super) fn build(
     Ok((families, build.places))
 }
 
+/// Builds families from `lines`.
 struct LinesBuilder<'a> {
     lines: &'a LineRecords<'a>,
     builder: FamiliesBuilder,
@@ -56,6 +57,7 @@ struct LinesBuilder<'a> {
 }
 
 impl<'a> LinesBuilder<'a> {
+    /// Builds all families, in the order in which the lines named them first.
     fn all_families(&mut self) {
         if self.lines.has_timestamp {
             self.builder.note_broken_rule(BrokenRule::Timestamp);
