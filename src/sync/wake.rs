@@ -1,7 +1,7 @@
 //! Threads and tasks that sleep until another thread wakes them: the product's types.
 //!
 //! A protocol may rely on what is listed here and on nothing else. The stand-ins for loom
-//! (`wake_loomed.rs`) promise exactly the same.
+//! (`wake_stand_ins.rs`) promise exactly the same.
 //!
 //! - [`Flag`]: [`take`](Flag::take) sees what every thread did before it raised the flag since the
 //!   last `take`. Both are read-modify-writes, `Release` and `Acquire`, so all of these threads are
@@ -49,12 +49,12 @@ impl Flag {
 pub struct Parker(OnceLock<Thread>);
 
 impl Parker {
-    /// Names the thread that sleeps here. Call once, before another thread calls
+    /// Sets the thread that sleeps here. Call once, before another thread calls
     /// [`unpark`](Self::unpark).
     ///
     /// # Panics
     ///
-    /// If a thread was named before.
+    /// If a thread was set before.
     pub fn bind(&self, thread: Thread) {
         self.0.set(thread).expect("bound once");
     }
