@@ -1,5 +1,5 @@
-//! Deliberate differences from the reference Pushgateway that no other test covers. README.md lists
-//! all differences.
+//! Deliberate differences from the reference Pushgateway that no other test covers.
+//! `docs/differences.md` lists all differences.
 
 mod common;
 

@@ -148,8 +148,8 @@ fn buckets_of_native_histograms_count_as_series() {
     assert!(answer.1.contains("--limit.series-per-push"), "{}", answer.1);
 }
 
-/// A body of 1.1 MB that would be exposed as 4.7 GB of text: the label value of 1 MiB stands on
-/// each of 4,500 lines.
+/// A body of 1.1 MB that would be exposed as 4.7 GB of text: each of 4,500 lines has the same label
+/// value of 1 MiB.
 #[test]
 fn a_push_whose_exposition_would_be_too_large_is_refused() {
     let gateway = Gateway::start();

@@ -12,7 +12,7 @@ const N_CLIENTS: usize = 16;
 /// A group that several clients push to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Group {
-    /// A job of its own.
+    /// The only group of its job.
     Plain(usize),
     /// `job="mix"`: exposes series that carry the label of the ones below.
     Mixed,

@@ -364,7 +364,7 @@ fn sequential_consistency_stands_in_fences_alone() {
     }
 }
 
-/// Protocols choose no orderings: the types of `sync.rs` own them.
+/// Protocols choose no orderings: the types of `src/sync` own them.
 #[test]
 fn the_store_chooses_no_orderings() {
     for (path, text) in sources(&["src/store"]) {
@@ -392,7 +392,7 @@ fn the_store_chooses_no_orderings() {
 }
 
 /// Each test file and each bench compiles its own copy of `common` and uses a part of it, so the
-/// compiler cannot tell what nobody uses.
+/// compiler cannot tell which parts are not used at all.
 #[test]
 fn what_tests_and_benches_share_is_used() {
     for dir in ["tests", "benches"] {

@@ -1,12 +1,12 @@
 //! Every interleaving of the gateway's lock-free protocols, explored by loom.
 //!
 //! The protocols are the product's own files, included by path and compiled with
-//! `cfg(gateway_loom)`, under which `sync.rs` stands on loom's atomics. Each model names the
-//! outcomes that it can have, counts them, and fails if one of them never occurred: a model that
-//! explores a single interleaving proves nothing.
+//! `cfg(gateway_loom)`, which makes `src/sync` use loom's atomics. Each model names the outcomes
+//! that it can have, counts them, and fails if one of them never occurred: a model that explores a
+//! single interleaving proves nothing.
 //!
-//! `tests/` has one file a protocol. Each test says which ordering or rule it guards; `README.md`
-//! says how each failed with that weakened.
+//! `tests/` has one file for each protocol. Each test says which ordering or rule it guards;
+//! `README.md` says how the test failed when that was weakened.
 
 pub mod exposition;
 #[allow(
@@ -32,8 +32,8 @@ use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Explores `model` with up to `preemptions` switches away from a thread that could go on, and none
-/// but these outcomes.
+/// Explores `model` with up to `preemptions` switches away from a thread that could continue. The
+/// model must have exactly these outcomes.
 ///
 /// # Panics
 ///
@@ -110,7 +110,7 @@ pub fn families(families: &str, value: u64) -> Families {
     builder.finish().expect("small")
 }
 
-/// Whether a push is accepted; comes again while others are about to decide.
+/// Pushes until the store no longer answers `Busy`; returns whether the push was accepted.
 pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
     pushed(
         store,
@@ -123,7 +123,7 @@ pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> 
     )
 }
 
-/// Like [`put`], leaving families of other names.
+/// Like [`put`], but as a POST: families of other names stay.
 pub fn post(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
     pushed(
         store,
@@ -146,7 +146,7 @@ fn pushed(store: &Store, push: &mut Push) -> bool {
     }
 }
 
-/// Like [`put`], but does not come again: none if others were about to decide.
+/// Like [`put`], but pushes only once: returns none if the store answered `Busy`.
 pub fn try_put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> Option<bool> {
     match store.push(&mut Push::new(
         Arc::clone(key),
@@ -167,8 +167,8 @@ pub fn delete(store: &Store, key: &GroupingKey) {
     }
 }
 
-/// Two groups are pushed to at once, and whoever is accepted finds its group as it pushed it;
-/// whether the first and the second were.
+/// Pushes to two groups at once. Checks that each accepted push finds its group as it pushed it.
+/// Returns whether the first and the second push were accepted.
 pub fn put_both(
     store: &Arc<Store>,
     first: (&str, &'static str),
@@ -211,7 +211,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With an assembler, for the thread that runs the rounds.
+    /// A gateway, and an assembler for the thread that runs the rounds.
     pub fn new() -> (Arc<Self>, Assembler) {
         let gateway = Self {
             store: store(),
@@ -233,7 +233,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// As [`Rendezvous::try_current`] has them.
+    /// The errors of [`Rendezvous::try_current`].
     pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
         self.rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
@@ -245,7 +245,7 @@ impl Gateway {
     }
 }
 
-/// What a scrape of the plain format sends, if the exposition keeps it so.
+/// What a scrape of the plain format sends; none if the exposition does not have that.
 pub fn document(exposition: Arc<Exposition>, gzip: bool) -> Option<Document> {
     Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[])
 }

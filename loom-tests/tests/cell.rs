@@ -1,11 +1,11 @@
-//! Admission by cells: who may expose which names.
+//! Admission by cells: which groups may expose which names.
 
 use loom_tests::{
     assert_nothing_is_left, delete, explore, key, post, put, put_both, shown, store, try_put,
 };
 use std::sync::Arc;
 
-/// Fails if `Cell::try_take` grants another mode beside a doubt, or if `settle_take` does not make
+/// Fails if `Cell::try_take` grants another role beside a doubt, or if `settle_take` does not make
 /// the claim firm.
 #[test]
 fn of_two_contradicting_pushes_one_is_accepted() {
@@ -20,8 +20,8 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Each has claimed a name of its own when they meet at `c`. Fails if a push that is busy keeps the
-/// claims that it was granted.
+/// Each push has claimed a name that the other does not claim, before both claim `c`. Fails if a
+/// push that is busy keeps the claims that it was granted.
 #[test]
 fn whoever_is_busy_gives_back_what_it_was_granted() {
     explore(3, &["first", "second"], || {
@@ -42,7 +42,7 @@ fn whoever_is_busy_gives_back_what_it_was_granted() {
     });
 }
 
-/// Fails as the first one does, with two names to meet at.
+/// Two pushes contradict each other in two names. Fails as the first model does.
 #[test]
 fn names_crosswise_let_one_through() {
     explore(4, &["first", "second"], || {
@@ -57,8 +57,8 @@ fn names_crosswise_let_one_through() {
     });
 }
 
-/// Fails if a doubt refuses: the first push is refused because of `b` and must not take the second
-/// one with it.
+/// Fails if a push is refused because of a doubt: the first push is refused because of `b`, and the
+/// second one must not be refused because of the first.
 #[test]
 fn a_doomed_push_refuses_nobody() {
     explore(3, &["accepted at once", "met a doubt"], || {
@@ -83,14 +83,14 @@ fn a_doomed_push_refuses_nobody() {
     });
 }
 
-/// Fails if a claim of the same mode waits for or refuses another.
+/// Fails if a claim in the same role waits for another one, or is refused because of it.
 #[test]
 fn agreeing_pushes_share() {
     explore(4, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || try_put(&other, &key("job=2"), "a=gauge", 1));
-        // Neither refused nor told to come again.
+        // Neither refused nor busy.
         assert_eq!(
             try_put(&store, &key("job=1"), "a=gauge b=counter", 1),
             Some(true)
@@ -204,7 +204,7 @@ fn two_pushes_of_one_group_never_contradict_each_other() {
     });
 }
 
-/// Fails as the first one does, with two sides to lose on.
+/// The second push contradicts both others, each in another name. Fails as the first model does.
 #[test]
 fn of_three_groups_those_that_agree_get_in() {
     explore(2, &["the middle one", "the outer ones"], || {
@@ -231,7 +231,8 @@ fn of_three_groups_those_that_agree_get_in() {
     });
 }
 
-/// Fails if a dead cell is taken instead of looked up again, or removed although it is another one.
+/// Fails if a dead cell is taken instead of looked up again, or if the cell that has taken its
+/// place is removed.
 #[test]
 fn a_dead_cell_is_looked_up_again() {
     explore(4, &["before the deletion", "after it"], || {
@@ -292,8 +293,8 @@ fn of_two_names_that_are_one_when_escaped_one_is_accepted() {
     });
 }
 
-/// The group that exposes `a.b` alone exposes `a_b` instead, while another one comes with `a.b`.
-/// Fails if `Cell::settle_change` stores the raw name after the word, or not at all.
+/// The only group that exposes `a.b` exposes `a_b` instead, while another group is pushed with
+/// `a.b`. Fails if `Cell::settle_change` stores the raw name after the word, or not at all.
 #[test]
 fn a_change_of_the_raw_name_excludes_the_former_one() {
     explore(3, &["change", "newcomer"], || {
@@ -310,8 +311,8 @@ fn a_change_of_the_raw_name_excludes_the_former_one() {
     });
 }
 
-/// The same, and the other one comes with `a_b`: it stands in nobody's way. Fails if a take that is
-/// refused because of the raw name keeps its doubt: the change waits for it for ever.
+/// The same, but the other group is pushed with `a_b`, which does not contradict the change. Fails
+/// if a take that is refused because of the raw name keeps its doubt: the change waits for ever.
 #[test]
 fn a_change_of_the_raw_name_lets_the_new_one_in() {
     explore(3, &["newcomer refused", "newcomer accepted"], || {

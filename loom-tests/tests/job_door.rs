@@ -4,8 +4,9 @@ use loom_tests::store::{DoorEntry, GroupState, JobDoor};
 use loom_tests::{delete, explore, key, put, shown, store, try_put};
 use std::sync::Arc;
 
-/// `a{l="v"}` pushed to the job alone is the series `a` of the group with `l="v"`. Fails if a
-/// second shape is let in beside the first, or if who is inside alone does not look.
+/// `a{l="v"}` in the group of the job alone is the same series as `a` in the group with `l="v"`.
+/// Fails if a push of a second shape enters beside one of the first, or if a push that is alone
+/// behind the door does not compare its series.
 #[test]
 fn one_series_of_two_shapes_is_admitted_once() {
     explore(4, &["the job's", "the label's"], || {
@@ -19,8 +20,8 @@ fn one_series_of_two_shapes_is_admitted_once() {
     });
 }
 
-/// Fails if a mixing door lets more pushes of the first shape in, or does not wait for those
-/// inside.
+/// Fails if more pushes of the first shape enter a mixing door, or if it becomes mixed before those
+/// behind it have left.
 #[test]
 fn two_of_the_first_shape_and_one_of_the_second() {
     explore(
@@ -33,7 +34,7 @@ fn two_of_the_first_shape_and_one_of_the_second() {
                 loom::thread::spawn(move || try_put(&second, &key("job=1,l=v"), "a=gauge", 1));
             let third =
                 loom::thread::spawn(move || try_put(&third, &key("job=1,l=w"), "a=gauge", 1));
-            // The series of the second.
+            // This is the series of the second push.
             let first = try_put(&store, &key("job=1"), "a{l=v}=gauge", 1);
             let (second, third) = (second.join().unwrap(), third.join().unwrap());
             assert_ne!(third, Some(false), "nobody contradicts it");
@@ -51,8 +52,8 @@ fn two_of_the_first_shape_and_one_of_the_second() {
     );
 }
 
-/// Fails if `leave` loses what came meanwhile: the door would die with a group in it, or live
-/// without.
+/// Fails if `leave` loses a change of the word by another push: the door would be dead although the
+/// job has a group, or not dead although it has none.
 #[test]
 fn a_door_dies_with_its_last_group() {
     explore(4, &["one door", "two doors"], || {
@@ -79,8 +80,8 @@ fn a_door_dies_with_its_last_group() {
     });
 }
 
-/// Fails if a dead door is entered instead of looked up again, or removed although it is another
-/// one.
+/// Fails if a dead door is entered instead of looked up again, or if the door that has taken its
+/// place is removed.
 #[test]
 fn a_dead_door_is_looked_up_again() {
     explore(4, &["both shapes", "one shape"], || {
@@ -91,7 +92,7 @@ fn a_dead_door_is_looked_up_again() {
         let is_accepted = put(&store, &key("job=1,l=v"), "a=gauge", 1);
         deleter.join().unwrap();
         assert_eq!(shown(&store, &key("job=1,l=v")) == "a=gauge", is_accepted);
-        // Whatever happened to doors: the series is still looked for.
+        // Whichever doors died: the next push still compares its series.
         assert_eq!(put(&store, &key("job=1"), "a{l=v}=gauge", 2), !is_accepted);
         if is_accepted {
             "both shapes"

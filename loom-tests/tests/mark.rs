@@ -6,7 +6,7 @@ use loom_tests::store::Mark;
 use loom_tests::sync::Queue;
 use std::sync::Arc;
 
-/// A slot as small as it gets.
+/// A slot with nothing but a mark, a queue and a value.
 struct Slot {
     mark: Mark,
     queue: Queue<()>,
@@ -27,7 +27,7 @@ impl Slot {
         self.mark.mark(|| self.queue.push(()));
     }
 
-    /// One pass over the queue; what was seen last.
+    /// Passes over the queue once; returns the value that was seen last.
     fn look(&self) -> Option<usize> {
         let mut seen = None;
         for _ in 0..self.queue.len() {
@@ -40,8 +40,8 @@ impl Slot {
     }
 }
 
-/// Fails if the exchange of `Mark::mark` sets QUEUED whatever the epoch: the second push would find
-/// the slot queued which is not.
+/// Fails if the exchange of `Mark::mark` sets QUEUED in any epoch: the second push would find that
+/// the slot is queued, which it is not.
 #[test]
 fn a_look_after_a_mark_sees_what_was_marked() {
     explore(4, &["first look", "second look"], || {

@@ -1,12 +1,12 @@
-//! What the seam promises the models.
+//! What the models rely on: loom tries both orders of two operations on the types of `src/sync`.
 
 use loom_tests::explore;
 use loom_tests::sync::{Counter, Keyed, Published, Queue, Registry, Word};
 use std::sync::Arc;
 
-/// Loom remembers one last access of a thread for each atomic: a plain load before a
-/// compare-exchange hides another thread's load that came before. Fails if `Word::load_for_update`
-/// is a load.
+/// Loom remembers one last access of each thread for each atomic. So a plain load before a
+/// compare-exchange hides an earlier load of another thread. Fails if `Word::load_for_update` is a
+/// load.
 #[test]
 fn a_load_is_seen_before_and_after_a_load_then_exchange() {
     explore(3, &["before", "after"], || {
@@ -74,8 +74,8 @@ impl Keyed for Name {
     }
 }
 
-/// Looking whether there is something, before somebody else looks and then takes it. Fails if
-/// `Queue::pop` takes no turn.
+/// One thread looks whether the queue is empty, while another one looks and then takes the value.
+/// Fails if `Queue::pop` takes no turn.
 #[test]
 fn a_queue_is_seen_before_and_after_a_look_then_pop() {
     explore(3, &["before", "after"], || {

@@ -1,4 +1,4 @@
-//! Slots: their snapshots, and how they go.
+//! Slots: their snapshots, and how slots are retired.
 
 use loom_tests::model::MetricExtra;
 use loom_tests::store::{Consumer, MarkedSlot, Outcome, Push, PushMode, Refusal, Store};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Takes what is marked and retires what is gone, as the assembler does.
+/// Takes the marked slots and retires those without a group, as the assembler does.
 fn assemble(store: &Store) -> Vec<MarkedSlot> {
     let mut taken = Vec::new();
     store.take_cut(Consumer::Assembler, &mut taken);
@@ -20,8 +20,8 @@ fn assemble(store: &Store) -> Vec<MarkedSlot> {
     taken
 }
 
-/// Fails if a push is published into a slot that is retired, if a slot is retired under a push, or
-/// if its number is given out although it is not.
+/// Fails if a push is published into a retired slot, if a slot is retired although a push has just
+/// brought its group again, or if the number of a slot that was not retired is given out.
 #[test]
 fn a_push_is_not_lost_in_a_slot_that_goes() {
     const OUTCOMES: [&str; 4] = [
@@ -34,8 +34,7 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
         delete(&store, &key("job=1"));
-        // The standard library's, which orders nothing here: when the push was answered, for the
-        // outcome alone.
+        // Not loom's, so that it orders nothing: it only tells the outcomes apart.
         let is_answered = Arc::new(AtomicBool::new(false));
         let (other, answered) = (Arc::clone(&store), Arc::clone(&is_answered));
         let assembler = loom::thread::spawn(move || {
@@ -57,7 +56,7 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
         // Two versions before the push, one for it, and one more for an exchange that failed
         // because the slot was dead.
         let has_lost = store.group(&key("job=1")).unwrap().version > 3;
-        // The slot's number is its own, also if it was about to go.
+        // The slot has a number that no other slot has, even if it was about to be retired.
         assert!(put(&store, &key("job=1"), "b=gauge", 2));
         assert!(put(&store, &key("job=2"), "b=gauge", 2));
         let numbers: Vec<u32> = assemble(&store).iter().map(|taken| taken.slot).collect();
@@ -134,8 +133,8 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
 ///
 /// # Panics
 ///
-/// If a slot was left behind: those that were there, `n_slots` at most at once, leave their numbers
-/// to the next.
+/// If a slot was left behind. At most `n_slots` slots existed at once, so that many new groups must
+/// get exactly the numbers below `n_slots`.
 fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
     groups.iter().for_each(|labels| delete(store, &key(labels)));
     assemble(store);
@@ -149,8 +148,8 @@ fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
     );
 }
 
-/// A push that was told to come again has left a slot without a group, and never comes. Fails if
-/// `Store::push` does not mark such a slot.
+/// A push that was answered `Busy` has added a slot without a group, and is never tried again.
+/// Fails if `Store::push` does not mark such a slot.
 #[test]
 fn a_slot_that_was_left_without_a_group_goes() {
     explore(4, &["accepted", "refused", "busy"], || {
@@ -177,7 +176,7 @@ fn a_slot_that_was_left_without_a_group_goes() {
     });
 }
 
-/// The same, and it does come again while the slot is retired. Fails as
+/// The same, but the push is tried again while the slot is retired. Fails as
 /// `a_push_is_not_lost_in_a_slot_that_goes` does.
 #[test]
 fn a_push_comes_again_to_a_slot_that_goes() {
@@ -209,7 +208,7 @@ fn a_push_comes_again_to_a_slot_that_goes() {
 }
 
 /// Fails if the failure time is published over another state than the one it was added to: the
-/// deleted families would be back, their names claimed by nobody.
+/// deleted families would be exposed again, without claims on their names.
 #[test]
 fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
     const OUTCOMES: [&str; 4] = [
@@ -297,8 +296,8 @@ fn a_deletion_and_a_push_follow_each_other() {
     });
 }
 
-/// A push that contradicts itself lost its families with its first attempt, and emptied the group
-/// with the second. Fails if a flaw of the push alone is judged again after the group has changed.
+/// A push that contradicts itself is refused for good: its first attempt uses up its families, so
+/// a second attempt would empty the group. Fails if it is judged again after the group has changed.
 #[test]
 fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
     explore(4, &["alone", "met the other"], || {
@@ -326,8 +325,8 @@ fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
     });
 }
 
-/// A push that came second brought its numbers and lost its exemplars. Fails if a second attempt
-/// takes less than the first.
+/// A push whose first attempt was lost to another push keeps its extras (such as exemplars). Fails
+/// if the second attempt publishes less than the first would have.
 #[test]
 fn a_push_that_comes_again_brings_all_that_it_has() {
     fn put_with_extra(store: &Store, value: u64) {
@@ -360,7 +359,7 @@ fn a_push_that_comes_again_brings_all_that_it_has() {
     });
 }
 
-/// Fails if a group is replaced by one whose key is another way to write its own.
+/// Fails if a push replaces a group whose key is written in another way.
 #[test]
 fn of_two_ways_to_write_a_key_one_gets_the_group() {
     explore(3, &["first", "second"], || {
@@ -374,7 +373,8 @@ fn of_two_ways_to_write_a_key_one_gets_the_group() {
     });
 }
 
-/// Fails if the group of a refused push refuses a valid one to another way to write its key.
+/// Fails if a valid push is refused because a refused push has made the group under a key that is
+/// written in another way.
 #[test]
 fn a_refused_push_takes_no_key_from_others() {
     explore(

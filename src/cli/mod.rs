@@ -1,7 +1,8 @@
 //! The command line: flags with the names, defaults and syntax of the reference's, and the
 //! gateway's own limits.
 //!
-//! The comments on the fields of [`Flags`] are the texts of `--help`.
+//! The comments on the fields of [`Flags`] are the texts of `--help`. `duration.rs` reads and
+//! writes durations as Go does.
 
 mod duration;
 

@@ -1,10 +1,10 @@
 //! Foresees the next scrape, and decides when the assembler runs a round that no scrape waits for.
 //!
-//! Scrapes come at even intervals. Shortly before the next one is due, a round *ahead* brings what
-//! was pushed by then into the exposition, so that the scrape waits only for the rest. Where pushes
-//! come so fast that the rest is as much work again, the work is done twice: then the next few
-//! scrapes get no round ahead. While nobody scrapes, a round every [`UNREQUESTED_INTERVAL_MS`]
-//! keeps deleted groups and the list of changed groups from piling up.
+//! Scrapes come at even intervals. Shortly before the next one is due, a round *ahead* of the
+//! scrape brings what was pushed by then into the exposition, so that the scrape waits only for the
+//! rest. If pushes come so fast that the rest is as much work again, the round ahead saves nothing:
+//! then the next few scrapes get no round ahead. Without scrapes, a round every
+//! [`UNREQUESTED_INTERVAL_MS`] keeps deleted groups and the list of changed groups from piling up.
 //!
 //! All times are milliseconds of one monotonic clock, and arguments: nothing here reads a clock.
 
@@ -20,15 +20,15 @@ const LEAD_MS_MIN: u64 = 20;
 /// A round ahead was worthwhile if at its end at most one in this many of the groups that it took
 /// had changed again.
 const WORTHWHILE_DIVISOR: usize = 8;
-/// For this many scrapes there is no round ahead, after one that was not worthwhile.
+/// How many scrapes get no round ahead after a round ahead that was not worthwhile.
 const N_SCRAPES_SKIPPED: u32 = 3;
-/// While nobody scrapes, a round is due this long after the last one, or after the last scrape.
+/// Without scrapes, a round is due this long after the last one, or after the last scrape.
 const UNREQUESTED_INTERVAL_MS: u64 = 10_000;
 
 /// When the last scrapes came. Scrapes write this, the assembler's thread reads it.
 ///
-/// Relaxed throughout: only the time of a round depends on these numbers, and a round is right at
-/// any time. The two numbers may stem from different scrapes.
+/// Relaxed throughout: only the time of a round depends on these numbers, and a round is correct
+/// whenever it runs. The two numbers may stem from different scrapes.
 #[derive(Debug, Default)]
 pub(super) struct ScrapeCadence {
     last_ms: AtomicU64,
@@ -67,20 +67,21 @@ impl ScrapeCadence {
 /// worthwhile.
 #[derive(Debug, Default)]
 pub(super) struct UnrequestedRounds {
-    /// When the last scrape before the last round ahead came: one round ahead for each scrape.
+    /// The time of the last scrape before the last round ahead, whether that round was run or
+    /// skipped. It says that the next scrape has had its one round ahead.
     ahead_after_ms: u64,
     /// When the last round was due.
     last_due_ms: u64,
     /// That round was one ahead of a scrape.
     was_ahead: bool,
-    /// So many scrapes to come get no round ahead.
+    /// How many of the next scrapes get no round ahead.
     n_skipped: u32,
 }
 
 impl UnrequestedRounds {
-    /// How many milliseconds from now the next round is due. 0 means that it is due now; that is
-    /// then noted, so that the same round is not due again. `round_ms` is how long a large round
-    /// lately took.
+    /// How many milliseconds from now the next round is due. If it is due now, returns 0 and notes
+    /// that, so that the same round is not due again. `round_ms` is how long a large round lately
+    /// took.
     pub fn ms_until_due(&mut self, scrapes: ScrapeTimes, now_ms: u64, round_ms: u64) -> u64 {
         let ScrapeTimes {
             last_ms,

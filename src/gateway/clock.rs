@@ -34,7 +34,7 @@ impl Clock {
     /// What the monotonic clock read at `moment`, in milliseconds since the start.
     pub fn ms_at(&self, moment: Instant) -> u64 {
         let since = moment - self.started;
-        // Not `Duration::as_millis`, which divides 128-bit numbers: every push comes here.
+        // Not `Duration::as_millis`, which divides 128-bit numbers: every push calls this.
         since.as_secs() * 1000 + u64::from(since.subsec_millis())
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   a scrape waits for a round ─────────────────────────────────────→ RunRound
-//!   memory is to be tidied up, [`TIDY_DELAY_MS`] after a large round → Tidy
+//!   a large round left memory behind, TIDY_DELAY_MS ago ────────────→ Tidy
 //!   a round that no scrape waits for is due, and groups have changed → RunRound
 //!   pages that were compressed in a hurry are due, and few groups
 //!   have changed ───────────────────────────────────────────────────→ Recompress
@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 /// allocator.
 const PAGE_BYTES: usize = (6 << 10) - 128;
 
-/// A round leaves memory behind that the next one may not need if it takes this many changed groups
-/// or builds this many pages; so do this many recompressed pages.
+/// A round that takes this many changed groups, or builds this many pages, leaves memory behind
+/// that the next round may not need. So does recompressing this many pages.
 const UNTIDY_COUNT: usize = 256;
 /// How long after that memory is given back: by then the scrapes that waited for the round are
 /// over.
@@ -63,7 +63,7 @@ impl AssemblerDriver {
         }
     }
 
-    /// Names the thread that calls [`run`](Self::run).
+    /// Sets the thread that calls [`run`](Self::run).
     pub fn bind_thread(&self, thread: Thread) {
         self.wakeup.bind_thread(thread);
     }
@@ -219,8 +219,9 @@ struct DriverSchedule {
     recompress_at_ms: Option<u64>,
     /// Pages recompressed since memory was last tidied up because of them.
     n_recompressed: usize,
-    /// How long a large round lately took. Small ones lie between the large ones, with what a round
-    /// ahead of a scrape has left for the scrape; so this falls slowly, by an eighth each round.
+    /// How long a large round lately took. A round ahead of a scrape leaves only a small round for
+    /// the scrape itself, so large and small rounds take turns. Therefore this falls slowly, by an
+    /// eighth each round.
     round_ms: u64,
 }
 

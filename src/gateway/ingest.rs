@@ -52,8 +52,8 @@ pub(crate) struct IncomingPush<'a, 'text> {
     pub labels: &'a GroupingLabels<'text>,
     /// How the body is to be read.
     pub body_type: BodyType,
-    /// The body, not larger than [`BodyLimits::body_bytes_max`]: whoever receives a body enforces
-    /// that limit before the body is in memory.
+    /// The body, not larger than [`BodyLimits::body_bytes_max`]: the code that receives a body
+    /// enforces that limit before the body is in memory.
     pub body: &'a [u8],
     /// When the push was received, in nanoseconds since the Unix epoch.
     pub received_at_ns: i64,

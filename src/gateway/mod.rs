@@ -1,7 +1,7 @@
 //! The gateway without HTTP: from the content of a request to an outcome.
 //!
-//! [`Gateway`] is what all requests share. HTTP calls it today; persistence, imports, batches and
-//! replicas call the same functions.
+//! [`Gateway`] is what all requests share. So far only `http` calls it. Persistence, imports,
+//! batches and replicas are to call the same functions.
 //!
 //! | file                 | what it does                                                       |
 //! |----------------------|--------------------------------------------------------------------|
@@ -137,7 +137,7 @@ impl Gateway {
             .await
     }
 
-    /// The groups, in no order, each as it is when this comes to it: not a cut.
+    /// The groups, in no order. Not a cut: each group has the state that it had when it was read.
     pub(crate) fn groups(&self) -> Vec<Arc<Snapshot>> {
         self.store.groups()
     }

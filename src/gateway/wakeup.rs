@@ -31,7 +31,7 @@ pub struct RoundWakeup {
 }
 
 impl RoundWakeup {
-    /// Names the thread that runs the rounds. Call once, before the first scrape.
+    /// Sets the thread that runs the rounds. Call once, before the first scrape.
     #[cfg(not(gateway_loom))]
     pub fn bind_thread(&self, thread: std::thread::Thread) {
         self.assembler.bind(thread);

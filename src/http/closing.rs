@@ -1,10 +1,11 @@
-//! The end of connections: when it comes, and how a client gets its answer in spite of it.
+//! How connections end: waiting until the process closes its connections, and closing a connection
+//! so that the client still gets its last answer.
 //!
-//! A socket that is closed while there is something left to read is reset, and a reset takes the
-//! answer away from a client that is still sending: many clients send a whole body before they look
-//! for an answer. So after a request that was not read to its end ([`LingeringStream`]) the sending
-//! side is closed first. Then what the client sends is read and thrown away until the client closes
-//! its side, too, or sends nothing for [`IDLE_TIMEOUT`], or sends too long or too much.
+//! If a socket is closed while it has unread bytes, the kernel resets the connection, and a client
+//! that is still sending loses the answer. Many clients send a whole body before they read the
+//! answer. So after a request that was not read to its end, [`LingeringStream`] closes only the
+//! sending side. Then it reads and throws away what the client sends, until the client closes its
+//! side, too, or sends nothing for [`IDLE_TIMEOUT`], or has sent for too long or too much.
 
 use bytes::Bytes;
 use std::io::{self, IoSlice};
@@ -20,12 +21,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long the client may send nothing before the connection is closed for good.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long all of this may take.
+/// How long the gateway reads and throws away at most, whatever the client does.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes are read and thrown away at a time.
 const DISCARD_BYTES: usize = 32 << 10;
 
-/// Completes when connections are to be closed, at once if that is so already.
+/// Completes when `closing` says that connections are to be closed; at once if it says so already.
 pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
     while !*closing.borrow_and_update() {
         if closing.changed().await.is_err() {
@@ -34,7 +35,7 @@ pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
     }
 }
 
-/// A stream that is shut down in such a way that the client gets the last answer.
+/// A connection whose shutdown lets the client read the last answer.
 pub(super) struct LingeringStream<'a> {
     stream: TcpStream,
     /// Bytes that were read from the stream before, and are read again first.

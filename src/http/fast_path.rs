@@ -1,14 +1,17 @@
 //! Pushes and deletes of the usual form, answered without the HTTP library.
 //!
-//! A push costs less than what a general server does around it. So every connection is first read
-//! here, and requests of the usual form ([`RequestStart`]) are parsed and answered in place. A
-//! connection that brings anything else is handed over to hyper, with every byte that was read and
-//! not answered, and hyper serves it to its end: a request that is not of this form, that has not
-//! arrived whole after [`PARTIAL_BYTES_MAX`] bytes, or that is malformed.
+//! A general HTTP server spends more CPU on a request than the gateway spends on a push. So every
+//! connection is first read here, and requests of the usual form ([`RequestStart`]) are parsed and
+//! answered in place. At any other request the connection is handed over to hyper, with all bytes
+//! that were read and not answered, and hyper serves it to its end. Such requests are mainly:
 //!
-//! So nothing here decides a question of HTTP that hyper might decide in another way: heads are
-//! parsed by the same library, and answers are the same bytes (`tests/fast_path.rs` sends each
-//! request both ways).
+//! - those that are malformed or not of the usual form;
+//! - those that have not arrived completely after [`PARTIAL_BYTES_MAX`] bytes;
+//! - pushes whose body is large (`BodyType::is_large`) or above the limit;
+//! - all requests while the process is about to end.
+//!
+//! The fast path answers exactly as hyper would: heads are parsed by the same library, and answers
+//! are the same bytes (`tests/fast_path.rs` sends each request both ways).
 //!
 //! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
@@ -71,15 +74,16 @@ pub(super) async fn serve(
     };
     let mut must_close = pin!(closed(closing));
     let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    // Whether both were polled, so that they wake this task.
+    // Whether `must_close` and `timer` were polled, so that they wake this task.
     let mut are_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
             return Poll::Ready(end);
         }
-        // There is no need to poll these two with every request. But one of them may have woken the
-        // task together with a request. (Draining begins before connections are closed.)
+        // `must_close` and `timer` keep the waker of their last poll, so they are not polled after
+        // every request, but only if one of them may be ready: if nothing was read, or while
+        // draining (which begins before connections are closed), or if the timer has elapsed.
         let has_read = std::mem::take(&mut connection.has_read);
         if are_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
@@ -89,7 +93,8 @@ pub(super) async fn serve(
             return Poll::Pending;
         }
         if !tokio::task::coop::has_budget_remaining() {
-            // The socket was not asked: there may be something to read.
+            // The task has used up its turn, so the socket may not have been read: try again in the
+            // next turn, before the connection counts as idle.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -112,7 +117,7 @@ pub(super) async fn serve(
 struct FastConnection<'a> {
     front_end: &'a FrontEnd,
     stream: &'a mut TcpStream,
-    /// The beginning of a request that has not arrived whole.
+    /// The beginning of a request that has not arrived completely.
     partial: Vec<u8>,
     /// Answers that the socket had no room for.
     unsent: Vec<u8>,
@@ -122,7 +127,7 @@ struct FastConnection<'a> {
     end: Option<ConnectionEnd>,
     /// When the last request was answered or the next one began.
     active_at: Instant,
-    /// Something was read since this was last looked at.
+    /// Something was read since `serve` last reset this.
     has_read: bool,
 }
 
@@ -143,8 +148,8 @@ struct CountedRequest {
 }
 
 impl FastConnection<'_> {
-    /// Reads, answers and sends as far as that is possible now. Ready when the connection ends;
-    /// pending when the socket, or the answer that is waited for, will wake the task.
+    /// Reads, answers and sends as far as that is possible now. Ready when the connection ends on
+    /// the fast path; pending when the socket or the waiting request will wake the task.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ConnectionEnd> {
         loop {
             while !self.unsent.is_empty() {
@@ -192,7 +197,7 @@ impl FastConnection<'_> {
             if result.is_err() {
                 self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
-                // The client sends no more. How half a request is answered is up to hyper.
+                // The client sends no more. An incomplete request is left to hyper.
                 self.end = Some(self.give_up());
             } else {
                 self.answer_all(read.filled());
@@ -208,7 +213,7 @@ impl FastConnection<'_> {
         let mut out = SmallVec::new();
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
             match RequestStart::parse(bytes) {
-                // While draining, hyper answers: it says that the answer is the last one.
+                // While draining, requests are left to hyper, whose answers close the connection.
                 RequestStart::Whole(request)
                     if !self.front_end.is_draining()
                         && self.answer(&request, bytes.len(), &mut out) =>
@@ -222,7 +227,8 @@ impl FastConnection<'_> {
             }
         }
         if self.waiting.is_some() && !bytes.is_empty() {
-            // A client that sends more before it has its answer is rare, and so is waiting.
+            // It is rare that a push has to wait, and rare that a client sends its next request
+            // before it has an answer. If both happen, hyper serves the rest.
             self.hand_over(&mut bytes);
         }
         if self.partial.is_empty() && !bytes.is_empty() {
@@ -236,14 +242,14 @@ impl FastConnection<'_> {
         self.send(&out);
     }
 
-    /// Has the connection end here and hyper go on with all of `bytes`, once all answers are sent.
+    /// Hands the connection over to hyper, with all of `bytes`, once all answers are sent.
     fn hand_over(&mut self, bytes: &mut &[u8]) {
         self.end = Some(ConnectionEnd::HandedOver(Bytes::copy_from_slice(bytes)));
         *bytes = &[];
     }
 
-    /// Answers a request, with which `n_arrived` bytes begin. Returns false, and does nothing, if
-    /// the request is one for hyper.
+    /// Answers a request, the first one in the `n_arrived` bytes that have arrived. Returns false,
+    /// and does nothing, if the request is left to hyper.
     fn answer(
         &mut self,
         request: &WholeRequest<'_>,
@@ -273,7 +279,8 @@ impl FastConnection<'_> {
                 let reply = push::push_whole(front_end, mode, &path, body_type, request.body);
                 (method, reply)
             }
-            // The reference looks at every body that says that it is compressed: left to hyper.
+            // A delete with a body, or with a `Content-Encoding`, is left to hyper: the reference
+            // checks a body that says that it is compressed, even if it does not use it.
             Ok(Route::Delete(path))
                 if request.body.is_empty() && request.content_encoding.is_none() =>
             {
@@ -305,7 +312,7 @@ impl FastConnection<'_> {
         true
     }
 
-    /// Counts a request that is answered; returns when it was.
+    /// Counts an answered request; returns when it was answered.
     fn count(&self, request: CountedRequest, answer: &Answer) -> Instant {
         let CountedRequest {
             method,
@@ -341,8 +348,9 @@ impl FastConnection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// How the connection ends because connections are to be closed. Only a request whose head has
-    /// arrived is still waited for, as hyper does.
+    /// Ends the connection because the process closes its connections. A request whose head has
+    /// arrived goes to hyper, which waits for its body. An incomplete head is dropped; hyper drops
+    /// it, too.
     fn close(&mut self) -> ConnectionEnd {
         if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
             self.give_up()
@@ -351,7 +359,7 @@ impl FastConnection<'_> {
         }
     }
 
-    /// How the connection ends where it is: hyper decides about the beginning of a request.
+    /// Ends the connection on the fast path: closes it, or leaves an incomplete request to hyper.
     fn give_up(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
             ConnectionEnd::Closed

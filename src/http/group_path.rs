@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
-/// The part of a path that names a group, percent-decoded and not yet understood.
+/// The part of a path that names a group, percent-decoded and not parsed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupPath<'a> {
     pub job: Cow<'a, [u8]>,

@@ -1,4 +1,4 @@
-//! What is looked at in the head of a request, both by hyper's users and by the fast path.
+//! Checks and sizes of a request's head, the same on the fast path and behind hyper.
 
 use std::time::Duration;
 

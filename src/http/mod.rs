@@ -1,11 +1,11 @@
-//! What a client sees: paths, headers, bodies, status codes. Status codes are chosen here alone.
+//! What a client sees: paths, headers, bodies, status codes. No other module chooses status codes.
 //!
 //! A request goes this way:
 //!
 //! ```text
-//! listeners → server → connection → fast_path ─────────────────┬→ push → gateway
-//!                                 ↘ dispatch → router → route ─┼→ scrape, api_v1, admin → gateway
-//!                                   (hyper)                    └→ push
+//! listeners → server → connection → fast_path → router → push ─────────────────────────→ gateway
+//!                                 ↘ dispatch  → router → push, scrape, api_v1, admin, ui → gateway
+//!                                   (hyper)
 //! ```
 //!
 //! | file                                   | what it does                                      |

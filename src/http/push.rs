@@ -264,7 +264,7 @@ pub(super) async fn delete(
     path: &GroupPath<'_>,
     body: Option<Incoming>,
 ) -> Answer {
-    // The body means nothing, but the next request stands behind it.
+    // The body is ignored, but it has to be read: the next request comes after it.
     if let Some(body) = body
         && let Err(error) = request_body::receive(body, front_end.body_bytes_max()).await
     {

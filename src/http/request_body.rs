@@ -49,7 +49,7 @@ pub(super) async fn receive(mut body: Incoming, bytes_max: u64) -> Result<BodyPi
     }
     let (mut received, mut n_bytes_of_turn) = (BodyPieces::default(), 0);
     while let Some(frame) = body.frame().await {
-        // Any other frame is a trailer, which means nothing here.
+        // Any other frame is a trailer, which is ignored.
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
             continue;
         };
@@ -59,7 +59,7 @@ pub(super) async fn receive(mut body: Incoming, bytes_max: u64) -> Result<BodyPi
         n_bytes_of_turn += data.len();
         received.add(data);
         if n_bytes_of_turn >= TURN_BYTES {
-            // A client that sends as fast as this reads would keep the worker to itself.
+            // Otherwise a client that sends as fast as this reads would keep other tasks waiting.
             n_bytes_of_turn = 0;
             tokio::task::yield_now().await;
         }

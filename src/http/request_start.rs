@@ -8,7 +8,7 @@
 //! path    = that of a group, without a query
 //! header  = "Host", once | "Content-Length", at most once
 //!         | "Connection" with "keep-alive" or "close"
-//!         | any header that says nothing about how the request is framed or wants to be answered
+//!         | any header that changes neither the framing of the request nor its answer
 //! body    = as many bytes as announced; none for a DELETE
 //! ```
 

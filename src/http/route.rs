@@ -1,4 +1,4 @@
-//! What a request asks for, and what to answer where it asks for nothing that exists.
+//! What a request asks for, and what to answer if there is no such page.
 
 use super::group_path::GroupPath;
 use super::request_path::{clean, percent_decode};

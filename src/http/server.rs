@@ -1,4 +1,5 @@
-//! Accepts connections until the process is to end, then waits for what was asked by then.
+//! Accepts connections until the process is to end, then waits until all requests that were sent by
+//! then are answered.
 
 use super::closing::closed;
 use super::connection;

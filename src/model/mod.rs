@@ -1,5 +1,18 @@
 //! Values: names, label sets, grouping keys and metric families. They know neither where a push
 //! came from nor where it is kept.
+//!
+//! | file                  | what it is about                                                     |
+//! |-----------------------|----------------------------------------------------------------------|
+//! | `label_set.rs`        | a sorted set of labels, in one string                                |
+//! | `grouping_key.rs`     | the labels that identify a group, literal and canonical              |
+//! | `name_scheme.rs`      | which names are allowed, and how they are escaped                    |
+//! | `metric_type.rs`      | types of families, flags of metrics                                  |
+//! | `skeleton.rs`         | families without their numbers: names, types, helps, labels, bounds  |
+//! | `families.rs`         | a parsed push: a skeleton and its numbers                            |
+//! | `families_builder.rs` | builds families, metric by metric                                    |
+//! | `body_form.rs`        | the bytes of a body between its numbers                              |
+//! | `exposed_labels.rs`   | labels and order of the series that a group exposes                  |
+//! | `short_text.rs`       | cuts texts that quote what a client sent                             |
 
 mod body_form;
 mod exposed_labels;

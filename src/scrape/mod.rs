@@ -24,9 +24,10 @@
 //! | `page_writer`       | builds pages: copies what stays, renders what changed                  |
 //! | `page`              | a page: a range of the exposition, rendered and freed as one           |
 //! | `segment`           | neighbouring pages, compressed into one buffer                         |
-//! | `gzip`              | one gzip member out of parts compressed apart                          |
+//! | `gzip`              | one gzip member out of parts that were compressed separately           |
 //! | `format`            | the formats and their templates                                        |
 //! | `sizes`, `builders` | how big pages get; the thread pool                                     |
+//! | `testing`           | groups for tests, and a plain way to render them                       |
 
 mod assembler;
 mod block;

@@ -13,8 +13,8 @@ use super::sizes::PageSizes;
 use crate::store::Snapshot;
 use std::cell::RefCell;
 
-/// Bytes of buffer that a thread keeps between pages of large families. One that a giant group made
-/// grow larger is given back.
+/// Bytes of buffer that a thread keeps from one task to the next. A buffer that grew larger, for a
+/// giant group, is shrunk to this size.
 const KEPT_BUILDER_BYTES: usize = 1 << 20;
 
 thread_local! {
@@ -52,8 +52,8 @@ struct SharedPageInProgress {
 }
 
 impl PageWriter<'_> {
-    /// Builds the pages of a large family that come out of the `old` page, if there is one, and
-    /// `lines`.
+    /// Builds the pages of a large family that take the place of the `old` page, with the changes
+    /// `lines`. Without an old page, the pages have only these lines.
     pub fn build_large_pages(
         &self,
         family: FamilyId,
@@ -72,8 +72,9 @@ impl PageWriter<'_> {
         })
     }
 
-    /// Builds the blocks that come out of the `old` shared page, if there is one, and the changes
-    /// of `families`, which are in the order of their names.
+    /// Builds the blocks that take the place of the `old` shared page, with the changes of
+    /// `families`, which are in the order of their names. Without an old page, the blocks have only
+    /// these families.
     pub fn build_shared_page(&self, old: Option<&Page>, families: &[FamilyId]) -> Vec<Block> {
         let mut shared = SharedPageInProgress::default();
         let mut families = families.iter().copied().peekable();
@@ -97,8 +98,8 @@ impl PageWriter<'_> {
         shared.blocks
     }
 
-    /// Cuts what `builder` holds of a large family into pages: one page unless it is oversized.
-    /// Empties the builder.
+    /// Cuts the entries in `builder`, all of one large family, into pages: a single page unless it
+    /// would be oversized. Empties the builder.
     pub fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Page> {
         if builder.is_empty() {
             return Vec::new();
@@ -118,8 +119,8 @@ impl PageWriter<'_> {
         Page::header(&header)
     }
 
-    /// Copies the entries of `old` that stay and renders `lines` between them, both in ascending
-    /// order of slots. Whenever `builder` is full, what it holds is moved to `pages`.
+    /// Copies the entries of `old` that stay, and renders `lines` between them; both are in
+    /// ascending order of slots. Whenever `builder` is full, its entries are moved to `pages`.
     fn merge(
         &self,
         old: &Section<'_>,
@@ -128,7 +129,8 @@ impl PageWriter<'_> {
         pages: &mut Vec<Page>,
     ) {
         let entries = old.entries;
-        // Entries before `copied` are done; those from `copied` to `at` stay and are copied as one.
+        // Entries before `copied` are done. Those from `copied` to `at` stay, and are copied in one
+        // run.
         let (mut copied, mut at) = (0, 0);
         for &line in lines {
             let slot = self.changes.slot_of(line);
@@ -154,7 +156,8 @@ impl PageWriter<'_> {
         }
     }
 
-    /// Whether a builder has to be cut into pages. Its offsets have 32 bits.
+    /// Whether a builder has to be cut into pages before more is added to it: its memory is
+    /// limited, and its offsets have 32 bits.
     fn is_full(&self, builder: &PageBuilder) -> bool {
         builder.len() > self.sizes.builder_bytes_max()
     }
@@ -175,8 +178,8 @@ impl PageWriter<'_> {
         render_source(plan, line.source, template, &group.snapshot, key, out);
     }
 
-    /// Builds a family of a shared page. A family that is far too large for the page becomes a
-    /// large family.
+    /// Builds one family of a shared page. A family that does not fit into one builder becomes a
+    /// large family, in a block of its own.
     fn build_section(&self, old: &Section<'_>, shared: &mut SharedPageInProgress) {
         let family = old.family;
         let mut pages = Vec::new();
@@ -216,8 +219,8 @@ impl PageWriter<'_> {
         }
     }
 
-    /// Splits an oversized shared page into smaller ones; a family that alone exceeds the size of a
-    /// page becomes a large one.
+    /// Splits an oversized shared page into smaller ones. A family that alone exceeds the size of a
+    /// page becomes a large family.
     fn split(&self, page: &Page) -> Vec<Block> {
         let page_bytes = self.sizes.page_bytes;
         let mut blocks = Vec::new();
@@ -251,8 +254,8 @@ impl PageWriter<'_> {
         blocks
     }
 
-    /// Replaces `out` by the header of a family; by nothing for the gateway's own families, whose
-    /// header is written with the gateway's own metrics (see [`super::document`]).
+    /// Replaces the content of `out` by the header of a family. Leaves `out` empty for the
+    /// gateway's own families: [`super::document`] writes their header, with their metrics.
     fn write_header(&self, family: FamilyId, metrics_len: usize, out: &mut Vec<u8>) {
         out.clear();
         let info = self.changes.catalog.family(family);
@@ -268,7 +271,7 @@ impl PageWriter<'_> {
     }
 }
 
-/// Writes the lines of `snapshot` that one source of its plan gives.
+/// Renders the lines of `snapshot` whose numbers come from one source of its plan.
 fn render_source(
     plan: &RenderPlan,
     source: u32,

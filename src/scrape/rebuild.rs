@@ -13,8 +13,8 @@ use super::page::{FamilyId, Page, PageBuilder};
 use super::page_writer::PageWriter;
 use super::sizes::PageSizes;
 
-/// Groups of one family in one task, where the pages of a family are built from nothing. A family
-/// with more changes than this becomes a large one at once, so that several threads can build it.
+/// How many groups of a large family one task builds new pages for. A family with more changes than
+/// this becomes a large family at once, so that several threads can build it.
 const TASK_GROUPS_MAX: usize = 1024;
 /// Lines of small new families that are built as one task: about 64 KiB of text. Without this limit
 /// many small families would be a single task for a single thread.
@@ -53,7 +53,8 @@ enum TaskOutput {
     Pages(Vec<Page>),
 }
 
-/// A block of the next exposition. `task` is the index of the task that builds it.
+/// A block of the next exposition. `task` is the index, in [`Rebuild::tasks`], of the task that
+/// builds it.
 enum PlannedBlock {
     Keep(Block),
     Shared {
@@ -74,7 +75,7 @@ enum PlannedPages {
 
 /// The blocks of a stretch after a round.
 pub(super) struct RebuiltStretch {
-    /// Which stretch of the view.
+    /// The index of the stretch in the view.
     pub stretch: usize,
     pub blocks: Vec<Block>,
     /// How many pages were built.
@@ -87,6 +88,7 @@ pub(super) struct Rebuild<'a> {
     sizes: PageSizes,
     writer: PageWriter<'a>,
     tasks: Vec<PageTask<'a>>,
+    /// For each stretch that changes: its index in the view, and its planned blocks.
     planned: Vec<(usize, Vec<PlannedBlock>)>,
 }
 
@@ -109,8 +111,8 @@ impl<'a> Rebuild<'a> {
         let mut families = families.iter().copied().peekable();
         let mut blocks = blocks.into_iter().peekable();
         loop {
-            // New families before a large family, or behind the last block. In front of a shared
-            // page there are none: they go into it.
+            // The new families that get pages of their own: those before a large family, and those
+            // behind the last block. New families before a shared page become part of that page.
             let before = match blocks.peek() {
                 Some(Block::Large { family, .. }) => {
                     self.changes.families_before(&mut families, Some(*family))
@@ -169,8 +171,8 @@ impl<'a> Rebuild<'a> {
         }
     }
 
-    /// Takes a shared page apart in which a family grows large, so that several threads can build
-    /// that family.
+    /// Divides a shared page into its families, because one of them grows large: then several
+    /// threads can build that family.
     fn plan_sections(
         &mut self,
         page: &Page,
@@ -275,7 +277,7 @@ impl<'a> Rebuild<'a> {
     }
 
     /// How many of `lines` are of slots up to `slot`. Searches from the front in growing steps,
-    /// because a page has few of them.
+    /// because few of the lines belong to one page.
     fn n_lines_up_to(&self, lines: &[LineChange], slot: u32) -> usize {
         let is_before = |&line: &LineChange| self.changes.slot_of(line) <= slot;
         let mut end = 1;
@@ -322,7 +324,8 @@ impl<'a> Rebuild<'a> {
         old.as_ref().map_or(0, |page| page.len()) + n_lines * LINE_BYTES
     }
 
-    /// The first group that a task reads.
+    /// The slot of the first group that a task reads, by which [`Builders::map`] orders the tasks;
+    /// 0 for a shared page, which has groups of many slots.
     fn first_slot(&self, task: &PageTask<'_>) -> u32 {
         match task {
             PageTask::SharedPage { .. } => 0,
@@ -343,7 +346,8 @@ impl<'a> Rebuild<'a> {
         }
     }
 
-    /// Puts what was built into its places and joins neighbours that have become small.
+    /// Puts the built blocks and pages in the places that were planned for them, and joins
+    /// neighbours that have become small.
     fn assemble_stretch(
         &self,
         stretch: usize,

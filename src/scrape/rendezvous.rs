@@ -4,12 +4,13 @@
 //! Promise: a scrape gets every push and delete that was answered before the scrape came. For plain
 //! text the assembler may publish earlier than for compressed text, so there are two expositions.
 //!
-//! | field          | written by            | read by                 | what it carries          |
-//! |----------------|-----------------------|-------------------------|--------------------------|
-//! | `current`      | assembler (1)         | scrapes, compressed     | last round's exposition  |
-//! | `plain`        | assembler (1), (2)    | scrapes, plain text     | or a running round's     |
-//! | `rounds`       | assembler             | scrapes                 | if both are complete     |
-//! | `requested_ms` | scrapes, before fence | assembler, behind fence | time of the last request |
+//! | field          | written by            | read by                 | what it carries           |
+//! |----------------|-----------------------|-------------------------|---------------------------|
+//! | `current`      | assembler (1)         | scrapes, compressed     | last round's exposition   |
+//! | `plain`        | assembler (1), (2)    | scrapes, plain text     | the same, or that of a    |
+//! |                |                       |                         | running round             |
+//! | `rounds`       | assembler             | scrapes                 | whether they are complete |
+//! | `requested_ms` | scrapes, before fence | assembler, behind fence | time of the last request  |
 //!
 //! (1) Before `Rounds::end`. (2) Before `Rounds::show_plain`; this one is not compressed.
 

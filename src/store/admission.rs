@@ -1,8 +1,9 @@
 //! Whether a push or deletion may take effect: the door of its job, the names that it claims, and
 //! the series that other groups of its job have.
 //!
-//! Locks are taken in one order, the door first and then cells by name, and all of them are given
-//! back when one is busy.
+//! A push first enters the door, and then claims names in their order. If the door or a name is
+//! busy, the push gives back everything that it holds. So pushes never wait for each other in a
+//! circle.
 
 use super::candidate::Candidate;
 use super::cell::{Cell, NameRole, suffixes_of};

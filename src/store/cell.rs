@@ -7,11 +7,12 @@
 //! another role than the cell's is a conflict if a group holds the cell firmly. If there are only
 //! doubts the push has to wait (`Busy`), because the pushes that hold them may still be refused.
 //!
-//! | field  | written by              | read by           | what it carries             |
-//! |--------|-------------------------|-------------------|-----------------------------|
-//! | `word` | every operation, AcqRel | the same, Acquire | role, changing, firm, doubt |
-//! | `raw`  | `settle_change`, first  | `try_take`, last  | the name before escaping    |
-//! | `hint` | takers and droppers     | texts of refusals | a guess at a holder         |
+//! | field  | written by                     | read by                  | what it carries         |
+//! |--------|--------------------------------|--------------------------|-------------------------|
+//! | `word` | every operation, AcqRel        | the same, Acquire        | role, changing, firm,   |
+//! |        |                                |                          | doubt                   |
+//! | `raw`  | `settle_change`, before `word` | `try_take`, after `word` | name before escaping    |
+//! | `hint` | `try_take`, `settle_drop`      | texts of refusals        | a guess at a holder     |
 //!
 //! Invariant: the role and the raw name stay as they are while any push or group holds a claim,
 //! except for a change by the only holder, which excludes all others. A cell that loses its last

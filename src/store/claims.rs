@@ -1,8 +1,9 @@
-//! The claims of one push: for each name whether its group may begin, cease or change to expose it.
+//! The claims of one push: the right to begin to expose a name, to cease to expose it, or to expose
+//! it in another role.
 //!
 //! A push claims names in the order of their escaped form, and gives claims back in reverse order.
-//! A push that meets a busy name gives back all its claims. So two pushes can never wait for each
-//! other in a circle, and of pushes that contradict each other one always gets on.
+//! A push that meets a busy name gives back all its claims. So pushes never wait for each other in
+//! a circle, and of several pushes that contradict each other one always proceeds.
 
 use super::cell::{Cell, CellDenied, NameRole};
 use super::layout::Layout;
@@ -20,7 +21,7 @@ enum Claim {
     Take(Arc<Cell>),
     /// The group ceases to expose the name.
     Drop(Arc<Cell>),
-    /// The group exposes the name in another role or under another raw name.
+    /// The group changes the role in which it exposes the name, or the raw name (before escaping).
     Change {
         cell: Arc<Cell>,
         to: NameRole,
@@ -28,11 +29,11 @@ enum Claim {
     },
 }
 
-/// The claims that a push or deletion holds. When this is dropped without being settled, also by a
-/// panic, the claims are undone.
+/// The claims that a push or deletion holds. If this is dropped before it is
+/// [settled](Claims::settle), even by a panic, the claims are undone.
 pub(super) struct Claims<'a> {
     cells: &'a Registry<Cell>,
-    /// The key of the group.
+    /// The key of the group that claims.
     by: &'a Arc<GroupingKey>,
     held: SmallVec<[Claim; 8]>,
 }
@@ -45,20 +46,20 @@ pub(super) enum ClaimDenied {
     Conflict(NameConflict),
 }
 
-/// A name that a push claims, and that other groups or the gateway expose otherwise.
+/// A name that a push claims, and that other groups or the gateway expose in another way.
 pub(super) struct NameConflict {
-    /// The index of the name among the claims of the pushed layout.
+    /// The index of the name in `Layout::claims` of the pushed layout.
     pub claim: usize,
     /// The role in which the name is exposed.
     pub exposed_role: NameRole,
     /// The name before escaping, as it is exposed.
     pub exposed_raw: Arc<Box<str>>,
-    /// Who exposes the name. A group is only a guess.
+    /// Who exposes the name. If that is a group, it is a guess: see `Cell::hint`.
     pub owner: NameOwner,
 }
 
 impl<'a> Claims<'a> {
-    /// No claims, of the group with the key `by`.
+    /// The claims of the group with the key `by`; none so far.
     pub fn new(cells: &'a Registry<Cell>, by: &'a Arc<GroupingKey>) -> Self {
         Self {
             cells,
@@ -67,7 +68,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Claims the difference between the names that `base` exposes and those that `next` does.
+    /// Claims the difference between the names that `base` exposes and those that `next` exposes.
     ///
     /// # Errors
     ///
@@ -116,7 +117,8 @@ impl<'a> Claims<'a> {
                 }
                 Err(CellDenied::Dead) => self.cells.remove(&cell),
                 Err(denied) => {
-                    // `try_take` may have given back a claim, which may have been the last one.
+                    // `try_take` may have taken a claim and given it back, and that may have been
+                    // the last claim on the cell.
                     remove_dead(self.cells, &cell);
                     return Err(match denied {
                         CellDenied::Conflict(role) => conflict(&cell, index, role),
@@ -128,8 +130,8 @@ impl<'a> Claims<'a> {
     }
 
     fn drop_name(&mut self, name: &ClaimedName) -> Result<(), ClaimDenied> {
-        // Without a cell the base of this push is out of date: another push to the group has
-        // dropped the name.
+        // If there is no cell, another push to the group has dropped the name, and the base of this
+        // push is out of date.
         let Some(cell) = self.cells.get(&name.escaped) else {
             return Err(ClaimDenied::Busy);
         };
@@ -161,7 +163,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Makes the claims firm. The snapshot is published, and its slot is marked.
+    /// Makes the claims take effect: names that were taken are held firmly, names that were dropped
+    /// are given up. To be called when the snapshot is published and its slot is marked.
     pub fn settle(mut self) {
         for claim in std::mem::take(&mut self.held) {
             match claim {
@@ -192,7 +195,7 @@ impl Drop for Claims<'_> {
     }
 }
 
-/// Removes a cell without claims, so that the next push makes another one.
+/// Removes the cell if its last claim is gone, so that the next push makes another one.
 fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     if cell.is_dead() {
         cells.remove(cell);

@@ -12,8 +12,8 @@ pub struct Config {
     /// escaped; at most 256 MiB. Escaping makes up to ten times as many, and `scrape` addresses
     /// them with 32 bits.
     pub exposition_bytes_max: u64,
-    /// The families that the gateway exposes about itself. No push may expose these names
-    /// otherwise.
+    /// The families that the gateway exposes about itself. No push may expose these names in
+    /// another role: with another type, or as a suffix.
     pub own_families: Vec<(String, MetricType)>,
     /// The consumers that follow the state of all groups: at least one, none twice. Each of them
     /// has to take what is marked for it and to pass the tombstones, or else memory grows.

@@ -1,26 +1,43 @@
-//! The door of a job: who may change which series the job's groups expose.
+//! The door of a job: which pushes may change the series that the job's groups expose.
 //!
 //! Grouping labels overwrite the labels of a series. So two groups of one job whose keys have the
 //! same label names, the same *shape*, never expose the same series; two groups of different shapes
-//! can. While all groups of a job have one shape, pushes go through the door side by side. A push
-//! of a second shape waits until no push is in flight and makes the door *mixed*. From then on
-//! structural pushes go through one at a time, and each compares its series with those of the
-//! groups of other shapes.
+//! can.
+//!
+//! A structural push or a deletion is *behind the door* from [`JobDoor::try_enter`] to
+//! [`JobDoor::leave`]. A push that may not enter holds nothing, and tries again later. How many
+//! pushes are behind the door at a time depends on the state of the door:
+//!
+//! | state  | shapes of the job's groups | pushes behind the door                               |
+//! |--------|----------------------------|------------------------------------------------------|
+//! | single | one                        | any number, all of that shape                        |
+//! | mixing | one                        | those that are there already; no other push enters   |
+//! | mixed  | any number                 | at most one, which is *alone*: it compares its       |
+//! |        |                            | series with those of the groups of other shapes      |
+//! | dead   | no groups                  | none                                                 |
+//!
+//! A push of a second shape makes a single door mixing, or mixed if no push is behind the door. The
+//! next push that finds no push behind a mixing door makes it mixed.
 //!
 //! ```text
 //! word = groups (32 bits) | pushes in flight (29) | busy (1) | single, mixing, mixed or dead (2)
 //! ```
 //!
-//! | field    | written by                   | read by       | what it carries             |
-//! |----------|------------------------------|---------------|-----------------------------|
-//! | `word`   | `try_enter`, `leave`: AcqRel | both: Acquire | the above; counts of shapes |
-//! | `shapes` | a push that is alone         | the same      | the shapes of the groups    |
-//! | `recent` | pushes, once published       | all pushes    | layouts that can be shared  |
+//! "In flight" counts the pushes behind a single or mixing door. "Busy" says that a push is behind
+//! a mixed door.
 //!
-//! Invariant: a push that is alone sees the counts of all shapes as they are. Each push changes
-//! them before it leaves; `leave` releases the word, and `try_enter` acquires it.
+//! | field    | written by                   | read by           | what it carries            |
+//! |----------|------------------------------|-------------------|----------------------------|
+//! | `word`   | `try_enter`, `leave`: AcqRel | the same, Acquire | the bits above; it also    |
+//! |          |                              |                   | orders the shapes' counts  |
+//! | `shapes` | a push that is alone         | the same          | the shapes of the groups   |
+//! | `recent` | pushes that were published   | all pushes        | layouts that can be shared |
 //!
-//! A door that no push is behind and that has no groups is dead and stays so: a push that finds a
+//! Invariant: a push that is alone sees the counts of all shapes as the pushes before it left them.
+//! A push changes the counts before it leaves; `leave` releases the word, and `try_enter` acquires
+//! it.
+//!
+//! A door without groups and without a push behind it is dead, and stays dead: a push that finds a
 //! dead door removes it and looks the job up again.
 
 use super::layout::Layout;
@@ -34,14 +51,18 @@ use std::sync::Arc;
 const STATE: u64 = 3;
 /// All groups of the job have the first shape.
 const SINGLE: u64 = 0;
-/// As `SINGLE`; but a push of another shape waits for those in flight, and no others are let in.
+/// As `SINGLE`, but a push of another shape has tried to enter: no push enters until those in
+/// flight have left.
 const MIXING: u64 = 1;
 /// Groups of the job may have several shapes.
 const MIXED: u64 = 2;
+/// The job has no groups and no pushes: the door is not used any more.
 const DEAD: u64 = 3;
 /// A push is alone behind the door.
 const BUSY: u64 = 1 << 2;
+/// One push in flight.
 const IN_FLIGHT: u64 = 1 << 3;
+/// One group of the job.
 const GROUPS: u64 = 1 << 32;
 const IN_FLIGHT_MASK: u64 = (1 << 29) - 1;
 
@@ -62,19 +83,19 @@ pub struct JobDoor {
     recent: Published<SmallVec<[Arc<Layout>; N_RECENT]>>,
 }
 
-/// In which company a push is behind the door.
+/// Whether other pushes may be behind the door at the same time as this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DoorEntry {
-    /// With other pushes of the only shape.
+    /// Pushes of the same shape may be behind the door as well.
     Shared,
-    /// Alone.
+    /// This push is alone behind the door.
     Exclusive,
 }
 
-/// Why a push is not let in.
+/// Why a push may not enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DoorDenied {
-    /// Another push is in the way: give back everything and try again.
+    /// The pushes behind the door have to leave first: try again.
     Busy,
     /// The door is dead: look the job up again.
     Dead,
@@ -89,8 +110,8 @@ impl Keyed for JobDoor {
 }
 
 impl JobDoor {
-    /// A new door for the job of `key`, with the push of its maker behind it
-    /// ([`DoorEntry::Shared`]).
+    /// A new door for the job of `key`. The caller's push is behind it, as if
+    /// [`JobDoor::try_enter`] had returned [`DoorEntry::Shared`].
     pub fn entered(key: &GroupingKey) -> Self {
         let first = Arc::new(Shape::new(key.canonical()));
         Self {
@@ -106,7 +127,7 @@ impl JobDoor {
     ///
     /// # Errors
     ///
-    /// Why not; the caller then holds nothing.
+    /// Why the push may not enter; the caller then holds nothing.
     pub fn try_enter(&self, key: &GroupingKey) -> Result<DoorEntry, DoorDenied> {
         let is_first = self.first.is_of(key.canonical());
         let mut entry = Ok(DoorEntry::Shared);
@@ -114,8 +135,8 @@ impl JobDoor {
             let (next, result) = match word & STATE {
                 DEAD => return Err(DoorDenied::Dead),
                 SINGLE if is_first => (word + IN_FLIGHT, Ok(DoorEntry::Shared)),
-                // A push of any shape may make a free door mixed: the push that has begun to do so
-                // may never come back.
+                // A push of any shape makes a mixing door mixed, not only the push that made it
+                // mixing: that one may never try again.
                 SINGLE | MIXING if n_in_flight(word) == 0 => {
                     (word & !STATE | MIXED | BUSY, Ok(DoorEntry::Exclusive))
                 }
@@ -129,8 +150,8 @@ impl JobDoor {
         entry
     }
 
-    /// Ends what [`JobDoor::try_enter`] has begun. The group of `key` was `was` then and is `is`
-    /// now.
+    /// Leaves the door that [`JobDoor::try_enter`] has entered. The group of `key` was in the state
+    /// `was` then, and is in the state `is` now.
     pub fn leave(&self, entry: DoorEntry, key: &GroupingKey, was: GroupState, is: GroupState) {
         if was != is {
             self.shape_of(entry, key).count_change(was, is);
@@ -145,8 +166,8 @@ impl JobDoor {
             };
             let word = word.wrapping_add_signed(n_more * GROUPS.cast_signed());
             let is_deserted = word / GROUPS == 0 && n_in_flight(word) == 0 && word & BUSY == 0;
-            // Also a mixing door dies: the push that it waits for holds nothing, and may never come
-            // back.
+            // A mixing door dies, too: the push that made it mixing holds nothing, and may never
+            // try again.
             Ok(if is_deserted { DEAD } else { word })
         });
     }
@@ -173,12 +194,14 @@ impl JobDoor {
         Arc::clone(&self.shapes.load())
     }
 
-    /// Makes room for the group of `key`, which is about to become `state`, and forgets shapes that
-    /// no group has. For the push that is alone behind the door. Returns whether there is room.
+    /// Adds the shape of `key`, whose group is about to become `state`, unless the limit is
+    /// reached. Removes shapes that no group has. For the push that is alone behind the door.
+    /// Returns whether the group may have its shape.
     ///
-    /// At most `shapes_max` shapes may have groups with an accepted push. Groups whose pushes were
-    /// only refused are limited as well, but take no room from the others: no push is refused
-    /// because of another one that was refused itself.
+    /// A group with an accepted push may add a shape if fewer than `shapes_max` shapes have such
+    /// groups. A group whose pushes were all refused may add one if fewer than `shapes_max` shapes
+    /// have any groups. So such groups take no room from the others: no push is refused because of
+    /// another push that was refused itself.
     pub(super) fn add_shape_while_alone(
         &self,
         key: &GroupingKey,
@@ -315,7 +338,8 @@ mod tests {
         assert_eq!(door.try_enter(&a), Ok(DoorEntry::Exclusive));
     }
 
-    /// The push of the second shape never comes back. The first shape used to be shut out for ever.
+    /// The push of the second shape never tries again. If only that push could make the door mixed,
+    /// no push of the first shape would ever enter again.
     #[test]
     fn the_next_push_opens_a_door_that_waits_for_one_that_is_gone() {
         let (a, b) = (key(&[]), key(&[("instance", "2")]));
@@ -367,8 +391,7 @@ mod tests {
         assert!(door.add_shape_while_alone(&c, GroupState::Accepted, 2));
     }
 
-    /// Three refused pushes used to exhaust a limit of three, so that the next, valid one was
-    /// refused.
+    /// Otherwise refused pushes would exhaust the limit, and a valid push would be refused.
     #[test]
     fn shapes_that_were_only_refused_take_no_room_from_others() {
         let keys = ["a", "b", "c", "d"].map(|name| key(&[(name, "1")]));

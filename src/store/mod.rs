@@ -10,9 +10,9 @@
 //! 2. If the group has the layout of the push already, the push is *value-only*: draw a version,
 //!    replace base by the next snapshot, mark the slot for every consumer.
 //! 3. Otherwise the push is *structural*: enter the door of the job; claim the names that the group
-//!    begins or ceases to expose, or exposes otherwise; if the job has several shapes of keys,
-//!    compare the series with those of its other groups; draw a version, replace base, mark the
-//!    slot, settle the claims, leave the door.
+//!    begins to expose, ceases to expose, or exposes in another role; if the job has several shapes
+//!    of keys, compare the series with those of its other groups; draw a version, replace base,
+//!    mark the slot, settle the claims, leave the door.
 //!
 //! # Why in this order
 //!
@@ -21,16 +21,16 @@
 //!
 //! - A structural push draws its version after its last claim is granted. A push or deletion that
 //!   made room for this one, by giving up a name, has a lower version and has marked its slot.
-//! - A push marks its slot before it settles its claims. A push that is let in by that marks its
-//!   own slot later.
-//! - A consumer takes marked slots again and again until it has taken none with a version newer
-//!   than the beginning of its last pass ([`Store::take_cut`]).
+//! - A push marks its slot before it settles its claims. A push that gets its claims because of
+//!   that marks its own slot later.
+//! - A consumer takes the marked slots in passes, until a pass has taken no state with a version
+//!   that was drawn after the pass began ([`Store::take_cut`]).
 //!
 //! # What a refusal rests on
 //!
 //! On a firm claim or on a published series of another group; never on a push that may itself be
-//! refused. A refusal counts only if the own group still is at base after the conflict was seen:
-//! else the conflict may have been with an older state of the own group, and the push is tried
+//! refused. A refusal counts only if base is still current after the conflict was seen. Otherwise
+//! the conflict may have been with an older state of the push's own group, and the push is tried
 //! again.
 //!
 //! # What "lock-free" means here
@@ -72,10 +72,10 @@
 //! | `consumer`               | the threads that follow the state of all groups                |
 //! | `admission`              | whether a push may take effect: door, claims, series           |
 //! | `candidate`              | the state that waits for admission                             |
-//! | `job_door`, `shape`      | who may change series, in a job with several shapes of keys    |
+//! | `job_door`, `shape`      | which pushes may change series, if a job has several shapes    |
 //! | `cell`, `claims`         | which names are exposed in which role; what a push claims      |
 //! | `series_check`           | whether another group of the job has a series                  |
-//! | `conflict`               | the refusal for a name that is exposed otherwise               |
+//! | `conflict`               | the refusal for a name that is exposed in another role         |
 //! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;

@@ -178,7 +178,7 @@ impl Push {
         }
     }
 
-    /// Decides that the push is refused. Its content goes.
+    /// Decides that the push is refused, and drops its content.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.state = PushState::Refused(refusal);
     }

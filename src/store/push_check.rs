@@ -60,7 +60,8 @@ pub(super) fn refusal_of_layout_error(
             metric: show(*metric),
             label: label.clone(),
         },
-        // The text of the reference: its check starts with an empty name as the one before.
+        // The reference compares each name with the one before, and the first with an empty name.
+        // So an empty name is a duplicate in its text.
         LayoutError::LabelName { metric, label } if label.is_empty() => Refusal::LabelTwice {
             metric: show(*metric),
             label: String::new(),

@@ -244,7 +244,7 @@ impl fmt::Display for Refusal {
                     None => f.write_str("summary, histogram or suffix of one")?,
                 }
                 match owner {
-                    // Just the text of the reference: the names tell that they are the gateway's.
+                    // Only the reference's text: the names show that they are the gateway's own.
                     None | Some(NameOwner::Gateway) => Ok(()),
                     Some(owner) => write!(f, "; {owner} has it"),
                 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 pub(super) struct Slot {
     /// Numbers are dense. After the slot is retired its number is used again.
     pub number: u32,
-    /// The canonical labels as bytes. Up to 40 bytes, as most keys have, lie in the slot itself: to
-    /// find one slot among a million is a chain of cache misses, and this makes one less.
+    /// The canonical labels as bytes. Up to 40 bytes, as most keys have, lie in the slot itself:
+    /// finding one slot among a million is a chain of cache misses, and this saves one of them.
     key: SmallVec<[u8; 40]>,
     current: Published<Snapshot>,
     /// By the position of the consumer in the store.
@@ -58,7 +58,8 @@ impl Slot {
         self.current.load_for_update()
     }
 
-    /// Publishes `next` if `base` is still current; returns whether it was.
+    /// Publishes `next` if `base` is still current; returns whether it was. This is the moment at
+    /// which a push or deletion becomes visible.
     pub fn replace(&self, base: &Loaded<Snapshot>, next: Arc<Snapshot>) -> bool {
         self.current.replace(base, next)
     }

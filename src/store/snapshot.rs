@@ -129,8 +129,8 @@ impl Snapshot {
             family_times,
         } = content;
         let key_and_layout = base.key_and_layout_with(key, layout);
-        // A group that has never had an accepted push is replaced by a push whose key is written
-        // otherwise: its times do not go on.
+        // If only refused pushes made the group at `base`, this push may write the key in another
+        // way. Then it makes a new group, which does not keep the times.
         let goes_on = base.is_live() && base.key().labels() == key_and_layout.key.labels();
         let (failure_time, first_time) = if goes_on {
             (base.failure_time, base.first_time)

@@ -1,4 +1,4 @@
-//! Numbers that many threads count: with consequences, and without.
+//! Numbers that many threads count: those that decisions depend on, and statistics.
 
 #[cfg(gateway_loom)]
 use super::loom_stand_ins::AtomicU64;
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64 as StdAtomicU64, Ordering::Relaxed};
 
 /// A number that a decision depends on.
 ///
-/// The counter itself orders nothing. Whoever decides by the number must first acquire, through a
-/// [`Word`](super::Word), what everybody who changed the number released through that word
-/// afterwards; the owner of the counter says which word that is. Under loom the counter is made of
+/// The counter itself orders nothing; a [`Word`](super::Word) beside it does, and the owner of the
+/// counter says which word. A thread that changes the number releases that word afterwards. A
+/// thread that decides by the number acquires the word first. Under loom the counter is made of
 /// loom's atomic, so that a model fails if the word orders too little.
 #[derive(Debug)]
 pub struct Counter(AtomicU64);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 /// A guess that only makes error texts more helpful.
 ///
 /// No decision depends on the value, so that no protocol has to order it and loom need not see it.
-/// The lock is only ever tried: a thread that does not get it goes on without the value.
+/// No thread waits for the lock: a thread that does not get it at once goes on without the value.
 #[derive(Debug)]
 pub struct Hint<T>(Mutex<Option<Arc<T>>>);
 

@@ -14,9 +14,18 @@
 //! | [`Queue`]     | crossbeam's `SegQueue`: `pop` of an element acquires what its `push` |
 //! |               | released; `is_empty` and `len` read both ends of the queue, `SeqCst` |
 //! | [`Registry`]  | papaya: finding an entry acquires what its insertion released        |
+//! | [`Flag`] etc. | [`Flag`], [`Parker`] and [`Notify`]: what `wake.rs` lists            |
 //!
-//! [`Statistic`] and [`UniqueIds`] are always the standard library's: no decision depends on a
-//! statistic, and unique numbers only have to differ.
+//! [`Statistic`], [`UniqueIds`] and [`Hint`] are always the standard library's: no decision depends
+//! on a statistic or a hint, and unique numbers only have to differ.
+//!
+//! | file                              | what is in it                                       |
+//! |-----------------------------------|-----------------------------------------------------|
+//! | `word.rs`, `counters.rs`          | [`Word`]; [`Counter`], [`Statistic`], [`UniqueIds`] |
+//! | `product.rs`, `loom_stand_ins.rs` | [`Published`], [`Queue`], [`Registry`]              |
+//! | `wake.rs`, `wake_stand_ins.rs`    | [`Flag`], [`Parker`], [`Notify`]                    |
+//! | `keyed.rs`                        | how a registry finds its entries                    |
+//! | `hint.rs`                         | [`Hint`]                                            |
 //!
 //! # Reading for update
 //!

@@ -27,7 +27,8 @@ impl<T> Published<T> {
         self.0.load()
     }
 
-    /// The value, to be replaced by what follows from it. Acquire: as `load`.
+    /// The value, for a caller that replaces it by one that follows from it. Acquire: the same as
+    /// `load` here, but not under loom: see the head of the module.
     pub fn load_for_update(&self) -> Loaded<T> {
         self.0.load()
     }
@@ -101,7 +102,7 @@ struct RegistryQuery<'a, T: Keyed> {
 
 type PassHash = BuildHasherDefault<PassingHasher>;
 
-/// Passes on a hash that was made before: when an entry was made, or for a query.
+/// Hashes nothing: returns the hash that the entry or the query holds.
 #[derive(Default)]
 struct PassingHasher(u64);
 
@@ -193,7 +194,8 @@ impl<T: Keyed> Registry<T> {
                 )
                 .is_ok()
             {
-                // By bits of the hash that choose neither the shard nor the place in its table.
+                // Which insertions flush depends on bits of the hash that choose neither the shard
+                // nor the place in its table.
                 if (hash >> 50) % INSERTIONS_PER_FLUSH == 0 {
                     map.guard().flush();
                 }
@@ -220,7 +222,7 @@ impl<T: Keyed> Registry<T> {
     /// Frees what the calling thread has removed, as soon as no reader looks at it any more.
     ///
     /// Without a flush the map keeps some dozens of removed entries for each shard and thread, and
-    /// outgrown tables with them. Each of them keeps a page of memory from being returned to the
+    /// outgrown tables with them. Each of them keeps a memory page from being returned to the
     /// kernel.
     pub fn flush(&self) {
         self.0.iter().for_each(|shard| shard.guard().flush());

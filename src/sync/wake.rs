@@ -49,12 +49,12 @@ impl Flag {
 pub struct Parker(OnceLock<Thread>);
 
 impl Parker {
-    /// Names the thread that sleeps here. Call once, before another thread calls
+    /// Sets the thread that sleeps here. Call once, before another thread calls
     /// [`unpark`](Self::unpark).
     ///
     /// # Panics
     ///
-    /// If a thread was named before.
+    /// If a thread was set before.
     pub fn bind(&self, thread: Thread) {
         self.0.set(thread).expect("bound once");
     }

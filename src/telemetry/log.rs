@@ -134,14 +134,14 @@ impl LogLine {
         }
     }
 
-    /// Writes a key and a number or truth value, which neither format quotes.
+    /// Writes a key and a number or boolean, which neither format quotes.
     fn bare(&mut self, key: &str, value: impl fmt::Display) {
         self.key(key);
         // Writing to a String cannot fail.
         let _ = write!(self.out, "{value}");
     }
 
-    /// Writes a quoted text with JSON's escapes, which readers of logfmt know as well.
+    /// Writes a quoted text with JSON's escapes, which programs that read logfmt know as well.
     fn quoted(&mut self, text: &str) {
         self.out.push('"');
         for c in text.chars() {
@@ -170,7 +170,7 @@ impl LogLine {
     }
 }
 
-/// Whether some programs take `c` for the end of a line, although it is not a control character.
+/// Whether `c` is no control character, but ends a line for some programs that read logs.
 fn is_line_end(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }

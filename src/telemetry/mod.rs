@@ -1,4 +1,13 @@
 //! What the gateway says about itself: its own metric families, and its log.
+//!
+//! | file              | what it is about                                          |
+//! |-------------------|-----------------------------------------------------------|
+//! | `mod.rs`          | names and types of the own families; counts of refusals   |
+//! | `requests.rs`     | counts of HTTP requests                                   |
+//! | `distribution.rs` | quantiles over the last ten minutes                       |
+//! | `process.rs`      | the `process_*` families                                  |
+//! | `own_families.rs` | builds the own families                                   |
+//! | `log.rs`          | the log                                                   |
 
 mod distribution;
 pub mod log;

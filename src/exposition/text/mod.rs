@@ -12,6 +12,8 @@
 //! | `parse_along`  | only the numbers of a body that is like an earlier one         |
 //! | `float`        | numbers as Go spells them                                      |
 //! | `write`        | families to text                                               |
+//! | `error`        | why a body is refused                                          |
+//! | `testing`      | what the tests share                                           |
 
 mod build;
 mod error;

@@ -1,10 +1,10 @@
 //! Splits a body in the text format into tokens.
 //!
 //! ```text
-//! word        = bytes but blank (space, tab) and newline          a number, a keyword
+//! word        = bytes except blanks (space, tab) and newline      a number, a keyword
 //! name        = plain | [ plain ] quote bytes quote               the plain part belongs to the name
 //! plain       = start { start | digit }                           start: letter, "_", in metric names also ":"
-//! label value = bytes but quote and newline, then a quote
+//! label value = bytes except quote and newline, then a quote
 //! help        = bytes to the end of the line
 //! ```
 //!
@@ -17,8 +17,8 @@
 use super::error::ParseError;
 use super::token::{BODY_BYTES_END, Token, TokenText};
 
-/// What a name names. The discriminants are the [classes](BYTE_CLASSES) of the bytes that may begin
-/// such a name.
+/// Whether a name is that of a metric or of a label. The discriminants are the
+/// [classes](BYTE_CLASSES) of the bytes that may begin such a name.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum NameKind {
@@ -113,7 +113,7 @@ impl<'a> Scanner<'a> {
         self.text.body.get(self.at).copied()
     }
 
-    /// The next byte, which stays the next byte.
+    /// The next byte. Does not move the position.
     #[inline]
     pub(super) fn peek(&self) -> Result<u8, ParseError> {
         match self.text.body.get(self.at) {
@@ -295,7 +295,8 @@ impl<'a> Scanner<'a> {
         start
     }
 
-    /// Reads an escape sequence from its backslash to its second byte, which stays the next byte.
+    /// Decodes an escape sequence. The next byte is its backslash before the call, and its second
+    /// byte afterwards.
     fn escape(&mut self) -> Result<(), ParseError> {
         self.at += 1;
         match self.peek()? {
