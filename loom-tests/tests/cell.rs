@@ -23,7 +23,7 @@ fn of_two_contradicting_pushes_one_is_accepted() {
 /// Each push has claimed a name that the other does not claim, before both claim `c`. Fails if a
 /// push that is busy keeps the claims that it was granted.
 #[test]
-fn whoever_is_busy_gives_back_what_it_was_granted() {
+fn a_busy_push_gives_back_what_it_was_granted() {
     explore(3, &["first", "second"], || {
         let store = store();
         let (first, second) = put_both(
@@ -108,7 +108,7 @@ fn agreeing_pushes_share() {
 
 /// Fails if `try_drop` leaves the claim firm until it is settled.
 #[test]
-fn whoever_saw_a_delete_is_not_refused_by_what_was_deleted() {
+fn a_push_that_saw_a_delete_is_not_refused_by_what_was_deleted() {
     explore(
         4,
         &["gone, accepted", "there, accepted", "there, refused"],

@@ -167,7 +167,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// An empty section, for a family that no page has yet.
-    pub fn none(family: FamilyId) -> Section<'static> {
+    pub fn empty(family: FamilyId) -> Section<'static> {
         Section {
             family,
             header_start: 0,

@@ -64,9 +64,9 @@ impl PageWriter<'_> {
             let mut pages = Vec::new();
             let section = old
                 .and_then(|page| page.sections().next())
-                .unwrap_or(Section::none(family));
-            self.merge(&section, lines, builder, &mut pages);
-            pages.append(&mut self.cut(family, builder));
+                .unwrap_or(Section::empty(family));
+            self.copy_and_render(&section, lines, builder, &mut pages);
+            pages.append(&mut self.split_builder(family, builder));
             builder.shrink_to(KEPT_BUILDER_BYTES);
             pages
         })
@@ -83,7 +83,7 @@ impl PageWriter<'_> {
                 .changes
                 .families_before(&mut families, Some(section.family))
             {
-                self.build_section(&Section::none(family), &mut shared);
+                self.build_section(&Section::empty(family), &mut shared);
             }
             if families.next_if_eq(&section.family).is_some() {
                 self.build_section(&section, &mut shared);
@@ -92,7 +92,7 @@ impl PageWriter<'_> {
             }
         }
         for family in families {
-            self.build_section(&Section::none(family), &mut shared);
+            self.build_section(&Section::empty(family), &mut shared);
         }
         self.end_shared_page(&mut shared);
         shared.blocks
@@ -100,7 +100,7 @@ impl PageWriter<'_> {
 
     /// Cuts the entries in `builder`, all of one large family, into pages: a single page unless it
     /// would be oversized. Empties the builder.
-    pub fn cut(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Page> {
+    pub fn split_builder(&self, family: FamilyId, builder: &mut PageBuilder) -> Vec<Page> {
         if builder.is_empty() {
             return Vec::new();
         }
@@ -121,7 +121,7 @@ impl PageWriter<'_> {
 
     /// Copies the entries of `old` that stay, and renders `lines` between them; both are in
     /// ascending order of slots. Whenever `builder` is full, its entries are moved to `pages`.
-    fn merge(
+    fn copy_and_render(
         &self,
         old: &Section<'_>,
         lines: &[LineChange],
@@ -148,7 +148,7 @@ impl PageWriter<'_> {
                 builder.entry(slot, |out| self.render(line, out));
             }
             if self.is_full(builder) {
-                pages.append(&mut self.cut(old.family, builder));
+                pages.append(&mut self.split_builder(old.family, builder));
             }
         }
         if copied < entries.len() {
@@ -184,9 +184,9 @@ impl PageWriter<'_> {
         let family = old.family;
         let mut pages = Vec::new();
         let lines = self.changes.lines_of(family);
-        self.merge(old, lines, &mut shared.family_body, &mut pages);
+        self.copy_and_render(old, lines, &mut shared.family_body, &mut pages);
         if !pages.is_empty() {
-            pages.append(&mut self.cut(family, &mut shared.family_body));
+            pages.append(&mut self.split_builder(family, &mut shared.family_body));
             self.end_shared_page(shared);
             let header = self.header_page(family, pages.iter().map(|page| page.len()).sum());
             shared.blocks.push(Block::Large {

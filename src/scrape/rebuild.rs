@@ -189,7 +189,7 @@ impl<'a> Rebuild<'a> {
             let mut builder = PageBuilder::default();
             if changed.is_some_and(|family| self.grows_large(family)) {
                 builder.copy_run(&section, 0, section.entries.len());
-                let pages = self.writer.cut(section.family, &mut builder);
+                let pages = self.writer.split_builder(section.family, &mut builder);
                 planned.push(self.plan_large(section.family, Page::header(&[]), pages));
                 continue;
             }

@@ -218,7 +218,7 @@ impl Stretch {
     /// Plans the segments of the next state of this stretch, whose pages are `pages`: which
     /// segments stay, and of which pages the others are made. Clears [`Page::is_new`]. Pages that
     /// are not new are in this stretch already, in the same order.
-    pub fn plan<'a>(
+    pub fn plan_segments<'a>(
         &self,
         pages: impl Iterator<Item = &'a mut Page>,
         sizes: PageSizes,

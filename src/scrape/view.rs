@@ -233,7 +233,10 @@ impl View {
             let own_family_len = stretch.own_family_len(catalog);
             stretch.is_changed = false;
             let pages = stretch.blocks.iter_mut().flat_map(Block::pages_mut);
-            (stretch.published.plan(pages, sizes, gzip), own_family_len)
+            (
+                stretch.published.plan_segments(pages, sizes, gzip),
+                own_family_len,
+            )
         };
         let planned = stale.iter_mut().map(plan).collect();
         let made = Stretch::make_all(planned, gzip.then_some(effort), builders);

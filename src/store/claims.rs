@@ -7,7 +7,7 @@
 
 use super::cell::{Cell, CellDenied, NameRole};
 use super::layout::Layout;
-use super::layout_check::ClaimedName;
+use super::layout_check::ExposedName;
 use super::refusal::NameOwner;
 use crate::model::GroupingKey;
 use crate::sync::Registry;
@@ -48,8 +48,8 @@ pub(super) enum ClaimDenied {
 
 /// A name that a push claims, and that other groups or the gateway expose in another way.
 pub(super) struct NameConflict {
-    /// The index of the name in `Layout::claims` of the pushed layout.
-    pub claim: usize,
+    /// The index of the name in `Layout::exposed_names` of the pushed layout.
+    pub name_index: usize,
     /// The role in which the name is exposed.
     pub exposed_role: NameRole,
     /// The name before escaping, as it is exposed.
@@ -75,8 +75,8 @@ impl<'a> Claims<'a> {
     /// The first name that is denied, in the order of escaped names. The claims that were granted
     /// before are held until this is dropped.
     pub fn claim(&mut self, base: &Layout, next: &Layout) -> Result<(), ClaimDenied> {
-        let mut base = base.claims().iter().peekable();
-        let mut next = next.claims().iter().enumerate().peekable();
+        let mut base = base.exposed_names().iter().peekable();
+        let mut next = next.exposed_names().iter().enumerate().peekable();
         loop {
             let order = match (base.peek(), next.peek()) {
                 (None, None) => return Ok(()),
@@ -101,7 +101,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn take(&mut self, index: usize, name: &ClaimedName) -> Result<(), ClaimDenied> {
+    fn take(&mut self, index: usize, name: &ExposedName) -> Result<(), ClaimDenied> {
         loop {
             let make = || Cell::taken(&name.escaped, &name.raw, name.role, self.by);
             let (cell, is_made) = self.cells.get_or_insert(&name.escaped, make);
@@ -129,7 +129,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn drop_name(&mut self, name: &ClaimedName) -> Result<(), ClaimDenied> {
+    fn drop_name(&mut self, name: &ExposedName) -> Result<(), ClaimDenied> {
         // If there is no cell, another push to the group has dropped the name, and the base of this
         // push is out of date.
         let Some(cell) = self.cells.get(&name.escaped) else {
@@ -142,9 +142,9 @@ impl<'a> Claims<'a> {
 
     fn change(
         &mut self,
-        base: &ClaimedName,
+        base: &ExposedName,
         index: usize,
-        next: &ClaimedName,
+        next: &ExposedName,
     ) -> Result<(), ClaimDenied> {
         let Some(cell) = self.cells.get(&base.escaped) else {
             return Err(ClaimDenied::Busy);
@@ -202,14 +202,14 @@ fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     }
 }
 
-fn conflict(cell: &Cell, claim: usize, exposed_role: NameRole) -> ClaimDenied {
+fn conflict(cell: &Cell, name_index: usize, exposed_role: NameRole) -> ClaimDenied {
     let owner = if cell.is_own() {
         NameOwner::Gateway
     } else {
         cell.hint().map_or(NameOwner::Unknown, NameOwner::Group)
     };
     ClaimDenied::Conflict(NameConflict {
-        claim,
+        name_index,
         exposed_role,
         exposed_raw: cell.raw(),
         owner,

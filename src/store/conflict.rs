@@ -3,7 +3,7 @@
 use super::candidate::Candidate;
 use super::cell::{Cell, NameRole};
 use super::claims::NameConflict;
-use super::layout_check::ClaimedName;
+use super::layout_check::ExposedName;
 use super::metric_text::show_metric;
 use super::refusal::{NameOwner, Refusal};
 use super::slots::Slots;
@@ -19,7 +19,7 @@ pub(super) fn refusal_of_conflict(
     slots: &Slots,
 ) -> Refusal {
     let (layout, key) = (&*candidate.content.layout, candidate.key);
-    let name = &layout.claims()[conflict.claim];
+    let name = &layout.exposed_names()[conflict.name_index];
     let exposed = conflict.exposed_role;
     let owner = verified(slots, conflict.owner, name, exposed, key);
     let family = layout.skeleton().family(name.family as usize);
@@ -91,7 +91,7 @@ fn first_metric(group: &GroupingKey, family: &str, slots: &Slots) -> Option<Stri
 fn verified(
     slots: &Slots,
     owner: NameOwner,
-    name: &ClaimedName,
+    name: &ExposedName,
     role: NameRole,
     pushed_to: &GroupingKey,
 ) -> NameOwner {
@@ -101,7 +101,7 @@ fn verified(
     let exposes = slots
         .group(key.canonical().as_bytes())
         .is_some_and(|group| {
-            let claims = group.layout().claims();
+            let claims = group.layout().exposed_names();
             let place = claims.binary_search_by(|claim| claim.escaped.cmp(&name.escaped));
             place.is_ok_and(|place| claims[place].role == role)
         });

@@ -6,7 +6,7 @@
 //! already needs no check at all, except for the size of its exposition.
 
 use super::exposed_size::ExposedSize;
-use super::layout_check::{ClaimedName, LayoutError, LayoutIndex};
+use super::layout_check::{ExposedName, LayoutError, LayoutIndex};
 use crate::model::{BodyForm, Family, GroupingKey, Metric, Skeleton};
 use crate::sync::UniqueIds;
 use std::sync::OnceLock;
@@ -129,8 +129,8 @@ impl Layout {
     }
 
     /// The names that groups with this layout expose, sorted by their escaped form.
-    pub(super) fn claims(&self) -> &[ClaimedName] {
-        &self.index.claims
+    pub(super) fn exposed_names(&self) -> &[ExposedName] {
+        &self.index.exposed_names
     }
 
     /// Whether `family`, which is one of this layout, has a series with certain labels. `hash` is

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 /// A name that groups with this layout expose.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ClaimedName {
+pub(super) struct ExposedName {
     /// The name after escaping, by which it is compared.
     pub escaped: Box<str>,
     /// The name as it was pushed.
@@ -38,7 +38,7 @@ pub(super) struct LayoutIndex {
     /// The indices of the families, sorted by their names.
     pub(super) by_name: Box<[u32]>,
     /// Sorted by escaped name.
-    pub(super) claims: Box<[ClaimedName]>,
+    pub(super) exposed_names: Box<[ExposedName]>,
     /// For each metric the hash of its labels without those of the key, and its index. Those of a
     /// family lie in the range of its metrics, sorted by hash.
     pub(super) series: Box<[(u64, u32)]>,
@@ -93,7 +93,7 @@ impl LayoutIndex {
     pub fn check(skeleton: &Skeleton, key: &GroupingKey) -> Result<Self, LayoutError> {
         let mut by_name: Box<[u32]> = (0..skeleton.n_families()).map(index_u32).collect();
         by_name.sort_by_key(|&index| skeleton.family(index as usize).name());
-        let claims = check_names(skeleton)?;
+        let exposed_names = check_names(skeleton)?;
         let mut series = Vec::with_capacity(skeleton.n_metrics());
         for family in skeleton.families() {
             check_other_schemes(family, key.labels())?;
@@ -127,7 +127,7 @@ impl LayoutIndex {
         }
         Ok(Self {
             by_name,
-            claims,
+            exposed_names,
             series: series.into(),
         })
     }
@@ -226,8 +226,8 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
 }
 
 /// Checks the names of all families; returns the names that are claimed for them.
-fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
-    let mut claims = Vec::with_capacity(skeleton.n_families());
+fn check_names(skeleton: &Skeleton) -> Result<Box<[ExposedName]>, LayoutError> {
+    let mut exposed_names = Vec::with_capacity(skeleton.n_families());
     for family in skeleton.families() {
         if family.name().is_empty() {
             return Err(LayoutError::NoName);
@@ -245,7 +245,7 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
                     format!("{escaped}{suffix}").into(),
                     format!("{name}{suffix}").into(),
                 );
-                claims.push(ClaimedName {
+                exposed_names.push(ExposedName {
                     escaped,
                     raw,
                     role,
@@ -259,13 +259,14 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ClaimedName]>, LayoutError> {
         }
     }
     // A stable sort: of equal names that of the earlier family comes first.
-    claims.sort_by(|a, b| a.escaped.cmp(&b.escaped));
-    claims.dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.role == b.role);
-    let Some(pair) = claims
+    exposed_names.sort_by(|a, b| a.escaped.cmp(&b.escaped));
+    exposed_names
+        .dedup_by(|a, b| a.escaped == b.escaped && a.family == b.family && a.role == b.role);
+    let Some(pair) = exposed_names
         .windows(2)
         .find(|pair| pair[0].escaped == pair[1].escaped)
     else {
-        return Ok(claims.into());
+        return Ok(exposed_names.into());
     };
     let (a, b) = (&pair[0], &pair[1]);
     Err(match (a.role, b.role) {

@@ -83,7 +83,7 @@ impl<T> Queue<T> {
 ///
 /// It consists of shards, so that growing copies one shard's table at a time, and so that not all
 /// cores count entries in one place.
-pub struct Registry<T: Keyed>(Box<[HashMap<RegistryEntry<T>, (), PassHash>]>);
+pub struct Registry<T: Keyed>(Box<[HashMap<RegistryEntry<T>, (), ReadyHash>]>);
 
 const N_SHARDS: usize = 64;
 /// About every 1024th insertion frees the tables that its shard has outgrown: see
@@ -100,13 +100,13 @@ struct RegistryQuery<'a, T: Keyed> {
     key: &'a T::Key,
 }
 
-type PassHash = BuildHasherDefault<PassingHasher>;
+type ReadyHash = BuildHasherDefault<ReadyHasher>;
 
 /// Hashes nothing: returns the hash that the entry or the query holds.
 #[derive(Default)]
-struct PassingHasher(u64);
+struct ReadyHasher(u64);
 
-impl Hasher for PassingHasher {
+impl Hasher for ReadyHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -150,14 +150,14 @@ impl<T: Keyed> Default for Registry<T> {
     fn default() -> Self {
         Self(
             (0..N_SHARDS)
-                .map(|_| HashMap::with_hasher(PassHash::default()))
+                .map(|_| HashMap::with_hasher(ReadyHash::default()))
                 .collect(),
         )
     }
 }
 
 impl<T: Keyed> Registry<T> {
-    fn shard(&self, hash: u64) -> &HashMap<RegistryEntry<T>, (), PassHash> {
+    fn shard(&self, hash: u64) -> &HashMap<RegistryEntry<T>, (), ReadyHash> {
         // Bits 40 to 45: the shard's table places an entry by the lowest bits of the hash, and
         // compares entries by its highest 7 bits first.
         &self.0[(hash >> 40) as usize % N_SHARDS]

@@ -76,7 +76,7 @@ impl LineReader<'_> {
         let scanner = &mut self.series.scanner;
         scanner.skip_byte();
         scanner.skip_blanks();
-        let keyword = scanner.word()?;
+        let keyword = scanner.token_to_blank()?;
         let is_help = match scanner.text().bytes(keyword) {
             b"HELP" => true,
             b"TYPE" => false,
@@ -141,7 +141,7 @@ impl LineReader<'_> {
 
     /// Reads the value of a sample and what follows the value. `bound` is that of the series.
     fn value(&mut self, bound: f64) -> Result<(), ParseError> {
-        let number = self.series.scanner.word()?;
+        let number = self.series.scanner.token_to_blank()?;
         let text = self.series.scanner.text();
         let Some(value) = parse_float(text.bytes(number)) else {
             return self.series.scanner.error(format!(
@@ -193,7 +193,7 @@ impl LineReader<'_> {
     fn timestamp(&mut self) -> Result<(), ParseError> {
         let scanner = &mut self.series.scanner;
         scanner.skip_blanks();
-        let token = scanner.word()?;
+        let token = scanner.token_to_blank()?;
         if !is_integer(scanner.text().bytes(token)) {
             return scanner.error(format!(
                 "expected integer as timestamp, got {}",

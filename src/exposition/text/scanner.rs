@@ -161,7 +161,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads up to the next blank or newline, which must be there.
-    pub(super) fn word(&mut self) -> Result<Token, ParseError> {
+    pub(super) fn token_to_blank(&mut self) -> Result<Token, ParseError> {
         let start = self.at;
         let is_end = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'\n');
         self.at = self.text.body[start..]
@@ -213,7 +213,7 @@ impl<'a> Scanner<'a> {
                     let name = self.text.quoted(self.text.unescaped_token(start));
                     return self.error(format!("{noun} name {name} contains unescaped new-line"));
                 }
-                b'\\' => self.escape()?,
+                b'\\' => self.unescape_next()?,
                 byte => self.text.unescaped.push(byte),
             }
             self.at += 1;
@@ -246,7 +246,7 @@ impl<'a> Scanner<'a> {
             match self.peek()? {
                 b'"' => return Ok(self.text.unescaped_token(start)),
                 b'\n' => return self.newline_in_value(self.text.unescaped_token(start)),
-                b'\\' => self.escape()?,
+                b'\\' => self.unescape_next()?,
                 byte => self.text.unescaped.push(byte),
             }
             self.at += 1;
@@ -279,7 +279,7 @@ impl<'a> Scanner<'a> {
         loop {
             match self.peek()? {
                 b'\n' => return Ok(self.text.unescaped_token(start)),
-                b'\\' => self.escape()?,
+                b'\\' => self.unescape_next()?,
                 byte => self.text.unescaped.push(byte),
             }
             self.at += 1;
@@ -297,7 +297,7 @@ impl<'a> Scanner<'a> {
 
     /// Decodes an escape sequence. The next byte is its backslash before the call, and its second
     /// byte afterwards.
-    fn escape(&mut self) -> Result<(), ParseError> {
+    fn unescape_next(&mut self) -> Result<(), ParseError> {
         self.at += 1;
         match self.peek()? {
             byte @ (b'\\' | b'"') => self.text.unescaped.push(byte),

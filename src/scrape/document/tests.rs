@@ -21,7 +21,7 @@ const OWN: &[(&str, MetricType)] = &[
 fn stretch(pages: &[&str], own_family_len: u64) -> Arc<Stretch> {
     let mut pages: Vec<Page> = pages.iter().map(|p| Page::header(p.as_bytes())).collect();
     let sizes = PageSizes { page_bytes: 1 };
-    let planned = Stretch::default().plan(pages.iter_mut(), sizes, true);
+    let planned = Stretch::default().plan_segments(pages.iter_mut(), sizes, true);
     let planned = vec![(planned, own_family_len)];
     let mut made = Stretch::make_all(planned, Some(Effort::Usual), &Builders::new(1));
     Arc::new(made.pop().expect("one was planned"))
@@ -129,7 +129,8 @@ fn an_own_family_of_protobuf_counts_the_pushed_metrics_behind_it() {
             &mut metrics,
         );
     let mut page = [Page::header(&metrics)];
-    let planned = Stretch::default().plan(page.iter_mut(), PageSizes { page_bytes: 1 }, false);
+    let planned =
+        Stretch::default().plan_segments(page.iter_mut(), PageSizes { page_bytes: 1 }, false);
     let planned = vec![(planned, metrics.len() as u64)];
     let mut made = Stretch::make_all(planned, None, &Builders::new(1));
     let empty = || stretch(&[], 0);

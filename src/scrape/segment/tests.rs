@@ -15,7 +15,7 @@ fn pages(texts: impl IntoIterator<Item = String>) -> Vec<Page> {
 
 /// The stretch with these pages that follows `stretch`.
 fn next(stretch: &Stretch, pages: &mut [Page], effort: Option<Effort>) -> Stretch {
-    let planned = stretch.plan(pages.iter_mut(), SIZES, effort.is_some());
+    let planned = stretch.plan_segments(pages.iter_mut(), SIZES, effort.is_some());
     let mut made = Stretch::make_all(vec![(planned, 0)], effort, &Builders::new(1));
     made.pop().expect("one stretch was planned")
 }
