@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sole_holder_changes_mode_and_raw_name() {
+    fn a_sole_holder_changes_role_and_raw_name() {
         let cell = Cell::taken("a_b", "a.b", GAUGE, &key());
         assert_eq!(cell.try_change(GAUGE), Err(CellDenied::Busy));
         cell.settle_take();
