@@ -149,7 +149,7 @@ fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
 }
 
 /// A push that was busy has left a slot without a group, and is never tried again. Fails if
-/// `Store::push` does not mark such a slot.
+/// `Store::push` does not mark a slot that it leaves without a group.
 #[test]
 fn a_slot_that_was_left_without_a_group_is_retired() {
     explore(4, &["accepted", "refused", "busy"], || {

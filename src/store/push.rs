@@ -3,13 +3,11 @@
 //! An attempt to bring a push into effect can be lost to another push, or find the store busy. The
 //! next attempt may find the group in another state, so a push keeps what it needs for that:
 //!
-//! ```text
-//! Pending  ── a structural attempt of a PUT ──▶  Made: the content, whatever the group has
-//!    │ ▲
-//!    │ └── a structural attempt of a POST: the content for one state of the group; the body stays
-//!    │
-//!    └── the push is refused, at once or by an attempt ──▶  Refused: only the time is recorded
-//! ```
+//! | state     | entered by                           | what is kept                                  |
+//! |-----------|--------------------------------------|-----------------------------------------------|
+//! | `Pending` | a push that may be accepted          | the body; for a POST also what it merged last |
+//! | `Made`    | a structural attempt of a PUT        | the content, which is right for every base    |
+//! | `Refused` | a refusal, at once or by an attempt  | the refusal, until the failure is recorded    |
 
 use super::job_door::JobDoor;
 use super::layout::Layout;
