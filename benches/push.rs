@@ -1,5 +1,5 @@
-//! A parsed push into stores of different sizes: only new numbers, or new series; beside a map
-//! behind a mutex.
+//! A parsed push into stores of different sizes: one that only changes values, and one that changes
+//! series; beside a plain map behind a mutex.
 
 mod common;
 
@@ -28,7 +28,8 @@ fn push(c: &mut Criterion) {
                 |(key, families)| put(&store, &key, families),
                 BatchSize::SmallInput,
             );
-            // As the assembler does: else the queue of marked slots grows with every sample.
+            // As the assembler does. Otherwise the queue of marked slots would grow with every
+            // sample.
             taken.clear();
             store.take_cut(Consumer::Assembler, &mut taken);
         });

@@ -1,4 +1,5 @@
-//! Tells the files that this package shares with the gateway that they run on loom.
+//! Sets `cfg(gateway_loom)`, under which the files that this package shares with the gateway use
+//! loom's atomics.
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(gateway_loom)");

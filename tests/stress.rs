@@ -1,4 +1,4 @@
-//! Many clients at once.
+//! Many clients at the same time: consistency of scrapes, reasons of refusals, no lost groups.
 
 mod common;
 
@@ -14,7 +14,7 @@ const N_CLIENTS: usize = 16;
 enum Group {
     /// The only group of its job.
     Plain(usize),
-    /// `job="mix"`: exposes series that carry the label of the ones below.
+    /// `job="mix"`: exposes series with the label `l`, as `MixedWith` groups do.
     Mixed,
     /// `job="mix",l="<n>"`.
     MixedWith(usize),
@@ -37,7 +37,7 @@ impl Group {
         }
     }
 
-    /// The labels that its series expose.
+    /// The grouping labels as they are exposed.
     fn labels(self) -> String {
         match self {
             Self::Plain(n) => format!("instance=\"\",job=\"plain{n}\""),
@@ -47,7 +47,7 @@ impl Group {
     }
 }
 
-/// What a push carries beside the number that it is known by: families with their types, and series
+/// What a push brings beside the number that identifies it: families with their types, and series
 /// as they are exposed.
 #[derive(Clone, Default, Debug)]
 struct Content {
@@ -112,7 +112,7 @@ struct Operation {
     group: Group,
     began: Instant,
     ended: Instant,
-    /// None for a delete.
+    /// `None` for a deletion.
     push: Option<(usize, Content)>,
     is_accepted: bool,
 }
@@ -122,8 +122,8 @@ struct Scrape {
     text: String,
 }
 
-/// Contradicting pushes to overlapping groups, several shapes of keys in a job, deletes and scrapes
-/// all the while.
+/// Clients push to the same groups, contradict each other, use several shapes of keys in one job,
+/// and delete groups, while another client scrapes.
 #[test]
 fn every_scrape_is_consistent_and_every_refusal_has_a_reason() {
     let gateway = Gateway::start();
@@ -208,8 +208,8 @@ fn operate(client: &mut Client, random: &mut fastrand::Rng, next_id: &AtomicUsiz
     }
 }
 
-/// Valid, and for each group what it shows is not older than something that was answered before the
-/// scrape began.
+/// The scrape is valid text, and shows for each group a state that is not older than any push or
+/// deletion that was answered before the scrape began.
 fn check_scrape(scrape: &Scrape, history: &[Operation]) {
     let families = pushgateway::exposition::text::parse(
         scrape.text.as_bytes(),
@@ -260,7 +260,7 @@ fn check_scrape(scrape: &Scrape, history: &[Operation]) {
                     );
                 }
             }
-            // No group: either nothing was answered, or a delete could be the last.
+            // No group is shown: either nothing was answered, or a deletion may be the last.
             None => {
                 let last = answered.max_by_key(|operation| operation.ended);
                 let is_deleted = |last: &Operation| {
@@ -276,8 +276,8 @@ fn check_scrape(scrape: &Scrape, history: &[Operation]) {
     }
 }
 
-/// For every refused push there is an accepted one that contradicts it, and that was or could be in
-/// effect while it was judged.
+/// For every refused push there is an accepted one that contradicts it, and that may have been in
+/// effect while the refused one was judged.
 fn check_refusals(history: &[Operation]) {
     for refused in history.iter().filter(|operation| !operation.is_accepted) {
         let (_, content) = refused.push.as_ref().expect("deletes are never refused");
@@ -305,8 +305,8 @@ fn check_refusals(history: &[Operation]) {
     }
 }
 
-/// A slot without a group is removed once a scrape has shown that; a push that comes at that moment
-/// must not vanish with it.
+/// A slot without a group is retired after a round has taken it. A push to the slot at that moment
+/// must not be lost.
 #[test]
 fn groups_that_are_deleted_and_made_again_are_all_there() {
     const N_GROUPS: usize = 10_000;
@@ -350,12 +350,12 @@ fn groups_that_are_deleted_and_made_again_are_all_there() {
     assert!(scrape.contains(&format!("pushgateway_groups {}\n", "10000")));
 }
 
-/// Two groups that one client pushes to in turn: no scrape shows the second ahead of the first, or
-/// the first two ahead.
+/// One client pushes to two groups in turn. No scrape shows the second group ahead of the first
+/// one, or the first one two pushes ahead.
 #[test]
-fn every_scrape_is_a_moment_of_all_groups() {
+fn every_scrape_shows_all_groups_at_one_moment() {
     let gateway = Gateway::start();
-    // Families of their own, far apart in the exposition, with others between.
+    // Many families between the two, so that these are far apart in the exposition.
     for n in 0..200 {
         assert_eq!(
             gateway
@@ -388,7 +388,7 @@ fn every_scrape_is_a_moment_of_all_groups() {
                     );
                 }
             }
-            // Relaxed: only ends the others.
+            // Relaxed: only tells the other threads to end.
             is_over.store(true, Relaxed);
         });
         for accept in ["", "gzip"] {

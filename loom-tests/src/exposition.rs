@@ -1,4 +1,4 @@
-//! The gateway's `exposition`, as far as pages are made with it.
+//! The files of the gateway's `exposition` that `scrape` needs to make pages.
 #![allow(
     dead_code,
     unused_imports,

@@ -1,12 +1,13 @@
-//! Every interleaving of the gateway's lock-free protocols, explored by loom.
+//! Models of the gateway's lock-free protocols, for loom to explore every interleaving of.
 //!
 //! The protocols are the product's own files, included by path and compiled with
-//! `cfg(gateway_loom)`, which makes `src/sync` use loom's atomics. Each model names the outcomes
-//! that it can have, counts them, and fails if one of them never occurred: a model that explores a
-//! single interleaving proves nothing.
+//! `cfg(gateway_loom)`: then the types of `sync` are made of loom's atomics. Each model lists the
+//! outcomes that it can have, counts them, and fails if one of them never occurs: a model that
+//! explores a single interleaving proves nothing.
 //!
-//! `tests/` has one file for each protocol. Each test says which ordering or rule it guards;
-//! `README.md` says how the test failed when that was weakened.
+//! `tests/` has one file for each protocol. Each test says which ordering or rule it guards.
+//! `README.md` explains models and weakenings, and says how each model fails without what it
+//! guards.
 
 pub mod exposition;
 #[allow(
@@ -32,12 +33,12 @@ use bytes::Buf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Explores `model` with up to `preemptions` switches away from a thread that could continue. The
-/// model must have exactly these outcomes.
+/// Explores all executions of `model` in which at most `preemptions` times a thread is interrupted
+/// that could go on. Each execution returns one of `outcomes`.
 ///
 /// # Panics
 ///
-/// If an execution panics, has an outcome that is not listed, or if a listed one never occurs.
+/// If an execution panics or has an outcome that is not listed, or if a listed one never occurs.
 pub fn explore(
     preemptions: usize,
     outcomes: &[&'static str],
@@ -63,12 +64,12 @@ pub fn explore(
     assert_eq!(counts.len(), outcomes.len(), "not listed: {counts:?}");
 }
 
-/// A store on loom's atomics.
+/// A store whose only consumer is the assembler.
 pub fn store() -> Arc<Store> {
     Arc::new(Store::new(Config::default()))
 }
 
-/// A store on loom's atomics with both consumers.
+/// A store with both consumers.
 pub fn store_with_disk_writer() -> Arc<Store> {
     Arc::new(Store::new(Config {
         consumers: vec![Consumer::Assembler, Consumer::DiskWriter],
@@ -76,7 +77,7 @@ pub fn store_with_disk_writer() -> Arc<Store> {
     }))
 }
 
-/// A key as `job=a,l=v`.
+/// A grouping key, written as `job=a,l=v`.
 pub fn key(labels: &str) -> Arc<GroupingKey> {
     let labels = labels
         .split(',')
@@ -84,8 +85,8 @@ pub fn key(labels: &str) -> Arc<GroupingKey> {
     Arc::new(GroupingKey::new(labels).expect("a job"))
 }
 
-/// Families as `a=gauge b=counter`, each with one metric with the value `value`; `a{l=v}=gauge` has
-/// a label.
+/// Families, written as `a=gauge b=counter`, each with one metric of the value `value`.
+/// `a{l=v}=gauge` has a metric with a label.
 pub fn families(families: &str, value: u64) -> Families {
     let mut builder = FamiliesBuilder::new();
     for family in families.split_whitespace() {
@@ -110,7 +111,7 @@ pub fn families(families: &str, value: u64) -> Families {
     builder.finish().expect("small")
 }
 
-/// Pushes until the store no longer answers `Busy`; returns whether the push was accepted.
+/// A PUT, tried again while it is busy; returns whether it is accepted.
 pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
     pushed(
         store,
@@ -123,7 +124,7 @@ pub fn put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> 
     )
 }
 
-/// Like [`put`], but as a POST: families of other names stay.
+/// A POST; else as [`put`].
 pub fn post(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> bool {
     pushed(
         store,
@@ -146,7 +147,7 @@ fn pushed(store: &Store, push: &mut Push) -> bool {
     }
 }
 
-/// Like [`put`], but pushes only once: returns none if the store answered `Busy`.
+/// A PUT that is tried once; returns whether it is accepted, or `None` if it is busy.
 pub fn try_put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64) -> Option<bool> {
     match store.push(&mut Push::new(
         Arc::clone(key),
@@ -160,15 +161,16 @@ pub fn try_put(store: &Store, key: &Arc<GroupingKey>, content: &str, value: u64)
     }
 }
 
-/// Deletes a group.
+/// Deletes a group; tried again while that is busy.
 pub fn delete(store: &Store, key: &GroupingKey) {
     while store.delete(key) == Outcome::Busy {
         loom::thread::yield_now();
     }
 }
 
-/// Pushes to two groups at once. Checks that each accepted push finds its group as it pushed it.
-/// Returns whether the first and the second push were accepted.
+/// Two threads push to two groups, given by key and families. A thread whose push is accepted looks
+/// at its group next, and must find what it has pushed. Returns whether the first push and the
+/// second one were accepted.
 pub fn put_both(
     store: &Arc<Store>,
     first: (&str, &'static str),
@@ -191,8 +193,8 @@ pub fn put_both(
 ///
 /// # Panics
 ///
-/// If a claim was left behind: a push that contradicts the groups is accepted at once when they are
-/// gone.
+/// If a claim was left behind: when the groups are deleted, a push of families that contradict
+/// theirs must be accepted at once.
 pub fn assert_nothing_is_left(store: &Store, groups: &[&str], contradicts: &str) {
     groups.iter().for_each(|labels| delete(store, &key(labels)));
     assert_eq!(
@@ -202,7 +204,7 @@ pub fn assert_nothing_is_left(store: &Store, groups: &[&str], contradicts: &str)
     );
 }
 
-/// A store and what makes expositions of it: the gateway without its server.
+/// A store and what makes expositions of it: the gateway without HTTP.
 pub struct Gateway {
     /// The groups.
     pub store: Arc<Store>,
@@ -211,7 +213,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway, and an assembler for the thread that runs the rounds.
+    /// A gateway, and the assembler for the thread that runs its rounds.
     pub fn new() -> (Arc<Self>, Assembler) {
         let gateway = Self {
             store: store(),
@@ -233,7 +235,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// The errors of [`Rendezvous::try_current`].
+    /// As [`Rendezvous::try_current`] has them.
     pub fn try_current(&self, gzip: bool) -> Result<Arc<Exposition>, u64> {
         self.rendezvous
             .try_current(&self.store, Format::PLAIN, gzip, 1)
@@ -245,7 +247,8 @@ impl Gateway {
     }
 }
 
-/// What a scrape of the plain format sends; none if the exposition does not have that.
+/// The body of a scrape of the plain format; `None` if the exposition does not have it in this
+/// form.
 pub fn document(exposition: Arc<Exposition>, gzip: bool) -> Option<Document> {
     Document::new(exposition, Format::PLAIN, gzip, &Families::default(), &[])
 }
@@ -260,7 +263,7 @@ pub fn has_line(exposition: Arc<Exposition>, line: &str) -> bool {
         .any(|of_text| of_text == line)
 }
 
-/// What a group exposes, as `a=gauge b=counter`; empty for no group.
+/// What a group exposes, written as `a=gauge b=counter`; empty if there is no group.
 pub fn shown(store: &Store, key: &GroupingKey) -> String {
     let Some(group) = store.group(key) else {
         return String::new();

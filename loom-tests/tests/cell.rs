@@ -20,8 +20,8 @@ fn of_two_contradicting_pushes_one_is_accepted() {
     });
 }
 
-/// Each push has claimed a name that the other does not claim, before both claim `c`. Fails if a
-/// push that is busy keeps the claims that it was granted.
+/// Each push has claimed a name that only it has when they meet at `c`. Fails if a busy push keeps
+/// the claims that it was granted.
 #[test]
 fn a_busy_push_gives_back_what_it_was_granted() {
     explore(3, &["first", "second"], || {
@@ -42,9 +42,10 @@ fn a_busy_push_gives_back_what_it_was_granted() {
     });
 }
 
-/// Two pushes contradict each other in two names. Fails as the first model does.
+/// The pushes contradict each other about two names, which their bodies have in opposite order.
+/// Fails as `of_two_contradicting_pushes_one_is_accepted` does.
 #[test]
-fn names_crosswise_let_one_through() {
+fn of_two_pushes_that_claim_names_crosswise_one_is_accepted() {
     explore(4, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
@@ -57,10 +58,10 @@ fn names_crosswise_let_one_through() {
     });
 }
 
-/// Fails if a push is refused because of a doubt: the first push is refused because of `b`, and the
-/// second one must not be refused because of the first.
+/// Fails if a doubt refuses: the push to `job=1` will be refused because of `b`, so that the push
+/// to `job=2` must not be refused because of its doubt on `a`.
 #[test]
-fn a_doomed_push_refuses_nobody() {
+fn a_push_that_will_be_refused_refuses_no_other() {
     explore(3, &["accepted at once", "met a doubt"], || {
         let store = store();
         assert!(put(&store, &key("job=0"), "b=counter", 1));
@@ -83,14 +84,14 @@ fn a_doomed_push_refuses_nobody() {
     });
 }
 
-/// Fails if a claim in the same role waits for another one, or is refused because of it.
+/// Fails if a claim in the same role waits for another one, or refuses it.
 #[test]
 fn agreeing_pushes_share() {
     explore(4, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
         let second = loom::thread::spawn(move || try_put(&other, &key("job=2"), "a=gauge", 1));
-        // Neither refused nor busy.
+        // Neither is refused or busy.
         assert_eq!(
             try_put(&store, &key("job=1"), "a=gauge b=counter", 1),
             Some(true)
@@ -106,9 +107,9 @@ fn agreeing_pushes_share() {
     });
 }
 
-/// Fails if `try_drop` leaves the claim firm until it is settled.
+/// Fails if `try_drop` leaves the claim firm until the drop is settled.
 #[test]
-fn a_push_that_saw_a_delete_is_not_refused_by_what_was_deleted() {
+fn a_push_after_a_seen_deletion_is_not_refused_by_what_was_deleted() {
     explore(
         4,
         &["gone, accepted", "there, accepted", "there, refused"],
@@ -132,7 +133,7 @@ fn a_push_that_saw_a_delete_is_not_refused_by_what_was_deleted() {
 
 /// Fails if a second change is granted while one is under way.
 #[test]
-fn a_group_may_change_the_type_that_only_it_has() {
+fn a_group_may_change_the_type_of_a_family_that_only_it_has() {
     explore(3, &["counter", "summary"], || {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
@@ -204,9 +205,10 @@ fn two_pushes_of_one_group_never_contradict_each_other() {
     });
 }
 
-/// The second push contradicts both others, each in another name. Fails as the first model does.
+/// The push in the middle contradicts both others, each about another name. Fails as
+/// `of_two_contradicting_pushes_one_is_accepted` does.
 #[test]
-fn of_three_groups_those_that_agree_get_in() {
+fn of_three_groups_those_that_agree_are_accepted() {
     explore(2, &["the middle one", "the outer ones"], || {
         let store = store();
         let (second, third) = (Arc::clone(&store), Arc::clone(&store));
@@ -231,8 +233,7 @@ fn of_three_groups_those_that_agree_get_in() {
     });
 }
 
-/// Fails if a dead cell is taken instead of looked up again, or if the cell that has taken its
-/// place is removed.
+/// Fails if a dead cell is taken instead of looked up again.
 #[test]
 fn a_dead_cell_is_looked_up_again() {
     explore(4, &["before the deletion", "after it"], || {
@@ -293,8 +294,8 @@ fn of_two_names_that_are_one_when_escaped_one_is_accepted() {
     });
 }
 
-/// The only group that exposes `a.b` exposes `a_b` instead, while another group is pushed with
-/// `a.b`. Fails if `Cell::settle_change` stores the raw name after the word, or not at all.
+/// The only group that exposes `a.b` exposes `a_b` instead, while a push brings `a.b` to another
+/// group. Fails if `Cell::settle_change` stores the raw name after the word, or not at all.
 #[test]
 fn a_change_of_the_raw_name_excludes_the_former_one() {
     explore(3, &["change", "newcomer"], || {
@@ -311,10 +312,10 @@ fn a_change_of_the_raw_name_excludes_the_former_one() {
     });
 }
 
-/// The same, but the other group is pushed with `a_b`, which does not contradict the change. Fails
-/// if a take that is refused because of the raw name keeps its doubt: the change waits for ever.
+/// The same, but the other push brings `a_b`, which does not contradict the change. Fails if a take
+/// that is refused because of the raw name keeps its doubt: the change would wait for it for ever.
 #[test]
-fn a_change_of_the_raw_name_lets_the_new_one_in() {
+fn a_change_of_the_raw_name_admits_the_new_one() {
     explore(3, &["newcomer refused", "newcomer accepted"], || {
         let store = store();
         assert!(put(&store, &key("job=1"), "a.b=gauge", 1));

@@ -1,4 +1,5 @@
-//! Two consumers: the assembler and the disk writer, each with marks and a queue of its own.
+//! Two consumers, the assembler and the disk writer: each has one mark in every slot, and one
+//! queue.
 
 use loom_tests::store::{Consumer, MarkedSlot, Store};
 use loom_tests::{delete, explore, key, put, shown, store_with_disk_writer};
@@ -161,7 +162,7 @@ fn a_push_is_not_lost_in_a_slot_that_two_consumers_pass() {
         // The versions of the push, the deletion and the second push; one more for an exchange that
         // failed because the slot was retired first.
         let has_met = store.group(&key("job=1")).unwrap().version > 3;
-        // The next group has a number of its own.
+        // The next group has another number.
         assert!(put(&store, &key("job=1"), "b=gauge", 3));
         assert!(put(&store, &key("job=2"), "b=gauge", 3));
         let numbers: Vec<u32> = Known::default()

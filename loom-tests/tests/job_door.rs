@@ -4,9 +4,10 @@ use loom_tests::store::{DoorEntry, GroupState, JobDoor};
 use loom_tests::{delete, explore, key, put, shown, store, try_put};
 use std::sync::Arc;
 
-/// `a{l="v"}` in the group of the job alone is the same series as `a` in the group with `l="v"`.
-/// Fails if a push of a second shape enters beside one of the first, or if a push that is alone
-/// behind the door does not compare its series.
+/// The series `a{l="v"}` of the group with nothing but a job is the series `a` of the group with
+/// `l="v"`. Fails if a push of the second shape is let in beside one of the first, or if a push
+/// that is alone does not compare its series; and if it does not see all groups that pushes before
+/// it have made, for which the door's word has to release and acquire.
 #[test]
 fn one_series_of_two_shapes_is_admitted_once() {
     explore(4, &["the job's", "the label's"], || {
@@ -20,8 +21,8 @@ fn one_series_of_two_shapes_is_admitted_once() {
     });
 }
 
-/// Fails if more pushes of the first shape enter a mixing door, or if it becomes mixed before those
-/// behind it have left.
+/// Fails if a mixing door lets in further pushes of the first shape, or if the push that mixes does
+/// not wait for those in flight.
 #[test]
 fn two_of_the_first_shape_and_one_of_the_second() {
     explore(
@@ -34,10 +35,10 @@ fn two_of_the_first_shape_and_one_of_the_second() {
                 loom::thread::spawn(move || try_put(&second, &key("job=1,l=v"), "a=gauge", 1));
             let third =
                 loom::thread::spawn(move || try_put(&third, &key("job=1,l=w"), "a=gauge", 1));
-            // This is the series of the second push.
+            // The series of the second.
             let first = try_put(&store, &key("job=1"), "a{l=v}=gauge", 1);
             let (second, third) = (second.join().unwrap(), third.join().unwrap());
-            assert_ne!(third, Some(false), "nobody contradicts it");
+            assert_ne!(third, Some(false), "no other push contradicts it");
             let is_in = |pushed: Option<bool>| pushed == Some(true);
             assert!(
                 !(is_in(first) && is_in(second)),
@@ -52,8 +53,8 @@ fn two_of_the_first_shape_and_one_of_the_second() {
     );
 }
 
-/// Fails if `leave` loses a change of the word by another push: the door would be dead although the
-/// job has a group, or not dead although it has none.
+/// One push leaves the door without a group while another one enters and brings one. Fails if
+/// `leave` loses what happened meanwhile: the door would die with a group, or live without one.
 #[test]
 fn a_door_dies_with_its_last_group() {
     explore(4, &["one door", "two doors"], || {
@@ -80,8 +81,8 @@ fn a_door_dies_with_its_last_group() {
     });
 }
 
-/// Fails if a dead door is entered instead of looked up again, or if the door that has taken its
-/// place is removed.
+/// The only group of a job is deleted while a push brings one of another shape. Fails if a dead
+/// door is entered instead of looked up again.
 #[test]
 fn a_dead_door_is_looked_up_again() {
     explore(4, &["both shapes", "one shape"], || {
@@ -92,7 +93,7 @@ fn a_dead_door_is_looked_up_again() {
         let is_accepted = put(&store, &key("job=1,l=v"), "a=gauge", 1);
         deleter.join().unwrap();
         assert_eq!(shown(&store, &key("job=1,l=v")) == "a=gauge", is_accepted);
-        // Whichever doors died: the next push still compares its series.
+        // Whatever happened to the doors: series are still compared.
         assert_eq!(put(&store, &key("job=1"), "a{l=v}=gauge", 2), !is_accepted);
         if is_accepted {
             "both shapes"

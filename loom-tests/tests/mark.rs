@@ -1,4 +1,4 @@
-//! Marks: no answered push is missing from a look that begins later.
+//! Marks: a look that begins after a push was answered sees the push.
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
 use loom_tests::explore;
@@ -6,7 +6,7 @@ use loom_tests::store::Mark;
 use loom_tests::sync::Queue;
 use std::sync::Arc;
 
-/// A slot with nothing but a mark, a queue and a value.
+/// A slot with nothing but a value, a mark and its consumer's queue.
 struct Slot {
     mark: Mark,
     queue: Queue<()>,
@@ -27,7 +27,7 @@ impl Slot {
         self.mark.mark(|| self.queue.push(()));
     }
 
-    /// Passes over the queue once; returns the value that was seen last.
+    /// One pass over the queue, as a consumer makes it. Returns the value that was seen last.
     fn look(&self) -> Option<usize> {
         let mut seen = None;
         for _ in 0..self.queue.len() {
@@ -40,8 +40,9 @@ impl Slot {
     }
 }
 
-/// Fails if the exchange of `Mark::mark` sets QUEUED in any epoch: the second push would find that
-/// the slot is queued, which it is not.
+/// Two pushes follow each other while the consumer looks. Fails if `Mark::mark` sets QUEUED
+/// whatever the epoch: the second push would take the slot for queued although the consumer has
+/// taken it.
 #[test]
 fn a_look_after_a_mark_sees_what_was_marked() {
     explore(4, &["first look", "second look"], || {
@@ -63,8 +64,9 @@ fn a_look_after_a_mark_sees_what_was_marked() {
     });
 }
 
-/// Fails if `Mark::mark` loads before it writes, or is Relaxed: a marker that finds the slot queued
-/// would not carry its value to the look.
+/// Three pushes mark the slot while the consumer looks. Fails if `Mark::mark` loads before it
+/// writes, or is Relaxed: a push that finds the slot queued would not release its value to the
+/// look.
 #[test]
 fn three_markers_and_a_consumer_lose_nothing() {
     explore(2, &["seen at once", "seen later"], || {

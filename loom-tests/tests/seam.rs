@@ -1,8 +1,10 @@
-//! What the models rely on: loom tries both orders of two operations on the types of `src/sync`.
+//! What the stand-ins of `sync` promise the models: loom tries both orders of two operations, and
+//! what one operation releases another one acquires.
 
 use loom_tests::explore;
 use loom_tests::sync::{Counter, Keyed, Published, Queue, Registry, Word};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Loom remembers one last access of each thread for each atomic. So a plain load before a
 /// compare-exchange hides an earlier load of another thread. Fails if `Word::load_for_update` is a
@@ -38,23 +40,29 @@ fn a_published_value_is_seen_before_and_after_a_replacement() {
     });
 }
 
-/// A counter orders nothing, but a word that is updated after it and acquired before it does. Fails
-/// if `Word::update` is not a Release, or if neither it nor `Word::load_for_update` is an Acquire;
-/// and never sees "ahead of the word" if the counter is not made of loom's atomic.
+/// A counter orders nothing itself; a word that is updated after it and acquired before it does.
+/// Fails if `Word::update` is not a Release or not an Acquire. Never sees "stale" if the counter is
+/// not made of loom's atomic.
 #[test]
 fn a_counter_is_ordered_by_the_word_beside_it() {
-    explore(3, &["before", "ahead of the word", "after"], || {
+    let outcomes = ["before", "stale", "ahead of the word", "after"];
+    explore(3, &outcomes, || {
         let shared = Arc::new((Counter::new(), Word::new(0)));
-        let other = Arc::clone(&shared);
+        // The standard library's, which orders nothing here: for the outcome alone.
+        let is_added = Arc::new(AtomicBool::new(false));
+        let (other, other_is_added) = (Arc::clone(&shared), Arc::clone(&is_added));
         let next = |word: u64| Ok::<u64, ()>(word + 1);
         let writer = loom::thread::spawn(move || {
             other.0.add(1);
+            other_is_added.store(true, Relaxed);
             other.1.update(next).unwrap();
         });
+        let was_added = is_added.load(Relaxed);
         let is_after = shared.1.update(next).unwrap() == 1;
         let n = shared.0.get();
         writer.join().unwrap();
         match (is_after, n) {
+            (false, 0) if was_added => "stale",
             (false, 0) => "before",
             (false, _) => "ahead of the word",
             (true, 1) => "after",
@@ -63,7 +71,7 @@ fn a_counter_is_ordered_by_the_word_beside_it() {
     });
 }
 
-/// A name with itself as its key.
+/// An entry that is its own key.
 struct Name(&'static str);
 
 impl Keyed for Name {
@@ -74,8 +82,8 @@ impl Keyed for Name {
     }
 }
 
-/// One thread looks whether the queue is empty, while another one looks and then takes the value.
-/// Fails if `Queue::pop` takes no turn.
+/// One thread looks whether the queue is empty, while another one looks at its length and then
+/// takes its only element. Fails if `Queue::pop` takes no turn.
 #[test]
 fn a_queue_is_seen_before_and_after_a_look_then_pop() {
     explore(3, &["before", "after"], || {
@@ -92,7 +100,8 @@ fn a_queue_is_seen_before_and_after_a_look_then_pop() {
     });
 }
 
-/// Fails if `Registry::get_or_insert` takes no turn.
+/// One thread looks an entry up, while another one looks it up and then inserts it. Fails if
+/// `Registry::get_or_insert` takes no turn.
 #[test]
 fn an_entry_is_missed_before_and_found_after_it_is_inserted() {
     explore(3, &["before", "after"], || {
@@ -108,7 +117,8 @@ fn an_entry_is_missed_before_and_found_after_it_is_inserted() {
     });
 }
 
-/// Fails if `Registry::remove` takes no turn.
+/// One thread looks an entry up, while another one looks it up and then removes it. Fails if
+/// `Registry::remove` takes no turn.
 #[test]
 fn an_entry_is_found_before_and_missed_after_it_is_removed() {
     explore(3, &["before", "after"], || {

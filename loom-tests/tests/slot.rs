@@ -1,4 +1,4 @@
-//! Slots: their snapshots, and how slots are retired.
+//! Slots: their snapshots, and how they are retired.
 
 use loom_tests::model::MetricExtra;
 use loom_tests::store::{Consumer, MarkedSlot, Outcome, Push, PushMode, Refusal, Store};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Takes the marked slots and retires those without a group, as the assembler does.
+/// Takes the marked slots and passes their tombstones, as the assembler does.
 fn assemble(store: &Store) -> Vec<MarkedSlot> {
     let mut taken = Vec::new();
     store.take_cut(Consumer::Assembler, &mut taken);
@@ -20,10 +20,10 @@ fn assemble(store: &Store) -> Vec<MarkedSlot> {
     taken
 }
 
-/// Fails if a push is published into a retired slot, if a slot is retired although a push has just
-/// brought its group again, or if the number of a slot that was not retired is given out.
+/// Fails if a push is published into a slot that is retired, if a slot is retired although a push
+/// has brought its group again, or if its number is given out although it stays.
 #[test]
-fn a_push_is_not_lost_in_a_slot_that_goes() {
+fn a_push_is_not_lost_in_a_slot_that_is_retired() {
     const OUTCOMES: [&str; 4] = [
         "before the look",
         "between look and retiring",
@@ -34,7 +34,8 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge", 1));
         delete(&store, &key("job=1"));
-        // Not loom's, so that it orders nothing: it only tells the outcomes apart.
+        // The standard library's, which orders nothing here. Tells when the push was answered, for
+        // the outcome alone.
         let is_answered = Arc::new(AtomicBool::new(false));
         let (other, answered) = (Arc::clone(&store), Arc::clone(&is_answered));
         let assembler = loom::thread::spawn(move || {
@@ -53,10 +54,10 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
             "an answered push is missing"
         );
         assert_eq!(shown(&store, &key("job=1")), "b=gauge");
-        // Two versions before the push, one for it, and one more for an exchange that failed
+        // Two versions before the push and one for the push; one more for an exchange that failed
         // because the slot was dead.
         let has_lost = store.group(&key("job=1")).unwrap().version > 3;
-        // The slot has a number that no other slot has, even if it was about to be retired.
+        // No other slot has the number of this one, even if it was about to be retired.
         assert!(put(&store, &key("job=1"), "b=gauge", 2));
         assert!(put(&store, &key("job=2"), "b=gauge", 2));
         let numbers: Vec<u32> = assemble(&store).iter().map(|taken| taken.slot).collect();
@@ -73,11 +74,11 @@ fn a_push_is_not_lost_in_a_slot_that_goes() {
     });
 }
 
-/// The deletion has published its tombstone and not marked yet, a round that was marked before
-/// retires the slot, and the next group gets its number: then the mark comes. Fails if
-/// `Store::take_cut` takes dead slots.
+/// A deletion has published its tombstone, but has not marked the slot yet. A round that takes the
+/// slot because of an earlier mark retires it, and the next group gets its number. Then the
+/// deletion marks the slot. Fails if `Store::take_cut` takes dead slots.
 #[test]
-fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
+fn a_number_that_is_reused_while_the_old_slot_is_queued_belongs_to_the_new_group() {
     explore(
         4,
         &[
@@ -106,7 +107,7 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
             gateway.round(&mut assembler);
             assert!(
                 is_shown(),
-                "the new group went with the one that had its number"
+                "the new group was deleted with the one that had its number"
             );
             assert!(
                 !has_line(
@@ -116,10 +117,10 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
                 "an answered delete is missing"
             );
             assert_eq!(gateway.rendezvous.current(false).n_groups, 1);
-            // Only to see its number.
+            // Pushed once more only to see the number of its slot.
             assert!(put(store, &key("job=2"), "b=gauge", 2));
             let number = assemble(store).last().unwrap().slot;
-            // The first group's is 0.
+            // The first group's number is 0.
             match (number, n_queued) {
                 (0, 2..) => "the number again, queued",
                 (0, _) => "the number again",
@@ -129,12 +130,11 @@ fn a_number_that_is_used_again_while_its_slot_is_queued_is_the_new_groups() {
     );
 }
 
-/// Deletes these groups and retires their slots.
+/// Deletes these groups and retires their slots. There were at most `n_slots` slots at once.
 ///
 /// # Panics
 ///
-/// If a slot was left behind. At most `n_slots` slots existed at once, so that many new groups must
-/// get exactly the numbers below `n_slots`.
+/// If a slot was left behind: then its number is missing among those that the next groups get.
 fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
     groups.iter().for_each(|labels| delete(store, &key(labels)));
     assemble(store);
@@ -148,10 +148,10 @@ fn assert_no_slot_is_left(store: &Store, groups: &[&str], n_slots: u32) {
     );
 }
 
-/// A push that was answered `Busy` has added a slot without a group, and is never tried again.
-/// Fails if `Store::push` does not mark such a slot.
+/// A push that was busy has left a slot without a group, and is never tried again. Fails if
+/// `Store::push` does not mark a slot that it leaves without a group.
 #[test]
-fn a_slot_that_was_left_without_a_group_goes() {
+fn a_slot_that_was_left_without_a_group_is_retired() {
     explore(4, &["accepted", "refused", "busy"], || {
         let store = store();
         let other = Arc::clone(&store);
@@ -177,9 +177,9 @@ fn a_slot_that_was_left_without_a_group_goes() {
 }
 
 /// The same, but the push is tried again while the slot is retired. Fails as
-/// `a_push_is_not_lost_in_a_slot_that_goes` does.
+/// `a_push_is_not_lost_in_a_slot_that_is_retired` does.
 #[test]
-fn a_push_comes_again_to_a_slot_that_goes() {
+fn a_busy_push_is_tried_again_while_its_slot_is_retired() {
     explore(
         3,
         &["not busy", "busy, never seen", "busy, seen without a group"],
@@ -207,8 +207,8 @@ fn a_push_comes_again_to_a_slot_that_goes() {
     );
 }
 
-/// Fails if the failure time is published over another state than the one it was added to: the
-/// deleted families would be exposed again, without claims on their names.
+/// Fails if the failure time is published over another state than the one that it was added to: the
+/// deleted families would be back, without claims on their names.
 #[test]
 fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
     const OUTCOMES: [&str; 4] = [
@@ -236,8 +236,8 @@ fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
                 ("", 0, 1)
             );
         }
-        // Two for the groups, one for the deletion, one for the refusal, and one for an exchange
-        // that failed.
+        // Versions: two for the groups, one for the deletion, one for the refusal, this one, and
+        // one more for an exchange that failed.
         assert!(put(&store, &key("job=3"), "c=gauge", 1));
         let has_met = store.group(&key("job=3")).unwrap().version > 5;
         assert_nothing_is_left(
@@ -254,9 +254,9 @@ fn a_refusal_and_a_deletion_of_its_group_follow_each_other() {
     });
 }
 
-/// Fails if two pushes that only change numbers overwrite each other's families.
+/// Fails if one of two pushes that only change values overwrites the other one's.
 #[test]
-fn numbers_of_two_merges_are_both_kept() {
+fn values_of_two_merges_are_both_kept() {
     explore(4, &["one after the other", "met each other"], || {
         let store = store();
         assert!(put(&store, &key("job=1"), "a=gauge b=gauge", 1));
@@ -266,7 +266,7 @@ fn numbers_of_two_merges_are_both_kept() {
         assert!(second.join().unwrap());
         let group = store.group(&key("job=1")).unwrap();
         assert_eq!(group.values.as_slice(), [2, 3]);
-        // One version each, and one for an exchange that failed.
+        // One version for each push, and one more for an exchange that failed.
         if group.version == 3 {
             "one after the other"
         } else {
@@ -275,8 +275,8 @@ fn numbers_of_two_merges_are_both_kept() {
     });
 }
 
-/// Fails if a deletion takes away what was pushed after the state that it saw: the new names would
-/// stay claimed.
+/// Fails if a deletion removes what was pushed after the state that it has seen: the new names
+/// would stay claimed.
 #[test]
 fn a_deletion_and_a_push_follow_each_other() {
     explore(4, &["pushed last", "deleted last"], || {
@@ -296,8 +296,9 @@ fn a_deletion_and_a_push_follow_each_other() {
     });
 }
 
-/// A push that contradicts itself is refused for good: its first attempt uses up its families, so
-/// a second attempt would empty the group. Fails if it is judged again after the group has changed.
+/// A push that contradicts itself used to lose its families in its first attempt and to empty the
+/// group in its second. Fails if a fault of the push alone is judged again after the group has
+/// changed.
 #[test]
 fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
     explore(4, &["alone", "met the other"], || {
@@ -316,7 +317,8 @@ fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
             ),
             ("a=gauge", &[2][..], 1)
         );
-        // One version each for the three that were published, and one for an exchange that failed.
+        // One version for each of the three states that were published, and one more for an
+        // exchange that failed.
         if group.version == 3 {
             "alone"
         } else {
@@ -325,10 +327,10 @@ fn a_push_that_contradicts_itself_is_refused_whatever_others_push() {
     });
 }
 
-/// A push whose first attempt was lost to another push keeps its extras (such as exemplars). Fails
-/// if the second attempt publishes less than the first would have.
+/// A push that lost its first attempt used to bring its values and lose its exemplars. Fails if a
+/// second attempt brings less than the first.
 #[test]
-fn a_push_that_comes_again_brings_all_that_it_has() {
+fn a_push_that_is_tried_again_brings_everything() {
     fn put_with_extra(store: &Store, value: u64) {
         let mut families = families("a=gauge", value);
         families.extras.push(MetricExtra {
@@ -359,9 +361,9 @@ fn a_push_that_comes_again_brings_all_that_it_has() {
     });
 }
 
-/// Fails if a push replaces a group whose key is written in another way.
+/// Fails if a group is replaced by one whose key is written otherwise.
 #[test]
-fn of_two_ways_to_write_a_key_one_gets_the_group() {
+fn of_two_ways_to_write_a_key_one_is_accepted() {
     explore(3, &["first", "second"], || {
         let store = store();
         let other = Arc::clone(&store);
@@ -373,10 +375,10 @@ fn of_two_ways_to_write_a_key_one_gets_the_group() {
     });
 }
 
-/// Fails if a valid push is refused because a refused push has made the group under a key that is
-/// written in another way.
+/// Fails if a group that only has refused pushes refuses a valid push whose key is written
+/// otherwise.
 #[test]
-fn a_refused_push_takes_no_key_from_others() {
+fn a_refused_push_does_not_take_a_key_from_another_push() {
     explore(
         3,
         &[
@@ -410,7 +412,8 @@ fn a_refused_push_takes_no_key_from_others() {
                 (shown(&store, &key("job=1")).as_str(), group.failure_time),
                 ("a=gauge", 0)
             );
-            // One version for each that was published, and one for an exchange that failed.
+            // One version for each state that was published, and one more for an exchange that
+            // failed.
             match (refusal, group.version) {
                 (Refusal::OtherKey { .. }, 1) => "accepted first",
                 (Refusal::OtherKey { .. }, _) => "accepted first, met",

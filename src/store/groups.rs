@@ -466,9 +466,9 @@ mod tests {
         taken
     }
 
-    /// More than a bundle of them, and not a whole number of bundles.
+    /// With more groups than one bundle of numbers, and not a whole number of bundles.
     #[test]
-    fn numbers_of_slots_are_used_again_and_each_once() {
+    fn numbers_of_slots_are_reused_and_each_is_given_out_once() {
         const N: usize = 2 * NUMBERS_PER_BUNDLE_MAX + 100;
         let store = Store::new(Config::default());
         for round in 0..3 {

@@ -43,13 +43,13 @@
 //! - A *value-only push* is one look-up, one `fetch_add` on the version counter, one
 //!   compare-and-swap of the group's snapshot, and for each consumer one `fetch_or` on the slot's
 //!   mark; the first mark after a consumer's look also pushes to its queue. If the compare-and-swap
-//!   fails, another push or deletion of the same group has taken effect. After [`LOST_MAX`](groups)
-//!   such losses the push returns `Busy`, so that its thread does something else in between.
+//!   fails, another push or deletion of the same group has taken effect. After 16 such losses the
+//!   push returns `Busy`, so that its thread does something else in between.
 //! - A *structural push* never waits inside the store either. It returns `Busy` while a push in
-//!   flight claims one of its names in another role, and, in a job with several shapes of keys,
-//!   while another push is behind the door. In the strict sense it is therefore not lock-free: if
-//!   the kernel suspends a thread between claim and settlement, pushes that contradict its push
-//!   come back busy until it runs again. Pushes that agree with it do not.
+//!   flight is about to decide about one of its names in another way, and, in a job with several
+//!   shapes of keys, while another push is behind the door. In the strict sense it is therefore not
+//!   lock-free: if the kernel suspends a thread between claim and settlement, pushes that
+//!   contradict its push come back busy until it runs again. Pushes that agree with it do not.
 //! - The first push of a body in a new form keeps that form in the layout (`Layout::learn_form`).
 //!   If two threads do so at the same moment one waits until the other has stored it.
 //!

@@ -3,13 +3,11 @@
 //! An attempt to bring a push into effect can be lost to another push, or find the store busy. The
 //! next attempt may find the group in another state, so a push keeps what it needs for that:
 //!
-//! ```text
-//! Pending  ── a structural attempt of a PUT ──▶  Made: the content, whatever the group has
-//!    │ ▲
-//!    │ └── a structural attempt of a POST: the content for one state of the group; the body stays
-//!    │
-//!    └── the push is refused, at once or by an attempt ──▶  Refused: only the time is recorded
-//! ```
+//! | state     | entered by                           | what is kept                                  |
+//! |-----------|--------------------------------------|-----------------------------------------------|
+//! | `Pending` | a push that may be accepted          | the body; for a POST also what it merged last |
+//! | `Made`    | a structural attempt of a PUT        | the content, which is right for every base    |
+//! | `Refused` | a refusal, at once or by an attempt  | the refusal, until the failure is recorded    |
 
 use super::job_door::JobDoor;
 use super::layout::Layout;
@@ -344,4 +342,142 @@ fn without_markers(families: Families) -> Families {
     builder
         .finish()
         .expect("a part of the families is smaller than all of them")
+}
+
+#[cfg(all(test, not(gateway_loom)))]
+mod tests {
+    use super::*;
+    use crate::model::{MetricExtra, MetricFlags, MetricType};
+
+    const BYTES_MAX: u64 = 1 << 20;
+
+    fn key() -> Arc<GroupingKey> {
+        Arc::new(GroupingKey::new([("job", "j")]).unwrap())
+    }
+
+    /// Gauges with one metric each.
+    fn gauges(families: &[(&str, u64)]) -> Families {
+        let mut builder = FamiliesBuilder::new();
+        for (name, value) in families {
+            builder.family(name, MetricType::Gauge, None);
+            builder.value(*value);
+            builder.end_metric(MetricFlags::default());
+        }
+        builder.finish().unwrap()
+    }
+
+    fn layout(families: &[(&str, u64)]) -> Arc<Layout> {
+        Arc::new(Layout::new(gauges(families).skeleton, &key()).unwrap())
+    }
+
+    /// A group with these families, pushed at time 1.
+    fn group(version: u64, families: &[(&str, u64)]) -> Snapshot {
+        let values = gauges(families).values;
+        Snapshot::for_test(version, key(), layout(families), values, 1)
+    }
+
+    fn no_group() -> Snapshot {
+        Snapshot::without_group(0, key(), layout(&[]))
+    }
+
+    /// A push at time 2.
+    fn push(mode: PushMode, families: &[(&str, u64)]) -> Push {
+        Push::new(key(), gauges(families), mode, 2)
+    }
+
+    /// Families with their values, and when they were pushed if not all were now.
+    fn shown(content: &GroupContent) -> (Vec<(&str, u64)>, Option<&[i64]>) {
+        let names = content.layout.skeleton().families().map(|f| f.name());
+        let families = names.zip(content.values.iter().copied()).collect();
+        (families, content.family_times.as_deref())
+    }
+
+    #[test]
+    fn a_put_brings_the_same_content_in_every_attempt() {
+        let mut families = gauges(&[("a", 1)]);
+        families.extras.push(MetricExtra {
+            metric: 0,
+            body: b"exemplar"[..].into(),
+        });
+        let mut push = Push::new(key(), families, PushMode::Replace, 2);
+        let first = push.content(&no_group(), None, BYTES_MAX).unwrap();
+        let again = push
+            .content(&group(3, &[("b", 1)]), None, BYTES_MAX)
+            .unwrap();
+        let value_only = push.value_only(&group(4, &[("a", 5)])).unwrap();
+        for content in [first, again, value_only] {
+            assert_eq!(shown(&content), (vec![("a", 1)], None));
+            assert_eq!(&*content.extras[0].body, b"exemplar");
+        }
+        assert!(push.value_only(&group(4, &[("b", 5)])).is_none());
+    }
+
+    #[test]
+    fn a_post_is_merged_again_when_the_group_has_changed() {
+        let mut push = push(PushMode::Merge, &[("b", 2)]);
+        let mut content = |base: &Snapshot| push.content(base, None, BYTES_MAX).unwrap();
+        assert_eq!(shown(&content(&no_group())), (vec![("b", 2)], None));
+        assert_eq!(
+            shown(&content(&group(1, &[("a", 1)]))),
+            (vec![("a", 1), ("b", 2)], Some(&[1, 2][..]))
+        );
+        assert_eq!(
+            shown(&content(&group(2, &[("c", 3)]))),
+            (vec![("c", 3), ("b", 2)], Some(&[1, 2][..]))
+        );
+        let content = push.value_only(&group(3, &[("a", 1), ("b", 1)])).unwrap();
+        assert_eq!(
+            shown(&content),
+            (vec![("a", 1), ("b", 2)], Some(&[1, 2][..]))
+        );
+    }
+
+    #[test]
+    fn a_push_of_a_known_layout_brings_what_its_families_would() {
+        for mode in [PushMode::Replace, PushMode::Merge] {
+            for base in [no_group(), group(1, &[("a", 1)]), group(1, &[("b", 1)])] {
+                let known = layout(&[("b", 0)]);
+                let values = SmallVec::from_slice(&[2]);
+                let mut known = Push::of_layout(key(), known, values, mode, 2);
+                let mut parsed = push(mode, &[("b", 2)]);
+                let value_only = [&mut known, &mut parsed].map(|push| push.value_only(&base));
+                assert_eq!(
+                    value_only[0].as_ref().map(shown),
+                    value_only[1].as_ref().map(shown)
+                );
+                let content = [&mut known, &mut parsed]
+                    .map(|push| push.content(&base, None, BYTES_MAX).unwrap());
+                assert_eq!(shown(&content[0]), shown(&content[1]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_that_would_be_exposed_with_too_many_bytes_is_refused() {
+        let mut push = push(PushMode::Replace, &[("a", 1)]);
+        let refused = push.content(&no_group(), None, 10);
+        assert!(matches!(
+            refused,
+            Err(Refusal::ExpositionTooLarge { bytes_max: 10, .. })
+        ));
+    }
+
+    #[test]
+    fn an_invalid_push_is_refused_from_the_start() {
+        let mut families = gauges(&[("a", 1)]);
+        families.invalid = Some(crate::model::Invalid::Timestamp);
+        let mut push = Push::new(key(), families, PushMode::Replace, 2);
+        assert_eq!(push.refusal(), Some(&Refusal::Timestamps));
+        assert!(push.value_only(&group(1, &[("a", 1)])).is_none());
+        let reserved = Arc::new(GroupingKey::new([("job", "j"), ("__x", "1")]).unwrap());
+        let push = Push::new(reserved, gauges(&[]), PushMode::Replace, 2);
+        assert!(matches!(push.refusal(), Some(Refusal::KeyNames { .. })));
+    }
+
+    #[test]
+    fn families_of_the_gateway_are_left_out() {
+        let mut push = push(PushMode::Replace, &[("push_time_seconds", 1), ("a", 1)]);
+        let content = push.content(&no_group(), None, BYTES_MAX).unwrap();
+        assert_eq!(shown(&content), (vec![("a", 1)], None));
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn check_exposed_bytes(
     }
 }
 
-/// The refusal of families that cannot be exposed in any group with such a key.
+/// The refusal of families that no group with the label names of this key can expose.
 pub(super) fn refusal_of_layout_error(
     error: &LayoutError,
     skeleton: &Skeleton,

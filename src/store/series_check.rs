@@ -115,7 +115,7 @@ fn family_of<'a>(group: &'a Snapshot, name: &str) -> Option<Family<'a>> {
     group.layout().family_by_name(name)
 }
 
-/// Whether a group exposes a series of `family`, one of its own, with exactly these labels.
+/// Whether a group exposes a series with exactly these labels in `family`, one of its families.
 fn has_series(group: &Snapshot, family: Option<Family<'_>>, labels: &SeriesLabels<'_>) -> bool {
     let Some(family) = family else { return false };
     let (layout, key) = (group.layout(), group.key());

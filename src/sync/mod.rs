@@ -35,7 +35,7 @@
 //! operation of its own ([`Word::load_for_update`], [`Published::load_for_update`]): a plain load
 //! in the product, a compare-exchange that changes nothing under loom. The stand-ins for queues and
 //! registries load and change several atomics in one operation. For the same reason each of their
-//! operations first takes a *turn*, a compare-exchange on an atomic of its own.
+//! operations first takes a *turn*: a compare-exchange on an atomic that is used for nothing else.
 //!
 //! # What "lock-free" means here
 //!

@@ -49,9 +49,10 @@ impl Word {
     pub fn update<E>(&self, mut next: impl FnMut(u64) -> Result<u64, E>) -> Result<u64, E> {
         let mut current = self.load_for_update();
         loop {
-            // AcqRel: the release pairs with the acquire of every method here: a thread that sees
-            // the new word sees what this thread did before. The acquire pairs with the release of
-            // the change that made `current`. Acquire on failure: `next` decides by `found`.
+            // AcqRel: the release pairs with the acquire of every method here, so that a thread
+            // that sees the new word sees what this thread did before. The acquire pairs with the
+            // release of the change that made `current`. Acquire on failure: `next` decides by
+            // `found`.
             match self
                 .0
                 .compare_exchange(current, next(current)?, AcqRel, Acquire)
