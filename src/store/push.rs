@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn an_invalid_push_is_refused_from_the_start() {
         let mut families = gauges(&[("a", 1)]);
-        families.invalid = Some(crate::model::Invalid::Timestamp);
+        families.broken_rule = Some(crate::model::BrokenRule::Timestamp);
         let mut push = Push::new(key(), families, PushMode::Replace, 2);
         assert_eq!(push.refusal(), Some(&Refusal::Timestamps));
         assert!(push.value_only(&group(1, &[("a", 1)])).is_none());
