@@ -10,6 +10,7 @@
 //! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
 //! | `decode.rs`          | decompresses bodies, within limits                                 |
 //! | `parse_pool.rs`      | threads for large bodies                                           |
+//! | `catch.rs`           | panics of single requests                                          |
 //! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
 //! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
 //! | `cadence.rs`         | foresees the next scrape                                           |
@@ -21,6 +22,7 @@
 
 pub(crate) mod body_pieces;
 mod cadence;
+pub(crate) mod catch;
 mod clock;
 pub(crate) mod decode;
 mod driver;
@@ -111,19 +113,19 @@ impl Gateway {
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
             .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| {
+                let run = || {
                     shared.driver.run(
                         &shared.store,
                         &shared.telemetry,
                         shared.clock,
                         options.release_memory,
                     )
-                });
-                if std::panic::catch_unwind(run).is_err() {
+                };
+                catch::run_or_fail(run, || {
                     // Without the assembler every scrape would wait for ever.
                     tracing::error!("the assembler failed; this is a bug");
                     std::process::exit(1);
-                }
+                });
             })?;
         gateway.driver.bind_thread(assembler.thread().clone());
         Ok(gateway)

@@ -56,6 +56,11 @@ impl Answer {
         )
     }
 
+    /// The answer to a request that a bug has ended.
+    pub fn panicked() -> Self {
+        Self::error(500, "the gateway failed to answer; this is a bug")
+    }
+
     /// This answer with one more header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
