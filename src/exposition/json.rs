@@ -1,12 +1,13 @@
 //! Writes groups as JSON for the query API, to the letter as the reference does with Go's
 //! `encoding/json`: keys are sorted, `<`, `>` and `&` are escaped, numbers are strings.
 
-use super::protobuf::native_buckets;
+use super::protobuf::{NativeBucket, native_buckets};
 use super::text::write_float;
 use crate::model::{
-    Family, LabelSet, Metric, MetricExtra, MetricFlags, MetricType, exposed_labels,
+    LabelSet, Metric, MetricExtra, MetricFlags, MetricType, Skeleton, exposed_labels,
 };
 use std::io::Write as _;
+use std::ops::Range;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -14,8 +15,10 @@ use time::format_description::well_known::Rfc3339;
 pub(crate) struct ShownGroup<'a> {
     /// The labels of the grouping key, as they were pushed.
     pub(crate) labels: &'a LabelSet,
-    /// The families in the order of their names, each with the time of its push.
-    pub(crate) families: Vec<(Family<'a>, i64)>,
+    /// The families of the group.
+    pub(crate) skeleton: &'a Skeleton,
+    /// When each family was pushed, in the order of `skeleton`; none if all were at `push_time`.
+    pub(crate) family_times: Option<&'a [i64]>,
     /// The numbers of all families.
     pub(crate) values: &'a [u64],
     /// What the text format cannot carry, sorted by metric.
@@ -28,64 +31,150 @@ pub(crate) struct ShownGroup<'a> {
     pub(crate) first_time: i64,
 }
 
-/// Appends a group to `out`: an object with the labels, whether the last push was accepted, the
-/// times of pushes, and the families by name.
-pub(crate) fn write_group(group: &ShownGroup<'_>, out: &mut Vec<u8>) {
-    let mut members: Vec<(&str, Member<'_>)> = group
-        .families
-        .iter()
-        .map(|&(family, pushed_at)| (family.name(), Member::Family(family, pushed_at)))
-        .collect();
-    // A family with one of these names takes the place of the member, as in the reference.
-    members.extend([
-        ("labels", Member::Labels),
-        ("last_push_successful", Member::LastPush),
-        (
-            "push_failure_time_seconds",
-            Member::Time(group.failure_time),
-        ),
-        ("push_time_seconds", Member::Time(group.push_time)),
-    ]);
-    members.sort_by_key(|&(name, _)| name);
-    members.dedup_by(|later, earlier| later.0 == earlier.0);
-    let mut separator = b'{';
-    for (name, member) in members {
-        out.push(separator);
-        separator = b',';
-        write_string(name, out);
-        out.push(b':');
-        match member {
-            Member::Labels => write_object(group.labels.iter(), out),
-            Member::LastPush => {
-                let is_successful = group.push_time >= group.failure_time;
-                out.extend_from_slice(if is_successful { b"true" } else { b"false" });
-            }
-            Member::Time(time) => write_push_time(group, name, time, out),
-            Member::Family(family, pushed_at) => write_family(group, family, pushed_at, out),
-        }
-    }
-    out.push(b'}');
+/// Writes a group step by step: an object with the labels, whether the last push was accepted, the
+/// times of pushes, and the families by name. A step is a metric without its buckets or quantiles,
+/// or a bucket, or another member of the object.
+///
+/// Keeps only its position, so that nothing borrows from the group between two steps.
+pub(crate) struct GroupWriter {
+    /// The members of the object, in the order of their names.
+    members: Vec<GroupMember>,
+    /// The index of the member that is written next, or of the family whose metrics are written.
+    member: usize,
+    /// The metrics of the current family that are not complete; none if it has not begun.
+    metrics: Option<Range<usize>>,
+    /// What is left of the list in the middle of a metric; none if the metric has not begun.
+    list: Option<MetricList>,
 }
 
 /// A member of a group's object.
-enum Member<'a> {
-    /// A family, and the time of its push.
-    Family(Family<'a>, i64),
+#[derive(Clone, Copy)]
+enum GroupMember {
+    /// The family with this index in the skeleton.
+    Family(u32),
     /// The labels of the grouping key.
     Labels,
     /// Whether the last push was accepted.
     LastPush,
-    /// The time of the last accepted or the last refused push.
-    Time(i64),
+    /// The time of the last refused push.
+    FailureTime,
+    /// The time of the last accepted push.
+    PushTime,
 }
 
-/// Appends a time of a push as the gateway's own family `name`.
-fn write_push_time(group: &ShownGroup<'_>, name: &str, time: i64, out: &mut Vec<u8>) {
-    let what = if name == "push_time_seconds" {
-        "succeeded"
-    } else {
-        "failed"
-    };
+impl GroupMember {
+    fn name<'a>(self, group: &ShownGroup<'a>) -> &'a str {
+        match self {
+            Self::Family(index) => group.skeleton.family(index as usize).name(),
+            Self::Labels => "labels",
+            Self::LastPush => "last_push_successful",
+            Self::FailureTime => "push_failure_time_seconds",
+            Self::PushTime => "push_time_seconds",
+        }
+    }
+}
+
+/// The buckets or quantiles of a metric that are being written.
+struct MetricList {
+    items: ListItems,
+    /// The index of the item that is written next.
+    next: usize,
+}
+
+enum ListItems {
+    /// An object whose keys are bounds, sorted as text: the indices of the bounds in this order.
+    /// Of equal bounds only the last one is among them.
+    Bounds(Vec<u32>),
+    /// An array of the buckets of a native histogram.
+    Native(Vec<NativeBucket>),
+}
+
+impl GroupWriter {
+    /// A writer at the beginning of `group`.
+    pub(crate) fn new(group: &ShownGroup<'_>) -> Self {
+        let n_families = u32::try_from(group.skeleton.n_families());
+        let families = 0..n_families.expect("a push has fewer than 2^32 families");
+        let mut members: Vec<GroupMember> = families.map(GroupMember::Family).collect();
+        members.extend([
+            GroupMember::Labels,
+            GroupMember::LastPush,
+            GroupMember::FailureTime,
+            GroupMember::PushTime,
+        ]);
+        // A family with one of these names takes the place of the member, as in the reference.
+        members.sort_by_key(|member| member.name(group));
+        members.dedup_by(|later, earlier| later.name(group) == earlier.name(group));
+        Self {
+            members,
+            member: 0,
+            metrics: None,
+            list: None,
+        }
+    }
+
+    /// Appends the next step to `out`. Returns false, and appends nothing, once the group is
+    /// complete. `group` is the same for all steps.
+    pub(crate) fn write_step(&mut self, group: &ShownGroup<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(&member) = self.members.get(self.member) else {
+            return false;
+        };
+        if let (GroupMember::Family(index), Some(metrics)) = (member, &mut self.metrics) {
+            let family = group.skeleton.family(index as usize);
+            if metrics.start == metrics.end {
+                out.extend_from_slice(b"]}");
+                self.metrics = None;
+                self.end_member(out);
+            } else {
+                let metric = group.skeleton.metric(metrics.start);
+                let is_first = metrics.start == family.metric_range().start;
+                let metric_type = family.metric_type();
+                if write_metric_step(group, metric_type, metric, is_first, &mut self.list, out) {
+                    metrics.start += 1;
+                }
+            }
+            return true;
+        }
+        out.push(if self.member == 0 { b'{' } else { b',' });
+        let name = member.name(group);
+        write_string(name, out);
+        out.push(b':');
+        match member {
+            GroupMember::Family(index) => {
+                let family = group.skeleton.family(index as usize);
+                let times = group.family_times;
+                let pushed_at = times.map_or(group.push_time, |times| times[family.index()]);
+                write_head(pushed_at, family.metric_type(), family.help(), out);
+                out.extend_from_slice(b",\"metrics\":[");
+                self.metrics = Some(family.metric_range());
+                return true;
+            }
+            GroupMember::Labels => write_object(group.labels.iter(), out),
+            GroupMember::LastPush => {
+                let is_successful = group.push_time >= group.failure_time;
+                out.extend_from_slice(if is_successful { b"true" } else { b"false" });
+            }
+            GroupMember::FailureTime => {
+                write_push_time(group, "failed", group.failure_time, out);
+            }
+            GroupMember::PushTime => {
+                write_push_time(group, "succeeded", group.push_time, out);
+            }
+        }
+        self.end_member(out);
+        true
+    }
+
+    /// Goes on to the next member. After the last one the object ends.
+    fn end_member(&mut self, out: &mut Vec<u8>) {
+        self.member += 1;
+        if self.member == self.members.len() {
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends a time of a push as one of the gateway's own families.
+fn write_push_time(group: &ShownGroup<'_>, what: &str, time: i64, out: &mut Vec<u8>) {
     // If there was no such push, the time stamp is that of the first push.
     write_head(
         if time == 0 { group.first_time } else { time },
@@ -107,18 +196,6 @@ fn write_push_time(group: &ShownGroup<'_>, name: &str, time: i64, out: &mut Vec<
     out.extend_from_slice(b"}]}");
 }
 
-fn write_family(group: &ShownGroup<'_>, family: Family<'_>, pushed_at: i64, out: &mut Vec<u8>) {
-    write_head(pushed_at, family.metric_type(), family.help(), out);
-    out.extend_from_slice(b",\"metrics\":[");
-    for (n, metric) in family.metrics().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        write_metric(group, family.metric_type(), metric, out);
-    }
-    out.extend_from_slice(b"]}");
-}
-
 /// Appends the brace and the first members of a family's object.
 fn write_head(pushed_at: i64, metric_type: MetricType, help: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time_stamp\":");
@@ -131,34 +208,31 @@ fn write_head(pushed_at: i64, metric_type: MetricType, help: Option<&str>, out: 
     }
 }
 
-fn write_metric(
+/// Appends the next step of a metric. Returns whether the metric is complete. `list` is none before
+/// the metric's first step and after its last one.
+fn write_metric_step(
     group: &ShownGroup<'_>,
     metric_type: MetricType,
     metric: Metric<'_>,
+    is_first: bool,
+    list: &mut Option<MetricList>,
     out: &mut Vec<u8>,
-) {
+) -> bool {
     let values = &group.values[metric.value_range()];
-    let count = |bits: u64, out: &mut Vec<u8>| {
-        if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
-            write_number(f64::from_bits(bits), out);
-        } else {
-            let _ = write!(out, "\"{bits}\"");
-        }
-    };
-    let labels = |out: &mut Vec<u8>| {
+    let write_labels = |out: &mut Vec<u8>| {
         out.extend_from_slice(b"\"labels\":");
         write_object(
             exposed_labels(metric.labels(), group.labels).into_iter(),
             out,
         );
     };
-    out.push(b'{');
-    match metric_type {
+    let is_histogram = match metric_type {
         MetricType::Counter
         | MetricType::Gauge
         | MetricType::Untyped
         | MetricType::GaugeHistogram => {
-            labels(out);
+            out.extend_from_slice(if is_first { b"{" } else { b",{" });
+            write_labels(out);
             out.extend_from_slice(b",\"value\":");
             // The query API of the reference does not know gauge histograms.
             write_number(
@@ -169,95 +243,144 @@ fn write_metric(
                 },
                 out,
             );
+            out.push(b'}');
+            return true;
         }
-        MetricType::Summary => {
-            out.extend_from_slice(b"\"count\":");
-            count(values[0], out);
-            out.push(b',');
-            labels(out);
-            out.extend_from_slice(b",\"quantiles\":");
-            let quantiles = metric.bounds().zip(&values[2..]);
-            write_by_bound(
-                quantiles.map(|(rank, &bits)| (rank, bits)),
-                |bits, out| write_number(f64::from_bits(bits), out),
-                out,
-            );
-            out.extend_from_slice(b",\"sum\":");
-            write_number(f64::from_bits(values[1]), out);
-        }
-        MetricType::Histogram => {
+        MetricType::Summary => false,
+        MetricType::Histogram => true,
+    };
+    let Some(begun) = list else {
+        out.extend_from_slice(if is_first { b"{" } else { b",{" });
+        let items = if is_histogram {
             out.extend_from_slice(b"\"buckets\":");
-            // A binary search, because thousands of metrics can have an extra each.
-            let place = group
-                .extras
-                .binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
-            match place
-                .ok()
-                .and_then(|place| native_buckets(&group.extras[place].body))
-            {
-                Some(buckets) => {
-                    out.push(b'[');
-                    for (n, bucket) in buckets.iter().enumerate() {
-                        // Which limits are in the bucket, as Prometheus' query API numbers it.
-                        let rule = match (bucket.has_lower, bucket.has_upper) {
-                            (false, true) => 0,
-                            (true, false) => 1,
-                            (false, false) => 2,
-                            (true, true) => 3,
-                        };
-                        let _ = write!(out, "{}[{rule}", if n > 0 { "," } else { "" });
-                        for number in [bucket.lower, bucket.upper, bucket.count] {
-                            out.push(b',');
-                            write_number(number, out);
-                        }
-                        out.push(b']');
-                    }
-                    out.push(b']');
-                }
-                None => {
-                    write_by_bound(metric.bounds().zip(values[2..].iter().copied()), count, out)
-                }
-            }
-            out.extend_from_slice(b",\"count\":");
-            count(values[0], out);
+            histogram_items(group, metric)
+        } else {
+            out.extend_from_slice(b"\"count\":");
+            write_count(metric, values[0], out);
             out.push(b',');
-            labels(out);
-            out.extend_from_slice(b",\"sum\":");
-            write_number(f64::from_bits(values[1]), out);
-        }
+            write_labels(out);
+            out.extend_from_slice(b",\"quantiles\":");
+            sorted_bounds(metric)
+        };
+        out.push(match items {
+            ListItems::Bounds(_) => b'{',
+            ListItems::Native(_) => b'[',
+        });
+        *list = Some(MetricList { items, next: 0 });
+        return false;
+    };
+    if write_item(metric, values, is_histogram, begun, out) {
+        return false;
     }
+    out.push(match begun.items {
+        ListItems::Bounds(_) => b'}',
+        ListItems::Native(_) => b']',
+    });
+    *list = None;
+    if is_histogram {
+        out.extend_from_slice(b",\"count\":");
+        write_count(metric, values[0], out);
+        out.push(b',');
+        write_labels(out);
+    }
+    out.extend_from_slice(b",\"sum\":");
+    write_number(f64::from_bits(values[1]), out);
     out.push(b'}');
+    true
 }
 
-/// Appends an object whose keys are bounds, sorted as text. Of equal bounds the last one counts.
-fn write_by_bound(
-    pairs: impl Iterator<Item = (f64, u64)>,
-    value: impl Fn(u64, &mut Vec<u8>),
-    out: &mut Vec<u8>,
-) {
-    let mut sorted: Vec<(Vec<u8>, u64)> = pairs
-        .map(|(bound, bits)| {
-            let mut text = Vec::new();
-            write_float(bound, &mut text);
-            (text, bits)
-        })
-        .collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    out.push(b'{');
-    let mut is_first = true;
-    for (i, (bound, bits)) in sorted.iter().enumerate() {
-        if sorted.get(i + 1).is_some_and(|(next, _)| next == bound) {
-            continue;
-        }
-        if !std::mem::take(&mut is_first) {
-            out.push(b',');
-        }
-        out.push(b'"');
-        out.extend_from_slice(bound);
-        out.extend_from_slice(b"\":");
-        value(*bits, out);
+/// The buckets of a histogram: those of the native histogram if there is one.
+fn histogram_items(group: &ShownGroup<'_>, metric: Metric<'_>) -> ListItems {
+    // A binary search, because thousands of metrics can have an extra each.
+    let place = group
+        .extras
+        .binary_search_by_key(&metric.index(), |extra| extra.metric as usize);
+    match place
+        .ok()
+        .and_then(|place| native_buckets(&group.extras[place].body))
+    {
+        Some(buckets) => ListItems::Native(buckets),
+        None => sorted_bounds(metric),
     }
-    out.push(b'}');
+}
+
+/// The bounds of a metric sorted as text, the last one of equal bounds.
+fn sorted_bounds(metric: Metric<'_>) -> ListItems {
+    let text = |index: u32| {
+        let mut text = Vec::new();
+        let bits = metric.bounds_bits()[index as usize];
+        write_float(f64::from_bits(bits), &mut text);
+        text
+    };
+    let n_bounds = u32::try_from(metric.bounds_bits().len());
+    let mut sorted: Vec<_> = (0..n_bounds.expect("a push has fewer than 2^32 bounds"))
+        .map(|index| (text(index), index))
+        .collect();
+    // Equal bounds with the last one first, because `dedup_by` keeps the first.
+    sorted.sort_unstable_by(|(a, index_a), (b, index_b)| a.cmp(b).then(index_b.cmp(index_a)));
+    sorted.dedup_by(|later, earlier| later.0 == earlier.0);
+    ListItems::Bounds(sorted.into_iter().map(|(_, index)| index).collect())
+}
+
+/// Appends the next bucket or quantile of a metric. Returns false, and appends nothing, if there is
+/// none left.
+fn write_item(
+    metric: Metric<'_>,
+    values: &[u64],
+    is_histogram: bool,
+    list: &mut MetricList,
+    out: &mut Vec<u8>,
+) -> bool {
+    let n_items = match &list.items {
+        ListItems::Bounds(bounds) => bounds.len(),
+        ListItems::Native(buckets) => buckets.len(),
+    };
+    if list.next == n_items {
+        return false;
+    }
+    if list.next > 0 {
+        out.push(b',');
+    }
+    match &list.items {
+        ListItems::Bounds(bounds) => {
+            let index = bounds[list.next] as usize;
+            out.push(b'"');
+            write_float(f64::from_bits(metric.bounds_bits()[index]), out);
+            out.extend_from_slice(b"\":");
+            if is_histogram {
+                write_count(metric, values[2 + index], out);
+            } else {
+                write_number(f64::from_bits(values[2 + index]), out);
+            }
+        }
+        ListItems::Native(buckets) => {
+            let bucket = buckets[list.next];
+            // Which limits are in the bucket, as Prometheus' query API numbers it.
+            let rule = match (bucket.has_lower, bucket.has_upper) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
+            };
+            let _ = write!(out, "[{rule}");
+            for number in [bucket.lower, bucket.upper, bucket.count] {
+                out.push(b',');
+                write_number(number, out);
+            }
+            out.push(b']');
+        }
+    }
+    list.next += 1;
+    true
+}
+
+/// Appends a count of observations.
+fn write_count(metric: Metric<'_>, bits: u64, out: &mut Vec<u8>) {
+    if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
+        write_number(f64::from_bits(bits), out);
+    } else {
+        let _ = write!(out, "\"{bits}\"");
+    }
 }
 
 /// Appends an object with these names and strings to `out`, in the given order.
@@ -318,8 +441,54 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::step_writer::{StepWriter, write_in_pieces};
     use crate::exposition::text;
     use crate::model::{GroupingKey, NameScheme};
+
+    struct OneGroup<'a>(&'a ShownGroup<'a>, GroupWriter);
+
+    impl StepWriter for OneGroup<'_> {
+        fn write_step(&mut self, out: &mut Vec<u8>) -> bool {
+            self.1.write_step(self.0, out)
+        }
+    }
+
+    /// The group as one piece; pieces of other sizes make the same text.
+    fn written(group: &ShownGroup<'_>) -> Vec<u8> {
+        let pieces = |bytes| write_in_pieces(OneGroup(group, GroupWriter::new(group)), bytes);
+        let whole = pieces(1 << 20);
+        for piece_bytes in (1..200).chain([500, whole.len() - 1, whole.len()]) {
+            assert!(pieces(piece_bytes) == whole, "{piece_bytes} bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn no_step_of_a_large_histogram_is_long() {
+        let buckets: String = (0..2000)
+            .map(|n| format!("h_bucket{{le=\"{n}\"}} {n}\n"))
+            .collect();
+        let body = format!("# TYPE h histogram\n{buckets}h_count 2000\nh_sum 1\n");
+        let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
+        let key = GroupingKey::new([("job", "j")]).unwrap();
+        let group = ShownGroup {
+            labels: key.labels(),
+            skeleton: &families.skeleton,
+            family_times: Some(&[5]),
+            values: &families.values,
+            extras: &[],
+            push_time: 0,
+            failure_time: 0,
+            first_time: 0,
+        };
+        let (mut writer, mut n_steps, mut step) = (GroupWriter::new(&group), 0, Vec::new());
+        while writer.write_step(&group, &mut step) {
+            assert!(step.len() < 300, "{} bytes", step.len());
+            step.clear();
+            n_steps += 1;
+        }
+        assert!(n_steps > 2000);
+    }
 
     #[test]
     fn a_group_is_written_to_the_letter_of_the_reference() {
@@ -329,19 +498,15 @@ mod tests {
         let key = GroupingKey::new([("job", "j")]).unwrap();
         let group = ShownGroup {
             labels: key.labels(),
-            families: families
-                .skeleton
-                .families()
-                .map(|family| (family, 1_500_000_000))
-                .collect(),
+            skeleton: &families.skeleton,
+            family_times: None,
             values: &families.values,
             extras: &[],
             push_time: 1_500_000_000,
             failure_time: 0,
             first_time: 1_000_000_000,
         };
-        let mut out = Vec::new();
-        write_group(&group, &mut out);
+        let out = written(&group);
         let expected = r#"{"a":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"GAUGE","help":"\u003chelp\u003e","metrics":[{"labels":{"instance":"","job":"j","l":"1"},"value":"1e+06"}]},
 "h":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"HISTOGRAM","metrics":[{"buckets":{"10":"2","2":"1"},"count":"3","labels":{"instance":"","job":"j"},"sum":"4.5"}]},
 "labels":{"job":"j"},"last_push_successful":true,
@@ -366,20 +531,15 @@ mod tests {
         let key = GroupingKey::new([("job", "j")]).unwrap();
         let group = ShownGroup {
             labels: key.labels(),
-            families: families
-                .skeleton
-                .families()
-                .map(|family| (family, 0))
-                .collect(),
+            skeleton: &families.skeleton,
+            family_times: None,
             values: &families.values,
             extras: &extras,
             push_time: 0,
             failure_time: 0,
             first_time: 0,
         };
-        let mut out = Vec::new();
-        write_group(&group, &mut out);
-        let text = String::from_utf8(out).unwrap();
+        let text = String::from_utf8(written(&group)).unwrap();
         let buckets: Vec<&str> = text
             .split("\"buckets\":")
             .skip(1)
@@ -399,5 +559,19 @@ mod tests {
             String::from_utf8(out).unwrap(),
             r#""a\"\\\n\u0001\u003c\u0026\u003e\u2028ü""#
         );
+    }
+
+    #[test]
+    fn every_time_of_a_push_can_be_written() {
+        for (nanoseconds, text) in [
+            (0, r#""1970-01-01T00:00:00Z""#),
+            (1, r#""1970-01-01T00:00:00.000000001Z""#),
+            (i64::MAX, r#""2262-04-11T23:47:16.854775807Z""#),
+            (i64::MIN, r#""1677-09-21T00:12:43.145224192Z""#),
+        ] {
+            let mut out = Vec::new();
+            write_time(nanoseconds, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
     }
 }

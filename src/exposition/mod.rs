@@ -5,6 +5,7 @@ pub(crate) mod go_quote;
 pub(crate) mod json;
 mod limits;
 pub mod protobuf;
+pub(crate) mod step_writer;
 mod template_labels;
 pub mod text;
 
