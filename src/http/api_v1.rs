@@ -3,7 +3,8 @@
 use super::answer::Answer;
 use super::answer_body::AnswerBody;
 use super::front_end::FrontEnd;
-use crate::exposition::json::{self, GroupWriter};
+use crate::exposition::json;
+use crate::exposition::json_group::{GroupWriter, ShownGroup};
 use crate::exposition::step_writer::StepWriter;
 use crate::gateway::{Gateway, Snapshot, unix_ns};
 use crate::model::GroupingKey;
@@ -160,7 +161,7 @@ impl StepWriter for GroupsWriter {
                 return true;
             }
             GroupsProgress::InGroup(group, writer) => {
-                if writer.write_step(&json_group(group), out) {
+                if writer.write_step(&shown_group(group), out) {
                     return true;
                 }
             }
@@ -176,15 +177,15 @@ impl StepWriter for GroupsWriter {
         if let GroupsProgress::InGroup(..) = self.progress {
             out.push(b',');
         }
-        let writer = GroupWriter::new(&json_group(&group));
+        let writer = GroupWriter::new(&shown_group(&group));
         self.progress = GroupsProgress::InGroup(group, writer);
         true
     }
 }
 
-/// A group in the words of [`json`].
-fn json_group(group: &Snapshot) -> json::ShownGroup<'_> {
-    json::ShownGroup {
+/// What the query API shows of a group.
+fn shown_group(group: &Snapshot) -> ShownGroup<'_> {
+    ShownGroup {
         labels: group.key().labels(),
         skeleton: group.layout().skeleton(),
         family_times: group.family_times(),

@@ -14,6 +14,7 @@
 //! ```
 
 mod error;
+mod field_names;
 mod message;
 mod metric;
 mod metric_value;

@@ -1,6 +1,7 @@
 //! Writes messages in protobuf's text form, for people who look at an exposition with a browser and
 //! for error texts.
 
+use super::field_names::{FAMILY, FieldKind, METRIC, MessageFields};
 use super::wire::{FieldValue, Fields, read_varint};
 use crate::exposition::step_writer::StepWriter;
 use crate::exposition::text::write_float;
@@ -8,96 +9,6 @@ use crate::model::SHOWN_BYTES_MAX;
 use bytes::Buf;
 use std::io::{self, Write as _};
 use std::ops::Range;
-
-/// How the value of a field is shown.
-#[derive(Clone, Copy)]
-enum FieldKind {
-    Text,
-    Double,
-    /// A varint that is an unsigned integer.
-    Unsigned,
-    /// A varint that is a signed integer in zigzag encoding.
-    Signed,
-    /// A varint that is a signed integer in two's complement.
-    Integer,
-    MetricType,
-    Message(&'static MessageFields),
-}
-
-/// The numbers, names and kinds of a message's fields, in the order in which the message declares
-/// them.
-type MessageFields = [(u64, &'static str, FieldKind)];
-
-const LABEL: &MessageFields = &[(1, "name", FieldKind::Text), (2, "value", FieldKind::Text)];
-const TIMESTAMP: &MessageFields = &[
-    (1, "seconds", FieldKind::Integer),
-    (2, "nanos", FieldKind::Integer),
-];
-const EXEMPLAR: &MessageFields = &[
-    (1, "label", FieldKind::Message(LABEL)),
-    (2, "value", FieldKind::Double),
-    (3, "timestamp", FieldKind::Message(TIMESTAMP)),
-];
-const NUMBER: &MessageFields = &[(1, "value", FieldKind::Double)];
-const COUNTER: &MessageFields = &[
-    (1, "value", FieldKind::Double),
-    (2, "exemplar", FieldKind::Message(EXEMPLAR)),
-    (3, "created_timestamp", FieldKind::Message(TIMESTAMP)),
-];
-const QUANTILE: &MessageFields = &[
-    (1, "quantile", FieldKind::Double),
-    (2, "value", FieldKind::Double),
-];
-const SUMMARY: &MessageFields = &[
-    (1, "sample_count", FieldKind::Unsigned),
-    (2, "sample_sum", FieldKind::Double),
-    (3, "quantile", FieldKind::Message(QUANTILE)),
-    (4, "created_timestamp", FieldKind::Message(TIMESTAMP)),
-];
-const BUCKET: &MessageFields = &[
-    (1, "cumulative_count", FieldKind::Unsigned),
-    (4, "cumulative_count_float", FieldKind::Double),
-    (2, "upper_bound", FieldKind::Double),
-    (3, "exemplar", FieldKind::Message(EXEMPLAR)),
-];
-const SPAN: &MessageFields = &[
-    (1, "offset", FieldKind::Signed),
-    (2, "length", FieldKind::Unsigned),
-];
-const HISTOGRAM: &MessageFields = &[
-    (1, "sample_count", FieldKind::Unsigned),
-    (4, "sample_count_float", FieldKind::Double),
-    (2, "sample_sum", FieldKind::Double),
-    (3, "bucket", FieldKind::Message(BUCKET)),
-    (15, "created_timestamp", FieldKind::Message(TIMESTAMP)),
-    (5, "schema", FieldKind::Signed),
-    (6, "zero_threshold", FieldKind::Double),
-    (7, "zero_count", FieldKind::Unsigned),
-    (8, "zero_count_float", FieldKind::Double),
-    (9, "negative_span", FieldKind::Message(SPAN)),
-    (10, "negative_delta", FieldKind::Signed),
-    (11, "negative_count", FieldKind::Double),
-    (12, "positive_span", FieldKind::Message(SPAN)),
-    (13, "positive_delta", FieldKind::Signed),
-    (14, "positive_count", FieldKind::Double),
-    (16, "exemplars", FieldKind::Message(EXEMPLAR)),
-];
-const METRIC: &MessageFields = &[
-    (1, "label", FieldKind::Message(LABEL)),
-    (2, "gauge", FieldKind::Message(NUMBER)),
-    (3, "counter", FieldKind::Message(COUNTER)),
-    (4, "summary", FieldKind::Message(SUMMARY)),
-    (5, "untyped", FieldKind::Message(NUMBER)),
-    (7, "histogram", FieldKind::Message(HISTOGRAM)),
-    (6, "timestamp_ms", FieldKind::Integer),
-];
-const FAMILY: &MessageFields = &[
-    (1, "name", FieldKind::Text),
-    (2, "help", FieldKind::Text),
-    (3, "type", FieldKind::MetricType),
-    (4, "metric", FieldKind::Message(METRIC)),
-    (5, "unit", FieldKind::Text),
-];
 
 /// Writes an exposition of delimited `MetricFamily` messages as text, step by step: indented, or, if
 /// `is_compact`, with each family on one line.
@@ -419,6 +330,7 @@ fn unpack(packed: &[u8], kind: FieldKind) -> Option<(FieldValue<'static>, usize)
 
 #[cfg(test)]
 mod tests {
+    use super::super::field_names::HISTOGRAM;
     use super::super::wire::{write_bytes, write_varint, write_varint_field};
     use super::*;
     use crate::exposition::step_writer::write_in_pieces;
