@@ -12,8 +12,10 @@
 
 pub(crate) mod go_quote;
 pub(crate) mod json;
+pub(crate) mod json_group;
 mod limits;
 pub mod protobuf;
+pub(crate) mod step_writer;
 mod template_labels;
 pub mod text;
 

@@ -21,9 +21,10 @@ impl Clock {
 
     /// The wall clock, in nanoseconds since the Unix epoch: the unit of push times.
     ///
-    /// A clock before 1970 reads 0, one after the year 2262 reads `i64::MAX`.
+    /// A clock before 1970 reads 1, because 0 stands for a push that has never been; one after the
+    /// year 2262 reads `i64::MAX`.
     pub fn now_ns(&self) -> i64 {
-        unix_ns(SystemTime::now())
+        unix_ns(SystemTime::now()).max(1)
     }
 
     /// The monotonic clock, in milliseconds since the start.
@@ -45,4 +46,21 @@ pub(crate) fn unix_ns(time: SystemTime) -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_does_not_fit_becomes_the_nearest_one_that_does() {
+        let second = Duration::from_secs(1);
+        assert_eq!(unix_ns(SystemTime::UNIX_EPOCH - second), 0);
+        assert_eq!(unix_ns(SystemTime::UNIX_EPOCH + second), 1_000_000_000);
+        // The year 10000, and far later.
+        for seconds in [253_402_300_800, 1 << 60] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(unix_ns(time), i64::MAX);
+        }
+    }
 }

@@ -10,6 +10,8 @@
 //! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
 //! | `decode.rs`          | decompresses bodies, within limits                                 |
 //! | `parse_pool.rs`      | threads for large bodies                                           |
+//! | `answer_pool.rs`     | a thread for large answers, and bounds on them                      |
+//! | `catch.rs`           | panics of single requests                                          |
 //! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
 //! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
 //! | `cadence.rs`         | foresees the next scrape                                           |
@@ -19,8 +21,10 @@
 //! client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another
 //! thread. A scrape that waits for a round sleeps.
 
+pub(crate) mod answer_pool;
 pub(crate) mod body_pieces;
 mod cadence;
+pub(crate) mod catch;
 mod clock;
 pub(crate) mod decode;
 mod driver;
@@ -39,6 +43,7 @@ use crate::model::GroupingKey;
 use crate::scrape::{Exposition, Format};
 use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
+use answer_pool::AnswerPool;
 use clock::Clock;
 use driver::AssemblerDriver;
 use ingest::Ingester;
@@ -65,6 +70,7 @@ pub struct GatewayOptions {
 pub struct Gateway {
     pub(crate) ingester: Ingester,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) answers: AnswerPool,
     pub(crate) clock: Clock,
     store: Arc<Store>,
     driver: AssemblerDriver,
@@ -101,6 +107,7 @@ impl Gateway {
         let telemetry = Arc::new(Telemetry::new());
         let gateway = Arc::new(Self {
             ingester: Ingester::start(Arc::clone(&store), Arc::clone(&telemetry), options.ingest)?,
+            answers: AnswerPool::start(Arc::clone(&telemetry))?,
             telemetry,
             clock: Clock::start(),
             store,
@@ -111,19 +118,19 @@ impl Gateway {
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
             .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| {
+                let run = || {
                     shared.driver.run(
                         &shared.store,
                         &shared.telemetry,
                         shared.clock,
                         options.release_memory,
                     )
-                });
-                if std::panic::catch_unwind(run).is_err() {
+                };
+                catch::run_or_fail(run, || {
                     // Without the assembler every scrape would wait for ever.
                     tracing::error!("the assembler failed; this is a bug");
                     std::process::exit(1);
-                }
+                });
             })?;
         gateway.driver.bind_thread(assembler.thread().clone());
         Ok(gateway)
@@ -140,6 +147,27 @@ impl Gateway {
     /// The groups, in no order. Not a cut: each group has the state that it had when it was read.
     pub(crate) fn groups(&self) -> Vec<Arc<Snapshot>> {
         self.store.groups()
+    }
+
+    /// The keys of the groups that `is_wanted`, in the order of their labels.
+    pub(crate) fn sorted_keys(
+        &self,
+        is_wanted: impl Fn(&GroupingKey) -> bool,
+    ) -> Vec<Arc<GroupingKey>> {
+        let mut keys: Vec<Arc<GroupingKey>> = self
+            .groups()
+            .iter()
+            .map(|group| group.key())
+            .filter(|key| is_wanted(key))
+            .map(Arc::clone)
+            .collect();
+        keys.sort_by(|a, b| a.labels().cmp(b.labels()));
+        keys
+    }
+
+    /// The group with this key as it is now.
+    pub(crate) fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
+        self.store.group(key)
     }
 
     /// Deletes the group with exactly this key, if there is one.

@@ -56,6 +56,20 @@ impl Answer {
         )
     }
 
+    /// The answer to a request for a large answer while too many others wait for theirs.
+    pub fn too_many_answers() -> Self {
+        Self::error(
+            503,
+            "too many large answers are being built, try again later",
+        )
+        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The answer to a request that a bug has ended.
+    pub fn panicked() -> Self {
+        Self::error(500, "the gateway failed to answer; this is a bug")
+    }
+
     /// This answer with one more header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));

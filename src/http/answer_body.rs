@@ -1,12 +1,12 @@
 //! The body of an answer.
 
+use crate::gateway::answer_pool::{AnswerAborted, AnswerStream};
 use crate::scrape::Document;
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
-use std::convert::Infallible;
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// The body of an answer.
 pub(super) enum AnswerBody {
@@ -14,8 +14,8 @@ pub(super) enum AnswerBody {
     Empty,
     /// One chunk; none once it was sent.
     Whole(Option<AnswerChunk>),
-    /// Chunks, made when the connection has room for them.
-    Chunks(Box<dyn Iterator<Item = Bytes> + Send>),
+    /// Pieces, built away from the runtime's workers when the connection has room for them.
+    Stream(AnswerStream),
 }
 
 /// A part of a body.
@@ -38,7 +38,7 @@ impl AnswerBody {
         match self {
             Self::Whole(Some(AnswerChunk::Bytes(bytes))) => bytes,
             Self::Empty | Self::Whole(None) => &[],
-            Self::Whole(Some(AnswerChunk::Document(_))) | Self::Chunks(_) => {
+            Self::Whole(Some(AnswerChunk::Document(_))) | Self::Stream(_) => {
                 unreachable!("answers to pushes and deletes are bytes")
             }
         }
@@ -52,16 +52,20 @@ impl AnswerBody {
 
 impl http_body::Body for AnswerBody {
     type Data = AnswerChunk;
-    type Error = Infallible;
+    type Error = AnswerAborted;
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<AnswerChunk>, Infallible>>> {
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<AnswerChunk>, AnswerAborted>>> {
         let chunk = match self.get_mut() {
             Self::Empty => None,
             Self::Whole(chunk) => chunk.take(),
-            Self::Chunks(chunks) => chunks.next().map(AnswerChunk::Bytes),
+            Self::Stream(stream) => {
+                let piece = ready!(stream.poll_piece(context));
+                let frame = |bytes| Frame::data(AnswerChunk::Bytes(bytes));
+                return Poll::Ready(piece.map(|piece| piece.map(frame)));
+            }
         };
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
     }
@@ -70,7 +74,7 @@ impl http_body::Body for AnswerBody {
         match self {
             Self::Empty => true,
             Self::Whole(chunk) => chunk.is_none(),
-            Self::Chunks(_) => false,
+            Self::Stream(stream) => stream.is_complete(),
         }
     }
 
@@ -80,7 +84,7 @@ impl http_body::Body for AnswerBody {
             Self::Whole(chunk) => {
                 SizeHint::with_exact(chunk.as_ref().map_or(0, |chunk| chunk.remaining() as u64))
             }
-            Self::Chunks(_) => SizeHint::default(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }

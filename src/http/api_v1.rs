@@ -4,14 +4,13 @@ use super::answer::Answer;
 use super::answer_body::AnswerBody;
 use super::front_end::FrontEnd;
 use crate::exposition::json;
+use crate::exposition::json_group::{GroupWriter, ShownGroup};
+use crate::exposition::step_writer::StepWriter;
 use crate::gateway::{Gateway, Snapshot, unix_ns};
+use crate::model::GroupingKey;
 use crate::telemetry::build_labels;
-use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
-
-/// About how many bytes of an answer are made at a time, when the connection has room for them.
-const CHUNK_BYTES: usize = 64 << 10;
 
 const CORS: [(HeaderName, HeaderValue); 5] = [
     (
@@ -88,17 +87,31 @@ pub(super) fn status(front_end: &FrontEnd) -> Answer {
     json_answer(200, AnswerBody::bytes(out))
 }
 
-/// Answers `/api/v1/metrics` with all groups, those of a job, or those of a job and instance.
-pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&str>) -> Answer {
-    let is_wanted = |group: &Arc<Snapshot>| {
-        job.is_none_or(|job| group.key().job() == job)
-            && instance.is_none_or(|instance| {
-                group.key().labels().get("instance").unwrap_or_default() == instance
-            })
+/// Answers `/api/v1/metrics` with all groups, those of a job, or those of a job and instance. Each
+/// group is shown as it is when the answer comes to it.
+pub(super) async fn metrics(
+    gateway: &Arc<Gateway>,
+    job: Option<String>,
+    instance: Option<String>,
+) -> Answer {
+    let Ok(slot) = gateway.answers.slot().await else {
+        return with_cors(Answer::too_many_answers());
     };
-    let mut groups: Vec<Arc<Snapshot>> = gateway.groups().into_iter().filter(is_wanted).collect();
+    let shared = Arc::clone(gateway);
+    let collected = slot.run(move || {
+        let keys = shared.sorted_keys(|key| {
+            job.as_deref().is_none_or(|job| key.job() == job)
+                && instance.as_deref().is_none_or(|instance| {
+                    key.labels().get("instance").unwrap_or_default() == instance
+                })
+        });
+        (keys, shared, job, instance)
+    });
+    let Some((slot, (keys, gateway, job, instance))) = collected.await else {
+        return with_cors(Answer::panicked());
+    };
     if let Some(job) = job
-        && groups.is_empty()
+        && keys.is_empty()
     {
         let mut out = b"{\"status\":\"error\",\"errorType\":\"not_found\",\"error\":".to_vec();
         let and_instance = instance
@@ -111,43 +124,71 @@ pub(super) fn metrics(gateway: &Gateway, job: Option<&str>, instance: Option<&st
         out.push(b'}');
         return json_answer(404, AnswerBody::bytes(out));
     }
-    groups.sort_by(|a, b| a.key().labels().cmp(b.key().labels()));
-    let mut groups = groups.into_iter();
-    let mut is_first = true;
-    let mut is_done = false;
-    let chunks = std::iter::from_fn(move || {
-        if is_done {
-            return None;
-        }
-        let mut out = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
-        if is_first {
-            out.extend_from_slice(b"{\"status\":\"success\",\"data\":[");
-        }
-        while out.len() < CHUNK_BYTES {
-            let Some(group) = groups.next() else {
-                out.extend_from_slice(b"]}");
-                is_done = true;
-                break;
-            };
-            if !std::mem::take(&mut is_first) {
-                out.push(b',');
-            }
-            json::write_group(&json_group(&group), &mut out);
-        }
-        Some(Bytes::from(out))
-    });
-    json_answer(200, AnswerBody::Chunks(Box::new(chunks)))
+    let writer = GroupsWriter {
+        gateway,
+        keys: keys.into_iter(),
+        progress: GroupsProgress::Start,
+    };
+    json_answer(200, AnswerBody::Stream(slot.stream(writer)))
 }
 
-/// A group in the words of [`json`].
-fn json_group(group: &Snapshot) -> json::ShownGroup<'_> {
-    json::ShownGroup {
+/// Writes groups as JSON. Between two steps at most one group is held.
+struct GroupsWriter {
+    gateway: Arc<Gateway>,
+    /// The keys of the groups that have not begun.
+    keys: std::vec::IntoIter<Arc<GroupingKey>>,
+    progress: GroupsProgress,
+}
+
+/// How far the answer is.
+enum GroupsProgress {
+    /// Nothing is written.
+    Start,
+    /// No group is written.
+    NoGroup,
+    /// A group has begun.
+    InGroup(Arc<Snapshot>, GroupWriter),
+    /// All is written.
+    End,
+}
+
+impl StepWriter for GroupsWriter {
+    fn write_step(&mut self, out: &mut Vec<u8>) -> bool {
+        match &mut self.progress {
+            GroupsProgress::Start => {
+                out.extend_from_slice(b"{\"status\":\"success\",\"data\":[");
+                self.progress = GroupsProgress::NoGroup;
+                return true;
+            }
+            GroupsProgress::InGroup(group, writer) => {
+                if writer.write_step(&shown_group(group), out) {
+                    return true;
+                }
+            }
+            GroupsProgress::NoGroup => {}
+            GroupsProgress::End => return false,
+        }
+        // A group that was deleted meanwhile is left out.
+        let Some(group) = self.keys.find_map(|key| self.gateway.group(&key)) else {
+            out.extend_from_slice(b"]}");
+            self.progress = GroupsProgress::End;
+            return true;
+        };
+        if let GroupsProgress::InGroup(..) = self.progress {
+            out.push(b',');
+        }
+        let writer = GroupWriter::new(&shown_group(&group));
+        self.progress = GroupsProgress::InGroup(group, writer);
+        true
+    }
+}
+
+/// What the query API shows of a group.
+fn shown_group(group: &Snapshot) -> ShownGroup<'_> {
+    ShownGroup {
         labels: group.key().labels(),
-        families: group
-            .layout()
-            .families_by_name()
-            .map(|family| (family, group.family_time(family.index())))
-            .collect(),
+        skeleton: group.layout().skeleton(),
+        family_times: group.family_times(),
         values: &group.values,
         extras: &group.extras,
         push_time: group.push_time,

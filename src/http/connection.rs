@@ -1,11 +1,13 @@
 //! One connection, from the moment it is accepted to its end.
 
-use super::answer::Unread;
+use super::answer::{Answer, Unread};
 use super::closing::{LingeringStream, closed};
+use super::date;
 use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
 use super::front_end::FrontEnd;
 use super::head::HEAD_TIMEOUT;
+use crate::gateway::catch::{Panicked, catch_in};
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,6 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
+use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
@@ -61,7 +64,12 @@ async fn serve_with_hyper(
     let service = service_fn(|request| {
         let is_unread = &is_unread;
         async move {
-            let response = dispatch::answer(front_end, request).await;
+            let answered = catch_in(dispatch::answer(front_end, request)).await;
+            let response = answered.unwrap_or_else(|Panicked| {
+                front_end.gateway.telemetry.count_panic();
+                // What the request has not read of its body is unknown.
+                Answer::panicked().unread().into_response()
+            });
             if response.extensions().get::<Unread>().is_some() {
                 // Relaxed: only the task of this connection uses it.
                 is_unread.store(true, Relaxed);
@@ -76,6 +84,8 @@ async fn serve_with_hyper(
     let stream = LingeringStream::new(stream, unanswered, &is_unread, discarded_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // hyper panics over a date that cannot be written.
+        .auto_date_header(date::is_writable(SystemTime::now()))
         .header_read_timeout(HEAD_TIMEOUT)
         // A client that has sent its whole request may close its side, as `nc -N` does, and is
         // still answered.

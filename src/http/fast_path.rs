@@ -25,6 +25,7 @@ use super::push::{self, Reply};
 use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
 use super::route::Route;
 use crate::gateway::PushMode;
+use crate::gateway::catch::{Panicked, catch};
 use crate::telemetry::{Handler, Method};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -164,12 +165,17 @@ impl FastConnection<'_> {
                 }
             }
             if let Some(waiting) = &mut self.waiting {
-                let answer = ready!(waiting.answer.as_mut().poll(context));
-                let (request, is_last) = (waiting.request, waiting.is_last);
-                self.waiting = None;
-                self.active_at = self.count(request, &answer);
                 let mut out = SmallVec::new();
-                write_answer(&answer, is_last, self.active_at, &mut out);
+                match catch(|| waiting.answer.as_mut().poll(context)) {
+                    Ok(answer) => {
+                        let answer = ready!(answer);
+                        let (request, is_last) = (waiting.request, waiting.is_last);
+                        self.waiting = None;
+                        self.active_at = self.count(request, &answer);
+                        write_answer(&answer, is_last, self.active_at, &mut out);
+                    }
+                    Err(Panicked) => self.answer_panic(&mut out),
+                }
                 self.send(&out);
                 continue;
             }
@@ -209,14 +215,32 @@ impl FastConnection<'_> {
 
     /// Answers the requests of `bytes` one after the other, and keeps the beginning of the next
     /// one.
-    fn answer_all(&mut self, mut bytes: &[u8]) {
+    fn answer_all(&mut self, bytes: &[u8]) {
         let mut out = SmallVec::new();
+        // Here and not in `answer`, because one call for all requests of a read costs less.
+        if catch(|| self.answer_each(bytes, &mut out)).is_err() {
+            self.answer_panic(&mut out);
+        }
+        self.send(&out);
+    }
+
+    /// Answers a request that has panicked. The connection ends, because its state is unknown.
+    fn answer_panic(&mut self, out: &mut AnswerBytes) {
+        self.front_end.gateway.telemetry.count_panic();
+        self.waiting = None;
+        self.partial = Vec::new();
+        self.active_at = Instant::now();
+        self.end = Some(ConnectionEnd::Closed);
+        write_answer(&Answer::panicked(), true, self.active_at, out);
+    }
+
+    /// Writes the answers of [`answer_all`](Self::answer_all) to `out`.
+    fn answer_each(&mut self, mut bytes: &[u8], out: &mut AnswerBytes) {
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
             match RequestStart::parse(bytes) {
                 // While draining, requests are left to hyper, whose answers close the connection.
                 RequestStart::Whole(request)
-                    if !self.front_end.is_draining()
-                        && self.answer(&request, bytes.len(), &mut out) =>
+                    if !self.front_end.is_draining() && self.answer(&request, bytes.len(), out) =>
                 {
                     bytes = &bytes[request.len..];
                 }
@@ -239,7 +263,6 @@ impl FastConnection<'_> {
         if self.partial.is_empty() && self.partial.capacity() > 0 {
             self.partial = Vec::new();
         }
-        self.send(&out);
     }
 
     /// Hands the connection over to hyper, with all of `bytes`, once all answers are sent.

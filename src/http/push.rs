@@ -70,6 +70,8 @@ pub(super) fn push_whole<'a>(
     body_type: BodyType,
     body: &[u8],
 ) -> Reply<'a> {
+    #[cfg(test)]
+    assert!(path.job.as_ref() != b"panics", "a panic for a test");
     let ingester = &front_end.gateway.ingester;
     let labels = match grouping_labels(path, ingester.options().names) {
         Ok(labels) => labels,
@@ -179,7 +181,10 @@ fn refusal_answer(front_end: &FrontEnd, refusal: &PushRefusal) -> Answer {
         PushRefusal::Decode(DecodeError::Corrupt(_))
         | PushRefusal::Text(_)
         | PushRefusal::Protobuf(_) => 400,
-        PushRefusal::ParserFailed => 500,
+        PushRefusal::ParserFailed => {
+            front_end.gateway.telemetry.count_panic();
+            500
+        }
         PushRefusal::Store { key, refusal } => {
             tracing::debug!(%key, err = ShortText::of(&text), "push refused");
             return if let Refusal::ExpositionTooLarge { .. } = refusal {

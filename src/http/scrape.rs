@@ -3,12 +3,10 @@
 use super::answer::Answer;
 use super::answer_body::AnswerBody;
 use super::negotiation::{self, ScrapeFormat};
-use crate::exposition::protobuf;
+use crate::exposition::protobuf::TextFormWriter;
 use crate::gateway::Gateway;
-use crate::model::Escaping;
 use crate::scrape::{Document, Format};
 use crate::telemetry::OWN_FAMILIES;
-use bytes::Buf;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Answers a scrape with everything that was answered before it came.
@@ -23,10 +21,14 @@ pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
         ScrapeFormat::Delimited => document(gateway, Format::Protobuf(escaping), gzip).await,
         ScrapeFormat::ProtoText | ScrapeFormat::CompactText => {
             let is_compact = format == ScrapeFormat::CompactText;
-            let text = proto_text(gateway, escaping, is_compact).await;
             // Such text is for people to look at, no scraper asks for it: it is made for each
-            // request and not compressed.
-            return Answer::with_body(200, content_type, AnswerBody::bytes(text));
+            // request and not compressed. A request that waits holds no exposition in memory.
+            let Ok(slot) = gateway.answers.slot().await else {
+                return Answer::too_many_answers();
+            };
+            let document = document(gateway, Format::Protobuf(escaping), false).await;
+            let text = slot.stream(TextFormWriter::new(document, is_compact));
+            return Answer::with_body(200, content_type, AnswerBody::Stream(text));
         }
     };
     let answer = Answer::with_body(200, content_type, AnswerBody::document(document));
@@ -44,13 +46,6 @@ async fn document(gateway: &Gateway, format: Format, gzip: bool) -> Document {
         .telemetry
         .families(&exposition, gateway.clock.now_ms());
     Document::new(exposition, format, gzip, &own, OWN_FAMILIES).expect("the format was asked for")
-}
-
-/// The exposition in protobuf's text form, with a family on each line if `is_compact`.
-async fn proto_text(gateway: &Gateway, escaping: Escaping, is_compact: bool) -> String {
-    let mut document = document(gateway, Format::Protobuf(escaping), false).await;
-    let delimited = document.copy_to_bytes(document.remaining());
-    protobuf::to_text(&delimited, is_compact)
 }
 
 /// The first header with this name; empty if there is none, or if it is not visible ASCII.

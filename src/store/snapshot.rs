@@ -308,6 +308,11 @@ impl Snapshot {
         matches!(self.kind, SnapshotKind::Dead)
     }
 
+    /// When each family was pushed, in the layout's order; none if all were at `push_time`.
+    pub fn family_times(&self) -> Option<&[i64]> {
+        self.family_times.as_deref()
+    }
+
     /// When the family at `index` of the layout was pushed, in nanoseconds since the epoch.
     pub fn family_time(&self, index: usize) -> i64 {
         self.family_times

@@ -4,6 +4,7 @@
 //! An event is always one line, because control characters are escaped in both formats.
 
 use std::fmt::{self, Write as _};
+use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -74,12 +75,21 @@ where
             Level::DEBUG | Level::TRACE => "debug",
         };
         let mut line = LogLine::new(self.0);
-        line.text("ts", &timestamp(OffsetDateTime::now_utc()));
+        line.text("ts", &timestamp(date_time(SystemTime::now())));
         line.text("level", level);
         // The macros put the message in front of the other fields.
         event.record(&mut line);
         writer.write_str(&line.finish())
     }
+}
+
+/// A time of the wall clock in UTC; the nearest one that can be written if the year is before 1970
+/// or has more than four digits.
+fn date_time(time: SystemTime) -> OffsetDateTime {
+    /// The last second of the year 9999, since the Unix epoch.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    OffsetDateTime::UNIX_EPOCH + since.unwrap_or_default().min(LAST)
 }
 
 /// As the reference writes it: `2026-11-24T15:37:04.259Z`.
@@ -292,5 +302,14 @@ ts=T level=warn msg=plain x=1.5
     fn times_are_utc_with_milliseconds() {
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_795_534_624_259_999_999).unwrap();
         assert_eq!(timestamp(at), "2026-11-24T15:37:04.259Z");
+        let second = Duration::from_secs(1);
+        let epoch = SystemTime::UNIX_EPOCH;
+        let written = |time| timestamp(date_time(time));
+        assert_eq!(written(epoch + second), "1970-01-01T00:00:01.000Z");
+        assert_eq!(written(epoch - second), "1970-01-01T00:00:00.000Z");
+        for seconds in [253_402_300_800, 1 << 60] {
+            let time = epoch + Duration::from_secs(seconds);
+            assert_eq!(written(time), "9999-12-31T23:59:59.000Z");
+        }
     }
 }

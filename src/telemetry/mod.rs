@@ -50,6 +50,7 @@ pub(crate) const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ),
     ("pushgateway_http_push_size_bytes", MetricType::Summary),
     ("pushgateway_http_requests_total", MetricType::Counter),
+    ("pushgateway_panics_total", MetricType::Counter),
     ("pushgateway_pushes_refused_total", MetricType::Counter),
     ("pushgateway_series", MetricType::Gauge),
 ];
@@ -105,6 +106,7 @@ pub(crate) struct Telemetry {
     pub requests: requests::Requests,
     process: process::Process,
     refused: [Statistic; REASONS.len()],
+    n_panics: Statistic,
     n_assemblies: Statistic,
     assembly_ns: Statistic,
     /// Pages that were rendered in all rounds.
@@ -125,6 +127,18 @@ impl Telemetry {
     /// Counts a push that was refused before the store saw it.
     pub fn count_early_refusal(&self, refusal: EarlyRefusal) {
         self.count_reason(refusal.reason());
+    }
+
+    /// Counts a request or connection that a bug has ended, and logs it.
+    pub fn count_panic(&self) {
+        self.n_panics.add(1);
+        tracing::error!("a request failed; this is a bug");
+    }
+
+    /// How many panics were counted.
+    #[cfg(test)]
+    pub fn n_panics(&self) -> u64 {
+        self.n_panics.get()
     }
 
     fn count_reason(&self, reason: &str) {
@@ -175,6 +189,11 @@ impl Telemetry {
         own.gauge("pushgateway_groups", "Groups that are kept.");
         own.value(&[], exposition.n_groups as f64);
         self.requests.write(&mut own, now_ms);
+        own.counter(
+            "pushgateway_panics_total",
+            "Requests and connections that a bug of the gateway has ended.",
+        );
+        own.value(&[], self.n_panics.get() as f64);
         own.counter(
             "pushgateway_pushes_refused_total",
             "Pushes that were refused, by reason.",

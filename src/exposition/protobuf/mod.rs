@@ -27,6 +27,7 @@
 //! | `error`            | why a body is refused                                            |
 
 mod error;
+mod field_names;
 mod message;
 mod metric;
 mod metric_value;
@@ -38,8 +39,8 @@ mod wire;
 mod write;
 
 pub use error::ParseError;
-pub(crate) use native_histogram::native_buckets;
+pub(crate) use native_histogram::{NativeBucket, native_buckets};
 pub use parse::parse;
 pub(crate) use parse::parse_within;
-pub(crate) use to_text::to_text;
+pub(crate) use to_text::TextFormWriter;
 pub use write::{FamilyTemplate, KeyFields, write_header};

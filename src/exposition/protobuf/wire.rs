@@ -37,6 +37,11 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// How many bytes of the message are not read yet.
+    pub fn n_left(&self) -> usize {
+        self.0.len()
+    }
+
     fn next_field(&mut self) -> Result<Option<(u64, FieldValue<'a>)>, MalformedMessage> {
         if self.0.is_empty() {
             return Ok(None);
