@@ -75,6 +75,8 @@
 //! | `job_door`, `shape`      | who may change series, in a job with several shapes of keys    |
 //! | `cell`, `claims`         | which names are exposed in which role; what a push claims      |
 //! | `series_check`           | whether another group of the job has a series                  |
+//! | `early_series_check`     | the same for a large push, before it enters the door           |
+//! | `shared_series`          | which series two groups of a job can share                     |
 //! | `conflict`               | the refusal for a name that is exposed otherwise               |
 //! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
@@ -85,6 +87,7 @@ mod claims;
 mod config;
 mod conflict;
 mod consumer;
+mod early_series_check;
 mod exposed_size;
 mod groups;
 mod job_door;
@@ -99,6 +102,7 @@ mod refusal;
 mod series_check;
 mod series_labels;
 mod shape;
+mod shared_series;
 mod slot;
 mod slots;
 mod snapshot;
