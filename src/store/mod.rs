@@ -24,7 +24,9 @@
 //! - A push marks its slot before it settles its claims. A push that is let in by that marks its
 //!   own slot later.
 //! - A consumer takes marked slots again and again until it has taken none with a version newer
-//!   than the beginning of its last pass ([`Store::take_cut`]).
+//!   than the beginning of its last pass ([`Store::take_cut`]). After a number of passes, newer
+//!   values of series that it has taken before do not count, and then changes of series are put on
+//!   hold: `Slots::take_cut` says why the result is still a cut, and why the passes end.
 //!
 //! # What a refusal rests on
 //!
