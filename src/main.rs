@@ -7,9 +7,11 @@ use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
 use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
+use std::cell::Cell;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -20,6 +22,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn release_memory() {
     // SAFETY: any thread may call mi_collect at any time; it only touches memory that is free.
     unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
+/// How often the runtime's workers were asked to give memory back.
+static N_RELEASE_REQUESTS: AtomicU64 = AtomicU64::new(0);
+
+/// Asks the runtime's workers to give memory back when they have nothing to do next.
+fn request_release() {
+    // Relaxed: a worker that sees the number late gives memory back when it is idle again.
+    N_RELEASE_REQUESTS.fetch_add(1, Relaxed);
+}
+
+/// Gives memory back if that was requested since this thread has last done so. For workers that have
+/// nothing to do.
+fn release_if_requested() {
+    thread_local! {
+        static N_SEEN: Cell<u64> = const { Cell::new(0) };
+    }
+    let n_requests = N_RELEASE_REQUESTS.load(Relaxed);
+    if N_SEEN.replace(n_requests) != n_requests {
+        release_memory();
+    }
 }
 
 fn main() -> ExitCode {
@@ -73,6 +96,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(release_if_requested)
         .build()?;
     runtime.block_on(serve(flags, http_options))
 }
@@ -162,6 +186,7 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
         shapes_per_job_max: flags.shapes_per_job_max,
         exposition_bytes_max: flags.exposition_bytes_max,
         release_memory,
+        request_release,
     }
 }
 

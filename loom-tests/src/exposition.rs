@@ -11,6 +11,8 @@ pub mod go_quote;
 mod limits;
 #[path = "../../src/exposition/protobuf/mod.rs"]
 pub mod protobuf;
+#[path = "../../src/exposition/step_writer.rs"]
+pub mod step_writer;
 #[path = "../../src/exposition/template_labels.rs"]
 mod template_labels;
 #[path = "../../src/exposition/text/mod.rs"]

@@ -55,14 +55,17 @@ impl BodyType {
     /// Whether a body of `n_bytes` takes so long that it goes to
     /// [`Ingester::ingest_large`](super::ingest::Ingester::ingest_large).
     pub fn is_large(self, n_bytes: usize) -> bool {
-        // The size of a compressed body says little about how long parsing takes; it is taken for
-        // an eighth of the size after decompressing.
-        let expected_bytes = if self.encoding == BodyEncoding::Identity {
+        self.expected_bytes(n_bytes) >= LARGE_BODY_BYTES
+    }
+
+    /// How many bytes a body of `n_bytes` is expected to have when it is decompressed. The size of a
+    /// compressed body says little about that; it is taken for an eighth.
+    pub fn expected_bytes(self, n_bytes: usize) -> usize {
+        if self.encoding == BodyEncoding::Identity {
             n_bytes
         } else {
             n_bytes.saturating_mul(8)
-        };
-        expected_bytes >= LARGE_BODY_BYTES
+        }
     }
 }
 

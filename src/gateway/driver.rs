@@ -34,6 +34,8 @@ const PAGE_BYTES: usize = (6 << 10) - 128;
 /// A round that takes this many changed groups, or builds this many pages, leaves memory behind
 /// that the next round may not need. So does recompressing this many pages.
 const UNTIDY_COUNT: usize = 256;
+/// So does a round that removes this many samples: about as many as stand on so many pages.
+const UNTIDY_SAMPLES: u64 = 64 * UNTIDY_COUNT as u64;
 /// How long after that memory is given back: by then the scrapes that waited for the round are
 /// over.
 const TIDY_DELAY_MS: u64 = 500;
@@ -97,12 +99,14 @@ impl AssemblerDriver {
     /// Runs rounds for as long as the process lives. For the thread that was bound.
     ///
     /// `release_memory` makes the allocator return to the system what the calling thread has freed.
+    /// `request_release` asks other threads to do the same.
     pub fn run(
         &self,
         store: &Store,
         telemetry: &Telemetry,
         clock: Clock,
         release_memory: fn(),
+        request_release: impl Fn(),
     ) -> ! {
         let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let sizes = PageSizes {
@@ -149,7 +153,10 @@ impl AssemblerDriver {
                     telemetry.count_round(took, report.n_pages);
                     log_help_conflicts(report);
                 }
-                DriverStep::Tidy => assembler.free_buffers(release_memory),
+                DriverStep::Tidy => {
+                    assembler.free_buffers(release_memory);
+                    request_release();
+                }
                 DriverStep::Recompress => {
                     let n_pages = assembler.recompress(&self.rendezvous);
                     schedule.note_recompressed(n_pages, clock.now_ms());
@@ -275,7 +282,10 @@ impl DriverSchedule {
         n_marked: usize,
         now_ms: u64,
     ) {
-        if report.n_pages >= UNTIDY_COUNT || report.n_marked >= UNTIDY_COUNT {
+        if report.n_pages >= UNTIDY_COUNT
+            || report.n_marked >= UNTIDY_COUNT
+            || report.n_removed_samples >= UNTIDY_SAMPLES
+        {
             self.tidy_at_ms = Some(now_ms + TIDY_DELAY_MS);
         }
         // Ahead of a scrape at once; otherwise when the scrapes are over that waited for the round.
@@ -334,7 +344,7 @@ mod tests {
         let report = RoundReport {
             n_pages,
             n_marked: n_pages,
-            help_conflicts: Vec::new(),
+            ..RoundReport::default()
         };
         schedule.note_round(reason, &report, Duration::from_millis(80), 0, now_ms);
     }
@@ -406,6 +416,18 @@ mod tests {
         assert_eq!(schedule.next_step(1_000, &IDLE), Sleep { ms: 500 });
         assert_eq!(schedule.next_step(1_500, &IDLE), Tidy);
         assert_eq!(schedule.next_step(1_500, &IDLE), Sleep { ms: 8_500 });
+    }
+
+    #[test]
+    fn memory_is_tidied_up_after_a_round_that_removed_much() {
+        let mut schedule = DriverSchedule::default();
+        let report = RoundReport {
+            n_marked: 1,
+            n_removed_samples: UNTIDY_SAMPLES,
+            ..RoundReport::default()
+        };
+        schedule.note_round(Requested, &report, Duration::from_millis(1), 0, 1_000);
+        assert_eq!(schedule.next_step(1_500, &IDLE), Tidy);
     }
 
     #[test]

@@ -13,8 +13,11 @@
 //! A push is accepted, refused, or has to wait for another push ([`IngestOutcome`]). A push that
 //! waits holds nothing: its client may go away at any time.
 //!
-//! [`Ingester::ingest_large`] does the same for large bodies on the threads of the [`ParsePool`].
+//! [`Ingester::ingest_large`] does the same for large bodies: parses them on the threads of the
+//! [`ParsePool`], and admits them on that of the [`Admitter`].
 
+use super::admitter::{Admitter, PreparedPush};
+use super::back_off::BackOff;
 use super::body_pieces::BodyPieces;
 use super::decode::{
     BodyEncoding, BodyFormat, BodyLimits, BodyType, DecodeError, decode, decode_urlencoded_form,
@@ -28,6 +31,7 @@ use crate::telemetry::{EarlyRefusal, Telemetry};
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// The form of a body is kept, and compared with later bodies, up to this size: that of the bodies
 /// that runtime workers parse. The forms of larger bodies would take as much memory as the bodies.
@@ -95,6 +99,8 @@ pub(crate) enum PushRefusal {
     Protobuf(protobuf::ParseError),
     /// The parser panicked on this body, which is a bug.
     ParserFailed,
+    /// Too many large pushes wait to be parsed.
+    QueueFull,
     /// The store refused the push.
     Store {
         /// The group it was pushed to.
@@ -111,6 +117,9 @@ impl fmt::Display for PushRefusal {
             Self::Text(error) => error.fmt(f),
             Self::Protobuf(error) => error.fmt(f),
             Self::ParserFailed => f.write_str("the parser failed on this body"),
+            Self::QueueFull => {
+                f.write_str("too many large pushes are waiting to be parsed; try again in a second")
+            }
             Self::Store { refusal, .. } => refusal.fmt(f),
         }
     }
@@ -126,6 +135,7 @@ impl PushRefusal {
             Self::Text(_) | Self::Protobuf(_) => EarlyRefusal::Malformed,
             // A bug of the gateway's is not a refusal.
             Self::ParserFailed => return,
+            Self::QueueFull => EarlyRefusal::QueueFull,
             Self::Store { refusal, .. } => return telemetry.count_refusal(refusal),
         };
         telemetry.count_early_refusal(early);
@@ -148,11 +158,12 @@ pub(crate) struct Ingester {
     telemetry: Arc<Telemetry>,
     options: IngestOptions,
     parse_pool: ParsePool,
+    admitter: Admitter,
 }
 
 impl Ingester {
     /// An ingester for `store`, which counts in `telemetry` what is refused. Starts the threads
-    /// that parse large bodies.
+    /// for large bodies, which call `release_memory` when much was freed.
     ///
     /// # Errors
     ///
@@ -161,12 +172,14 @@ impl Ingester {
         store: Arc<Store>,
         telemetry: Arc<Telemetry>,
         options: IngestOptions,
+        release_memory: fn(),
     ) -> std::io::Result<Self> {
         Ok(Self {
+            admitter: Admitter::start(Arc::clone(&store), release_memory)?,
+            parse_pool: ParsePool::start(release_memory)?,
             store,
             telemetry,
             options,
-            parse_pool: ParsePool::start()?,
         })
     }
 
@@ -202,51 +215,87 @@ impl Ingester {
         }
     }
 
-    /// Brings a push into effect that had to wait, or says why it is refused. Yields to other tasks
-    /// between its attempts.
+    /// Brings a push into effect that had to wait, or says why it is refused. Lets other tasks run
+    /// between its attempts, and backs off.
     ///
     /// # Errors
     ///
     /// The push is refused.
     pub async fn admit_when_free(&self, mut pending: Box<PendingPush>) -> Result<(), PushRefusal> {
+        let mut back_off = BackOff::default();
         loop {
             pending = match self.try_again(pending) {
                 IngestOutcome::Accepted => return Ok(()),
                 IngestOutcome::Refused(refusal) => return Err(refusal),
                 IngestOutcome::Busy(pending) => pending,
             };
-            tokio::task::yield_now().await;
+            back_off.wait().await;
         }
+    }
+
+    /// Has the threads for large bodies give memory back to the system that other threads have freed
+    /// meanwhile.
+    pub fn request_release(&self) {
+        self.parse_pool.request_release();
+        self.admitter.request_release();
     }
 
     /// Brings a push with a large body into effect, or says why it is refused.
     ///
     /// For such a body it takes milliseconds to join its pieces, to parse it, to compare it with
-    /// what its group had, and to free that again. All of this is done on a thread of the parse
-    /// pool, so that small pushes on the runtime's workers do not wait for it.
+    /// what its group had, and to free that again. All of this is done away from the runtime's
+    /// workers, so that small pushes there do not wait for it. If this future is dropped, because
+    /// the client has gone, the push is forgotten, unless it is being brought into effect already.
     ///
     /// # Errors
     ///
     /// The push is refused.
     pub async fn ingest_large(&self, large: LargePush) -> Result<(), PushRefusal> {
-        let key = Arc::clone(&large.key);
-        let (store, options) = (Arc::clone(&self.store), self.options);
-        let outcome = self.parse_pool.run(move || {
-            let families = parse(large.body_type, &large.body.into_bytes(), &options)?;
-            let mut push = Push::new(large.key, families, large.mode, large.received_at_ns);
-            loop {
-                match store.push(&mut push) {
-                    Outcome::Busy => std::thread::yield_now(),
-                    Outcome::Done => return Ok(()),
-                    Outcome::Refused(refusal) => return Err(PushRefusal::Store { key, refusal }),
-                }
-            }
-        });
-        let result = outcome.await.unwrap_or(Err(PushRefusal::ParserFailed));
+        let result = self.parse_and_admit(large).await;
         if let Err(refusal) = &result {
             refusal.count(&self.telemetry);
         }
         result
+    }
+
+    async fn parse_and_admit(&self, large: LargePush) -> Result<(), PushRefusal> {
+        let key = Arc::clone(&large.key);
+        let n_bytes = large.body_type.expected_bytes(large.body.len());
+        let room = self
+            .parse_pool
+            .reserve(n_bytes)
+            .ok_or(PushRefusal::QueueFull)?;
+        let (parsed, is_parsed) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let (store, options) = (Arc::clone(&self.store), self.options);
+        let prepared = self.admitter.queue();
+        self.parse_pool.run(n_bytes, move || {
+            if done.is_closed() {
+                return;
+            }
+            let families = match parse(large.body_type, &large.body.into_bytes(), &options) {
+                Ok(families) => families,
+                Err(refusal) => {
+                    // An error says that the client has gone.
+                    let _ = parsed.send(refusal);
+                    return;
+                }
+            };
+            let mut push = Push::new(large.key, families, large.mode, large.received_at_ns);
+            if done.is_closed() {
+                return;
+            }
+            store.prepare(&mut push);
+            // Fails only when the gateway is dropped.
+            let _ = prepared.send(PreparedPush { push, done, room });
+        });
+        if let Ok(refusal) = is_parsed.await {
+            return Err(refusal);
+        }
+        match is_done.await {
+            Ok(result) => result.map_err(|refusal| PushRefusal::Store { key, refusal }),
+            Err(_) => Err(PushRefusal::ParserFailed),
+        }
     }
 
     fn admit(&self, mut push: Push) -> IngestOutcome {
@@ -340,136 +389,4 @@ fn parse(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Config;
-    use std::borrow::Cow;
-
-    const TEXT: BodyType = BodyType {
-        format: BodyFormat::Text,
-        encoding: BodyEncoding::Identity,
-    };
-
-    fn ingester() -> Ingester {
-        let options = IngestOptions {
-            names: NameScheme::Legacy,
-            body_limits: BodyLimits {
-                body_bytes_max: 1 << 20,
-                decoded_bytes_max: 1 << 20,
-                decoded_ratio_max: 200,
-            },
-            parse_limits: ParseLimits {
-                series_max: 3,
-                labels_max: 2,
-            },
-        };
-        let store = Arc::new(Store::new(Config::default()));
-        Ingester::start(store, Arc::new(Telemetry::new()), options).expect("threads start")
-    }
-
-    fn labels(job: &str) -> GroupingLabels<'_> {
-        GroupingLabels::new(SmallVec::new(), Cow::Borrowed(job))
-    }
-
-    /// Pushes `body` to `job`; an error is what a client would read.
-    fn push(ingester: &Ingester, job: &str, body_type: BodyType, body: &str) -> Result<(), String> {
-        let outcome = ingester.ingest(&IncomingPush {
-            mode: PushMode::Replace,
-            labels: &labels(job),
-            body_type,
-            body: body.as_bytes(),
-            received_at_ns: 1,
-        });
-        match outcome {
-            IngestOutcome::Accepted => Ok(()),
-            IngestOutcome::Refused(refusal) => Err(refusal.to_string()),
-            IngestOutcome::Busy(_) => panic!("there is no other push"),
-        }
-    }
-
-    /// The value of the only series of a group.
-    fn value(ingester: &Ingester, job: &str) -> Option<f64> {
-        let group = ingester.store.group(&labels(job).key())?;
-        assert_eq!(group.values.len(), 1);
-        Some(f64::from_bits(group.values[0]))
-    }
-
-    #[test]
-    fn a_push_is_in_effect_when_it_is_accepted() {
-        let ingester = ingester();
-        assert_eq!(push(&ingester, "a", TEXT, "x 1\n"), Ok(()));
-        assert_eq!(value(&ingester, "a"), Some(1.0));
-        // Read along the form of the first push to the group, then of the last push to the job.
-        assert_eq!(push(&ingester, "a", TEXT, "x 2\n"), Ok(()));
-        assert_eq!(value(&ingester, "a"), Some(2.0));
-    }
-
-    #[test]
-    fn a_refused_push_says_why_and_changes_no_value() {
-        let ingester = ingester();
-        assert_eq!(push(&ingester, "a", TEXT, "x 1\n"), Ok(()));
-        let gzip = BodyType {
-            encoding: BodyEncoding::Gzip,
-            ..TEXT
-        };
-        let protobuf = BodyType {
-            format: BodyFormat::Protobuf,
-            ..TEXT
-        };
-        for (body_type, body, text) in [
-            (TEXT, "x{\n", "text format parsing error in line 1"),
-            (
-                TEXT,
-                "x 1\ny 1\nz 1\nw 1\n",
-                "the push has more than 3 series",
-            ),
-            (TEXT, "x 1 1\n", "pushed metrics must not have timestamps"),
-            (gzip, "not compressed", "gzip: invalid header"),
-            (protobuf, "\u{1}", "unexpected EOF"),
-        ] {
-            let refusal = push(&ingester, "a", body_type, body).expect_err(body);
-            assert!(refusal.starts_with(text), "{body}: {refusal}");
-            assert_eq!(value(&ingester, "a"), Some(1.0), "{body}");
-        }
-        let refusal =
-            push(&ingester, "b", TEXT, "# TYPE x gauge\nx 1\n").expect_err("x is untyped");
-        assert!(refusal.ends_with("is not a GAUGE"), "{refusal}");
-    }
-
-    #[test]
-    fn a_body_that_does_not_parse_may_be_a_form() {
-        let ingester = ingester();
-        let form = BodyType {
-            format: BodyFormat::TextOrForm,
-            ..TEXT
-        };
-        assert_eq!(push(&ingester, "a", form, "x+1"), Ok(()));
-        assert_eq!(value(&ingester, "a"), Some(1.0));
-        assert!(push(&ingester, "b", TEXT, "x+1").is_err());
-    }
-
-    #[test]
-    fn a_large_push_has_the_same_effect() {
-        let ingester = ingester();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        let push = |body: &str| {
-            let mut pieces = BodyPieces::default();
-            pieces.add(body.to_owned().into());
-            let large = LargePush {
-                mode: PushMode::Replace,
-                key: Arc::new(labels("a").key()),
-                body_type: TEXT,
-                body: pieces,
-                received_at_ns: 1,
-            };
-            runtime
-                .block_on(ingester.ingest_large(large))
-                .map_err(|refusal| refusal.to_string())
-        };
-        assert_eq!(push("x 7\n"), Ok(()));
-        assert!(push("x{\n").is_err());
-        assert_eq!(value(&ingester, "a"), Some(7.0));
-    }
-}
+mod tests;

@@ -9,8 +9,10 @@
 //! | `grouping_labels.rs` | the labels by which a push names its group                         |
 //! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
 //! | `decode.rs`          | decompresses bodies, within limits                                 |
-//! | `parse_pool.rs`      | threads for large bodies                                           |
-//! | `answer_pool.rs`     | a thread for large answers, and bounds on them                      |
+//! | `parse_pool.rs`      | threads that parse large bodies, and their queues                  |
+//! | `admitter.rs`        | the thread that brings large pushes into effect                    |
+//! | `back_off.rs`        | how long a push waits before it tries again                        |
+//! | `answer_pool.rs`     | a thread for large answers, and bounds on them                     |
 //! | `catch.rs`           | panics of single requests                                          |
 //! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
 //! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
@@ -21,7 +23,9 @@
 //! client. crossbeam's queue and papaya's map, which a push uses, may wait for a step of another
 //! thread. A scrape that waits for a round sleeps.
 
+mod admitter;
 pub(crate) mod answer_pool;
+mod back_off;
 pub(crate) mod body_pieces;
 mod cadence;
 pub(crate) mod catch;
@@ -44,6 +48,7 @@ use crate::scrape::{Exposition, Format};
 use crate::store::{self, Consumer, Outcome, Store};
 use crate::telemetry::{OWN_FAMILIES, Telemetry};
 use answer_pool::AnswerPool;
+use back_off::BackOff;
 use clock::Clock;
 use driver::AssemblerDriver;
 use ingest::Ingester;
@@ -61,8 +66,12 @@ pub struct GatewayOptions {
     /// [`store::Config::exposition_bytes_max`].
     pub exposition_bytes_max: u64,
     /// Makes the allocator return to the system what the calling thread has freed. Called on the
-    /// threads that build the exposition, after much of it was replaced.
+    /// threads that build the exposition and on those for large pushes, after they or other threads
+    /// have freed much of what they had allocated.
     pub release_memory: fn(),
+    /// Asks the threads of the caller, such as those of its runtime, to do the same. Called after
+    /// much was freed.
+    pub request_release: fn(),
 }
 
 /// What all requests share: the groups, the exposition, the gateway's own metrics, its clocks, and
@@ -106,7 +115,12 @@ impl Gateway {
         }));
         let telemetry = Arc::new(Telemetry::new());
         let gateway = Arc::new(Self {
-            ingester: Ingester::start(Arc::clone(&store), Arc::clone(&telemetry), options.ingest)?,
+            ingester: Ingester::start(
+                Arc::clone(&store),
+                Arc::clone(&telemetry),
+                options.ingest,
+                options.release_memory,
+            )?,
             answers: AnswerPool::start(Arc::clone(&telemetry))?,
             telemetry,
             clock: Clock::start(),
@@ -124,6 +138,10 @@ impl Gateway {
                         &shared.telemetry,
                         shared.clock,
                         options.release_memory,
+                        || {
+                            shared.ingester.request_release();
+                            (options.request_release)();
+                        },
                     )
                 };
                 catch::run_or_fail(run, || {
@@ -182,8 +200,9 @@ impl Gateway {
     /// Deletes the group with exactly this key, if there is one, and yields to other tasks while a
     /// push is in the way.
     pub(crate) async fn delete(&self, key: &GroupingKey) {
+        let mut back_off = BackOff::default();
         while self.try_delete(key) == DeleteOutcome::Busy {
-            tokio::task::yield_now().await;
+            back_off.wait().await;
         }
     }
 

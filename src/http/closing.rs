@@ -111,6 +111,14 @@ impl AsyncWrite for LingeringStream<'_> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // While a request is being answered hyper does not read, because a client may close its
+        // side after it has sent its request. It flushes whenever it is polled. So this is where a
+        // client that has gone, as the connection was reset, is noticed: the connection ends, and
+        // with it the request.
+        let mut peeked = [0];
+        if let Poll::Ready(Err(error)) = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut peeked)) {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -146,5 +154,55 @@ impl AsyncWrite for LingeringStream<'_> {
                 Poll::Pending => return linger.idle.as_mut().poll(cx).map(Ok),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    /// A client's stream, and the gateway's end of it.
+    async fn connect() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        (client.unwrap(), accepted.unwrap().0)
+    }
+
+    /// Polls for a flush, as hyper does while a request is being answered, until there is an error
+    /// or the client's stream is readable.
+    async fn flush_until_woken(accepted: TcpStream) -> io::Result<()> {
+        let is_unread = AtomicBool::new(false);
+        let mut stream = LingeringStream::new(accepted, Bytes::new(), &is_unread, 0);
+        let mut n_polls = 0;
+        poll_fn(|cx| {
+            let flushed = Pin::new(&mut stream).poll_flush(cx);
+            n_polls += 1;
+            match flushed {
+                Poll::Ready(Ok(())) if n_polls == 1 => Poll::Pending,
+                flushed => flushed,
+            }
+        })
+        .await
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_reset_connection_is_noticed_while_its_request_is_answered() {
+        let (client, accepted) = connect().await;
+        socket2::SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        let (flushed, ()) = tokio::join!(flush_until_woken(accepted), async { drop(client) });
+        assert!(flushed.is_err());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_client_that_closes_its_side_is_still_answered() {
+        let (mut client, accepted) = connect().await;
+        let (flushed, closed) = tokio::join!(flush_until_woken(accepted), client.shutdown());
+        assert!(flushed.is_ok() && closed.is_ok());
     }
 }

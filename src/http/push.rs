@@ -17,7 +17,7 @@ use crate::gateway::{DeleteOutcome, PushMode, Refusal};
 use crate::model::ShortText;
 use crate::telemetry::{EarlyRefusal, Handler, Method};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -184,6 +184,10 @@ fn refusal_answer(front_end: &FrontEnd, refusal: &PushRefusal) -> Answer {
         PushRefusal::ParserFailed => {
             front_end.gateway.telemetry.count_panic();
             500
+        }
+        PushRefusal::QueueFull => {
+            return Answer::error(503, text.to_string())
+                .with(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         PushRefusal::Store { key, refusal } => {
             tracing::debug!(%key, err = ShortText::of(&text), "push refused");

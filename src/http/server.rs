@@ -148,6 +148,7 @@ mod tests {
             shapes_per_job_max: 10,
             exposition_bytes_max: 1 << 20,
             release_memory: || (),
+            request_release: || (),
         })
         .expect("threads start")
     }

@@ -34,6 +34,8 @@ pub struct RoundReport {
     pub n_marked: usize,
     /// How many pages were built, in all formats together.
     pub n_pages: usize,
+    /// How many samples fewer the groups expose than before the round.
+    pub n_removed_samples: u64,
     /// Families that were pushed with another help than the one exposed; each is reported once.
     pub help_conflicts: Vec<HelpConflict>,
 }
@@ -147,9 +149,11 @@ impl Assembler {
         let wanted = rendezvous.wanted(now_ms);
         let mut taken = Vec::new();
         store.take_cut(Consumer::Assembler, &mut taken);
-        let report = self.update_pages(taken, &wanted, |deleted| {
+        let n_samples_before = self.groups.n_samples;
+        let mut report = self.update_pages(taken, &wanted, |deleted| {
             store.pass_tombstones(Consumer::Assembler, deleted)
         });
+        report.n_removed_samples = n_samples_before.saturating_sub(self.groups.n_samples);
         // Publishing plain text early costs a reference count of every page, changed or not.
         let is_much_built = |view: &View| {
             report.n_pages

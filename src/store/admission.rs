@@ -9,6 +9,7 @@ use super::candidate::Candidate;
 use super::cell::{Cell, NameRole, suffixes_of};
 use super::claims::{ClaimDenied, Claims};
 use super::conflict::refusal_of_conflict;
+use super::early_series_check::EarlySeriesCheck;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
 use super::layout::Layout;
 use super::refusal::Refusal;
@@ -144,6 +145,19 @@ impl Admission {
         }
     }
 
+    /// Compares the series of a push with other groups of its job before it enters the job's
+    /// `door`, if groups of the job may share series. `None` if they may not, or if a group has one
+    /// of the series.
+    pub fn check_series_early(
+        &self,
+        door: Option<&JobDoor>,
+        key: &GroupingKey,
+        layout: &Layout,
+        slots: &Slots,
+    ) -> Option<EarlySeriesCheck> {
+        EarlySeriesCheck::new(key, layout, &door?.shapes(), slots)
+    }
+
     /// Claims the names of the candidate and, for a push that is alone behind the door, compares
     /// its series with those of the job's other groups. The claims that are granted are added to
     /// `claims`, also if the candidate is denied.
@@ -182,7 +196,7 @@ impl Admission {
         {
             return Err(Denied::Refused(Refusal::TooManyShapes { shapes_max }));
         }
-        let shapes = guard.door.shapes_while_alone();
+        let shapes = guard.door.shapes();
         check_series(candidate, &shapes, slots).map_err(Denied::Refused)
     }
 }

@@ -1,9 +1,11 @@
 //! A state that waits for admission.
 
+use super::early_series_check::EarlySeriesCheck;
 use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::GroupingKey;
 
 /// The state that a push or deletion would give its group.
+#[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     /// The key of the group, as the push wrote it.
     pub key: &'a GroupingKey,
@@ -13,4 +15,6 @@ pub(super) struct Candidate<'a> {
     pub content: &'a GroupContent,
     /// Whether there would be a group.
     pub state: GroupState,
+    /// What was compared before the push entered the door of its job.
+    pub early_check: Option<&'a EarlySeriesCheck>,
 }

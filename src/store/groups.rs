@@ -4,6 +4,7 @@ use super::admission::{Admission, Denied, DoorGuard};
 use super::candidate::Candidate;
 use super::config::Config;
 use super::consumer::Consumer;
+use super::early_series_check::EarlySeriesCheck;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
@@ -195,6 +196,50 @@ impl Store {
         Outcome::Busy
     }
 
+    /// Does as much of the work of [`push`](Self::push) as possible while nothing is held: makes the
+    /// layout, merges a POST with its group, and compares the series with those of other groups.
+    ///
+    /// For pushes of many series. No other push to the job goes through its door while such a push
+    /// is behind it, and the work that is left there is small. A push that is not prepared has the
+    /// same outcome.
+    pub fn prepare(&self, push: &mut Push) {
+        if push.refusal().is_some() {
+            return;
+        }
+        let base = match self.slots.find(push.key().canonical().as_bytes()) {
+            Some(slot) => Arc::clone(&slot.current()),
+            None => Arc::new(Snapshot::without_group(
+                0,
+                Arc::clone(push.key()),
+                Arc::clone(&self.empty),
+            )),
+        };
+        if base.is_live() && base.key().labels() != push.key().labels() {
+            // `push` refuses it.
+            return;
+        }
+        if base.is_accepted()
+            && let Some(content) = push.value_only(&base)
+        {
+            return push.keep_value_only(content);
+        }
+        let door = self.admission.door(push.key().job());
+        match push.content(&base, door.as_deref(), self.exposition_bytes_max) {
+            Ok(content) => {
+                let early = self.admission.check_series_early(
+                    door.as_deref(),
+                    push.key(),
+                    &content.layout,
+                    &self.slots,
+                );
+                push.set_early_check(early);
+            }
+            Err(refusal) if !push.is_merge_into(&base) => push.refuse(refusal),
+            // The group may have another state when the push is admitted.
+            Err(_) => {}
+        }
+    }
+
     /// One attempt to bring a push into effect that finds its group at `base`.
     fn try_push(
         &self,
@@ -235,6 +280,7 @@ impl Store {
             &mut guard,
             GroupState::Accepted,
             content,
+            push.early_check(),
             |version, content| {
                 Snapshot::after_push(base, version, key, content, push.received_at())
             },
@@ -270,6 +316,7 @@ impl Store {
             &mut guard,
             GroupState::OnlyRefused,
             GroupContent::empty(Arc::new(empty)),
+            None,
             |version, content| {
                 Snapshot::after_failure(base, version, key, Some(content.layout), received_at)
             },
@@ -296,6 +343,7 @@ impl Store {
                 &mut guard,
                 GroupState::Absent,
                 GroupContent::empty(Arc::clone(&self.empty)),
+                None,
                 |version, _| base.tombstone(version, &self.empty),
             ) {
                 AttemptOutcome::Done => return Outcome::Done,
@@ -330,6 +378,9 @@ impl Store {
     /// what the consumer has taken before they are a cut: the state of all groups at one moment,
     /// which is later than every push and deletion that was answered before the call. A slot may be
     /// taken more than once; the last time counts.
+    ///
+    /// While pushes come faster than slots are taken, it is the series of all groups at one moment;
+    /// some groups then have values that are newer.
     ///
     /// # Panics
     ///
@@ -403,8 +454,12 @@ impl Store {
         guard: &mut DoorGuard<'_>,
         state: GroupState,
         content: GroupContent,
+        early_check: Option<&EarlySeriesCheck>,
         next: impl FnOnce(u64, GroupContent) -> Snapshot,
     ) -> AttemptOutcome {
+        if self.slots.is_series_hold_active() {
+            return AttemptOutcome::Busy;
+        }
         let key = guard.key();
         let mut claims = self.admission.claims(key);
         let candidate = Candidate {
@@ -412,6 +467,7 @@ impl Store {
             base,
             content: &content,
             state,
+            early_check,
         };
         match self
             .admission
@@ -441,52 +497,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::push::PushMode;
-    use super::super::slots::NUMBERS_PER_BUNDLE_MAX;
-    use super::*;
-    use crate::model::{FamiliesBuilder, MetricFlags};
-
-    fn push(store: &Store, n: usize) {
-        let mut families = FamiliesBuilder::new();
-        families.family("up", MetricType::Gauge, None);
-        families.value(1);
-        families.end_metric(MetricFlags::default());
-        let key = Arc::new(GroupingKey::new([("job", n.to_string().as_str())]).expect("a job"));
-        let families = families.finish().expect("one short name");
-        assert_eq!(
-            store.push(&mut Push::new(key, families, PushMode::Replace, 1)),
-            Outcome::Done
-        );
-    }
-
-    fn take(store: &Store) -> Vec<MarkedSlot> {
-        let mut taken = Vec::new();
-        store.take_cut(Consumer::Assembler, &mut taken);
-        taken
-    }
-
-    /// With more groups than one bundle of numbers, and not a whole number of bundles.
-    #[test]
-    fn numbers_of_slots_are_reused_and_each_is_given_out_once() {
-        const N: usize = 2 * NUMBERS_PER_BUNDLE_MAX + 100;
-        let store = Store::new(Config::default());
-        for round in 0..3 {
-            (0..N).for_each(|n| push(&store, round * N + n));
-            let taken = take(&store);
-            let mut ids: Vec<u32> = taken.iter().map(|taken| taken.slot).collect();
-            ids.sort_unstable();
-            assert_eq!(ids, (0..N as u32).collect::<Vec<_>>(), "round {round}");
-            for taken in &taken {
-                assert_eq!(store.delete(taken.snapshot.key()), Outcome::Done);
-            }
-            let passed: Vec<Arc<Snapshot>> = take(&store)
-                .into_iter()
-                .map(|taken| taken.snapshot)
-                .collect();
-            assert_eq!(passed.len(), N);
-            store.pass_tombstones(Consumer::Assembler, &passed);
-            assert!(store.groups().is_empty());
-        }
-    }
-}
+mod tests;

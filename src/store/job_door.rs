@@ -189,8 +189,9 @@ impl JobDoor {
         self.word.load() & STATE == DEAD
     }
 
-    /// The shapes of the job, for the push that is alone behind the door.
-    pub(super) fn shapes_while_alone(&self) -> Arc<Vec<Arc<Shape>>> {
+    /// The shapes of the job. Only the push that is alone behind the door can rely on them: while
+    /// others are, shapes are added, forgotten and counted.
+    pub(super) fn shapes(&self) -> Arc<Vec<Arc<Shape>>> {
         Arc::clone(&self.shapes.load())
     }
 
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(door.try_enter(&a), Err(DoorDenied::Busy));
         assert!(door.add_shape_while_alone(&b, GroupState::Accepted, 2));
         let live: Vec<bool> = door
-            .shapes_while_alone()
+            .shapes()
             .iter()
             .map(|shape| shape.has_groups())
             .collect();

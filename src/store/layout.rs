@@ -7,8 +7,9 @@
 
 use super::exposed_size::ExposedSize;
 use super::layout_check::{ExposedName, LayoutError, LayoutIndex};
-use crate::model::{BodyForm, Family, GroupingKey, Metric, Skeleton};
+use crate::model::{BodyForm, Escaping, Family, GroupingKey, Metric, Skeleton, escape_label_name};
 use crate::sync::UniqueIds;
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 /// Families in order with names, types, helps and the labels of their series, for keys with given
@@ -23,6 +24,8 @@ pub struct Layout {
     /// How bodies of pushes with this layout were written: the next push in the same form is read
     /// along it, which is cheaper than parsing.
     forms: [OnceLock<BodyForm>; N_FORMS],
+    /// See [`Layout::label_names`]; made at its first use.
+    label_names: OnceLock<Box<[Box<str>]>>,
 }
 
 /// How many forms a layout keeps: clients in two languages may write the same families differently.
@@ -53,6 +56,7 @@ impl Layout {
             index,
             exposed,
             forms: Default::default(),
+            label_names: OnceLock::new(),
         }
     }
 
@@ -109,6 +113,24 @@ impl Layout {
             .map(|place| self.skeleton.family(self.index.by_name[place] as usize))
     }
 
+    /// The names of all labels of all series, escaped with underscores and sorted. The first call
+    /// looks at every label.
+    pub(super) fn label_names(&self) -> &[Box<str>] {
+        self.label_names.get_or_init(|| {
+            let metrics = self.skeleton.families().flat_map(|f| f.metrics());
+            let raw: HashSet<&str> = metrics
+                .flat_map(|metric| metric.labels())
+                .map(|(name, _)| name)
+                .collect();
+            let mut names: Vec<Box<str>> = raw
+                .into_iter()
+                .map(|name| escape_label_name(name, Escaping::Underscores).into())
+                .collect();
+            names.sort();
+            names.into()
+        })
+    }
+
     /// Whether this is the layout of a push with this skeleton to a group with this key.
     pub(super) fn is_for(&self, skeleton: &Skeleton, key: &GroupingKey) -> bool {
         self.skeleton == *skeleton && self.has_names_of(key)
@@ -133,21 +155,21 @@ impl Layout {
         &self.index.exposed_names
     }
 
-    /// Whether `family`, which is one of this layout, has a series with certain labels. `hash` is
-    /// the `series_hash` of those labels that are not in the key; `is_same` compares a metric in
-    /// full.
+    /// The series of `family`, which is one of this layout, that has certain labels. `hash` is the
+    /// `series_hash` of those labels that are not in the key; `is_same` compares a metric in full.
     pub(super) fn find_series(
         &self,
         family: Family<'_>,
         hash: u64,
         mut is_same: impl FnMut(Metric<'_>) -> bool,
-    ) -> bool {
+    ) -> Option<Metric<'_>> {
         let series = &self.index.series[family.metric_range()];
         let start = series.partition_point(|&(other, _)| other < hash);
         series[start..]
             .iter()
             .take_while(|&&(other, _)| other == hash)
-            .any(|&(_, m)| is_same(self.skeleton.metric(m as usize)))
+            .map(|&(_, metric)| self.skeleton.metric(metric as usize))
+            .find(|&metric| is_same(metric))
     }
 }
 
@@ -194,7 +216,9 @@ mod tests {
                 .iter()
                 .map(|&(name, value)| (Cow::Borrowed(name), value))
                 .collect();
-            layout.find_series(family, series_hash(&labels), |_| true)
+            layout
+                .find_series(family, series_hash(&labels), |_| true)
+                .is_some()
         };
         assert!(find(&[("a", "1")]) && find(&[("a", "2")]));
         assert!(!find(&[]) && !find(&[("a", "1"), ("x", "0")]));

@@ -24,7 +24,9 @@
 //! - A push marks its slot before it settles its claims. A push that gets its claims because of
 //!   that marks its own slot later.
 //! - A consumer takes the marked slots in passes, until a pass has taken no state with a version
-//!   that was drawn after the pass began ([`Store::take_cut`]).
+//!   that was drawn after the pass began ([`Store::take_cut`]). After a number of passes, newer
+//!   values of series that it has taken before do not count, and then changes of series are put on
+//!   hold: `Slots::take_cut` says why the result is still a cut, and why the passes end.
 //!
 //! # What a refusal rests on
 //!
@@ -75,7 +77,9 @@
 //! | `job_door`, `shape`      | which pushes may change series, if a job has several shapes    |
 //! | `cell`, `claims`         | which names are exposed in which role; what a push claims      |
 //! | `series_check`           | whether another group of the job has a series                  |
-//! | `conflict`               | the refusal for a name that is exposed in another role         |
+//! | `early_series_check`     | the same for a large push, before it enters the door           |
+//! | `shared_series`          | which series two groups of a job can share                     |
+//! | `conflict`               | the refusal for a name that is exposed in another role          |
 //! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;
@@ -85,6 +89,7 @@ mod claims;
 mod config;
 mod conflict;
 mod consumer;
+mod early_series_check;
 mod exposed_size;
 mod groups;
 mod job_door;
@@ -99,6 +104,7 @@ mod refusal;
 mod series_check;
 mod series_labels;
 mod shape;
+mod shared_series;
 mod slot;
 mod slots;
 mod snapshot;

@@ -9,6 +9,7 @@
 //! | `Made`    | a structural attempt of a PUT        | the content, which is right for every base    |
 //! | `Refused` | a refusal, at once or by an attempt  | the refusal, until the failure is recorded    |
 
+use super::early_series_check::EarlySeriesCheck;
 use super::job_door::JobDoor;
 use super::layout::Layout;
 use super::layout_check::LayoutIndex;
@@ -39,6 +40,8 @@ pub struct Push {
     /// Nanoseconds since the epoch.
     received_at: i64,
     state: PushState,
+    /// Only of a push that was [prepared](super::Store::prepare).
+    early_check: Option<Box<EarlySeriesCheck>>,
 }
 
 /// How far a push has come.
@@ -131,6 +134,7 @@ impl Push {
             mode,
             received_at,
             state,
+            early_check: None,
         }
     }
 
@@ -155,6 +159,7 @@ impl Push {
             mode,
             received_at,
             state,
+            early_check: None,
         }
     }
 
@@ -176,6 +181,24 @@ impl Push {
         }
     }
 
+    /// Compared before the push enters the door of its job, if it was.
+    pub(super) fn early_check(&self) -> Option<&EarlySeriesCheck> {
+        self.early_check.as_deref()
+    }
+
+    /// Keeps what was compared before the push enters the door of its job.
+    pub(super) fn set_early_check(&mut self, early_check: Option<EarlySeriesCheck>) {
+        self.early_check = early_check.map(Box::new);
+    }
+
+    /// Makes a PUT's content that was compared with the layout of `base` and has the same: the next
+    /// attempt sees that at once.
+    pub(super) fn keep_value_only(&mut self, content: GroupContent) {
+        if self.mode == PushMode::Replace && content.layout.has_names_of(&self.key) {
+            self.state = PushState::Made(content);
+        }
+    }
+
     /// Decides that the push is refused, and drops its content.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.state = PushState::Refused(refusal);
@@ -192,11 +215,11 @@ impl Push {
         let body = match &mut self.state {
             PushState::Pending { body, .. } => body,
             PushState::Made(content) => {
-                return (base_layout.skeleton() == content.layout.skeleton()).then(|| {
-                    GroupContent {
-                        layout: Arc::clone(base_layout),
-                        ..content.clone()
-                    }
+                let is_same = Arc::ptr_eq(base_layout, &content.layout)
+                    || base_layout.skeleton() == content.layout.skeleton();
+                return is_same.then(|| GroupContent {
+                    layout: Arc::clone(base_layout),
+                    ..content.clone()
                 });
             }
             PushState::Refused(_) => return None,

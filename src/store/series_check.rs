@@ -2,16 +2,23 @@
 //!
 //! The labels of a grouping key overwrite those of the series. So a series of one group can be the
 //! series of a group of another shape, but then of exactly one: the group whose key has, for each
-//! name of that shape, the value that the series has. Each series needs one look-up for each shape.
+//! name of that shape, the value that the series has. Each series needs one look-up for each shape,
+//! unless no series of the push has all label names of the shape.
+//!
+//! A push of many series makes these look-ups before it enters the door of its job: see
+//! `early_series_check`.
 
 use super::candidate::Candidate;
 use super::metric_text::show_metric;
 use super::refusal::Refusal;
-use super::series_labels::{SeriesLabels, series_hash, series_labels};
+use super::series_labels::{SeriesLabels, series_labels};
 use super::shape::Shape;
+use super::shared_series::{
+    family_of, find_series, has_names_in, has_series, key_of_shape, other_shapes,
+};
 use super::slots::Slots;
 use super::snapshot::Snapshot;
-use crate::model::{Escaping, Family, GroupingKey, LabelSet, Metric, escape_label_name};
+use crate::model::{LabelSet, Metric};
 use std::sync::Arc;
 
 /// Compares the series that the candidate adds with those of the job's groups of other shapes. For
@@ -28,18 +35,21 @@ pub(super) fn check_series(
     let Candidate {
         key, base, content, ..
     } = *candidate;
-    let is_of_other_shape = |shape: &Shape| {
-        let names = key.canonical().iter().map(|(name, _)| name);
-        shape.has_groups() && !shape.names().eq(names)
-    };
-    let mut others: Vec<OtherShape<'_>> = shapes
-        .iter()
-        .filter(|shape| is_of_other_shape(shape) && may_share_series(shape, key, slots))
-        .map(|shape| OtherShape {
-            shape,
-            last_look_up: None,
-        })
-        .collect();
+    let early = candidate
+        .early_check
+        .filter(|early| early.is_of(&content.layout));
+    let mut others = Vec::new();
+    for shape in other_shapes(shapes, key, &content.layout, slots) {
+        match early.and_then(|early| early.changed_groups(shape, slots)) {
+            Some(mut changed) => {
+                changed.try_for_each(|group| compare_with_group(candidate, &group))?
+            }
+            None => others.push(OtherShape {
+                shape,
+                last_look_up: None,
+            }),
+        }
+    }
     if others.is_empty() {
         return Ok(());
     }
@@ -47,7 +57,10 @@ pub(super) fn check_series(
     for family in skeleton.families() {
         let before = family_of(base, family.name());
         for metric in family.metrics() {
-            if !others.iter().any(|other| other.has_names_in(metric, key)) {
+            if !others
+                .iter()
+                .any(|other| has_names_in(other.shape, metric, key))
+            {
                 continue;
             }
             let labels = series_labels(metric, key.labels());
@@ -58,15 +71,46 @@ pub(super) fn check_series(
                 if let Some(group) = other.group_at(&labels, slots)
                     && has_series(group, family_of(group, family.name()), &labels)
                 {
-                    return Err(Refusal::Series {
-                        metric: show_metric(skeleton, &content.values, metric, key.labels()),
-                        owner: Arc::clone(group.key()),
-                    });
+                    return Err(refusal_of(candidate, metric, group));
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Compares the candidate with one group, along the series of that group.
+fn compare_with_group(candidate: &Candidate<'_>, group: &Snapshot) -> Result<(), Refusal> {
+    let (key, layout) = (candidate.key, &candidate.content.layout);
+    for of_group in group.layout().skeleton().families() {
+        let Some(family) = layout.family_by_name(of_group.name()) else {
+            continue;
+        };
+        let before = family_of(candidate.base, family.name());
+        for metric in of_group.metrics() {
+            let labels = series_labels(metric, group.key().labels());
+            if let Some(metric) = find_series(layout, key, family, &labels)
+                && !has_series(candidate.base, before, &labels)
+            {
+                return Err(refusal_of(candidate, metric, group));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The refusal of a candidate whose series `metric` is one of `group`.
+fn refusal_of(candidate: &Candidate<'_>, metric: Metric<'_>, group: &Snapshot) -> Refusal {
+    let (key, content) = (candidate.key, candidate.content);
+    Refusal::Series {
+        metric: show_metric(
+            content.layout.skeleton(),
+            &content.values,
+            metric,
+            key.labels(),
+        ),
+        owner: Arc::clone(group.key()),
+    }
 }
 
 /// A shape of the job's keys that the candidate's key does not have.
@@ -78,25 +122,9 @@ struct OtherShape<'a> {
 }
 
 impl OtherShape<'_> {
-    /// Whether a metric of the group of `key` has all names of the shape among its labels.
-    fn has_names_in(&self, metric: Metric<'_>, key: &GroupingKey) -> bool {
-        self.shape.names().all(|name| {
-            key.canonical().get(name).is_some()
-                || metric
-                    .labels()
-                    .any(|(own, _)| escape_label_name(own, Escaping::Underscores) == name)
-        })
-    }
-
     /// The group of this shape that can expose a series with these labels.
     fn group_at(&mut self, labels: &SeriesLabels<'_>, slots: &Slots) -> Option<&Snapshot> {
-        let value = |name: &str| {
-            let label = labels.iter().find(|(label, _)| *label == name);
-            label.map(|&(_, value)| value)
-        };
-        let names = self.shape.names();
-        let key: Option<Vec<_>> = names.map(|name| Some((name, value(name)?))).collect();
-        let key = LabelSet::new(key?);
+        let key = key_of_shape(self.shape, labels)?;
         if self
             .last_look_up
             .as_ref()
@@ -110,42 +138,14 @@ impl OtherShape<'_> {
     }
 }
 
-/// The family that a group exposes under a name.
-fn family_of<'a>(group: &'a Snapshot, name: &str) -> Option<Family<'a>> {
-    group.layout().family_by_name(name)
-}
-
-/// Whether a group exposes a series with exactly these labels in `family`, one of its families.
-fn has_series(group: &Snapshot, family: Option<Family<'_>>, labels: &SeriesLabels<'_>) -> bool {
-    let Some(family) = family else { return false };
-    let (layout, key) = (group.layout(), group.key());
-    let own: SeriesLabels<'_> = labels
-        .iter()
-        .filter(|(name, _)| key.canonical().get(name).is_none())
-        .cloned()
-        .collect();
-    layout.find_series(family, series_hash(&own), |metric| {
-        series_labels(metric, key.labels())[..] == labels[..]
-    })
-}
-
-/// Whether a series of the group of `key` may be one of a group of `shape`. If the key has all
-/// names of the shape, the values are those of the key, so that there is one group to look at.
-fn may_share_series(shape: &Shape, key: &GroupingKey, slots: &Slots) -> bool {
-    let names = shape.names();
-    let other: Option<Vec<_>> = names
-        .map(|name| Some((name, key.canonical().get(name)?)))
-        .collect();
-    other.is_none_or(|other| slots.group(LabelSet::new(other).as_bytes()).is_some())
-}
-
 #[cfg(all(test, not(gateway_loom)))]
 mod tests {
     use super::super::consumer::Consumer;
+    use super::super::early_series_check::EarlySeriesCheck;
     use super::super::layout::Layout;
     use super::super::snapshot::{GroupContent, GroupState};
     use super::*;
-    use crate::model::{FamiliesBuilder, MetricFlags, MetricType};
+    use crate::model::{FamiliesBuilder, GroupingKey, MetricFlags, MetricType};
 
     type Labels<'a> = &'a [(&'a str, &'a str)];
 
@@ -183,14 +183,38 @@ mod tests {
             base: &Snapshot::without_group(0, Arc::clone(&key), Arc::new(empty)),
             content: &GroupContent::of_values(layout(&key, pushed.1), [0][..].into()),
             state: GroupState::Accepted,
+            early_check: None,
         };
-        match check_series(&candidate, &[Arc::new(shape)], &slots) {
+        let shapes = [Arc::new(shape)];
+        let is_admitted = |candidate: &Candidate<'_>| match check_series(candidate, &shapes, &slots)
+        {
             Ok(()) => true,
             Err(refusal) => {
                 assert!(matches!(refusal, Refusal::Series { owner, .. } if owner == existing_key));
                 false
             }
+        };
+        let without_early_check = is_admitted(&candidate);
+        // The early check finds the same, also if the group comes, goes or changes after it.
+        let pushed = &candidate.content.layout;
+        let early = EarlySeriesCheck::new(&key, pushed, &shapes, &slots);
+        assert_eq!(early.is_some(), without_early_check);
+        let publish = |snapshot| assert!(slot.replace(&slot.current_for_update(), snapshot));
+        let unrelated = layout(&existing_key, &[("unrelated", "1")]);
+        let other_state = Snapshot::for_test(2, Arc::clone(&existing_key), unrelated, vec![0], 1);
+        let state = Arc::clone(&slot.current());
+        let absent = Snapshot::without_group(3, Arc::clone(&existing_key), none);
+        for early_state in [Arc::new(other_state), Arc::new(absent)] {
+            publish(early_state);
+            let early = EarlySeriesCheck::new(&key, pushed, &shapes, &slots);
+            publish(Arc::clone(&state));
+            let with_early_check = is_admitted(&Candidate {
+                early_check: early.as_ref(),
+                ..candidate
+            });
+            assert_eq!(with_early_check, without_early_check);
         }
+        without_early_check
     }
 
     #[test]

@@ -61,6 +61,7 @@
 
 mod counters;
 mod hint;
+mod hold;
 mod keyed;
 #[cfg(gateway_loom)]
 mod loom_stand_ins;
@@ -74,6 +75,7 @@ mod word;
 
 pub use counters::{Counter, Statistic, UniqueIds};
 pub use hint::Hint;
+pub use hold::HoldRequest;
 pub use keyed::{Keyed, hash_of};
 #[cfg(gateway_loom)]
 pub use loom_stand_ins::{AtomicU64, Loaded, Published, Queue, Registry, fence};

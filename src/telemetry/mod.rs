@@ -66,6 +66,8 @@ pub(crate) enum EarlyRefusal {
     Incomplete,
     /// The body does not parse.
     Malformed,
+    /// Too many large pushes wait to be parsed.
+    QueueFull,
     /// The push is over a limit.
     TooLarge,
 }
@@ -78,6 +80,7 @@ impl EarlyRefusal {
             Self::GroupingKey => "grouping_key",
             Self::Incomplete => "incomplete",
             Self::Malformed => "malformed",
+            Self::QueueFull => "queue_full",
             Self::TooLarge => "too_large",
         }
     }
@@ -85,7 +88,7 @@ impl EarlyRefusal {
 
 /// All values of the label `reason` of `pushgateway_pushes_refused_total`: the store's
 /// ([`Refusal::REASONS`]) and those of [`EarlyRefusal`].
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 12] = [
     "duplicate_label",
     "duplicate_series",
     "encoding",
@@ -94,6 +97,7 @@ const REASONS: [&str; 11] = [
     "incomplete",
     "malformed",
     "name",
+    "queue_full",
     "timestamps",
     "too_large",
     "type",
@@ -239,9 +243,16 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed() {
-        use EarlyRefusal::{Encoding, GroupingKey, Incomplete, Malformed, TooLarge};
-        let early =
-            [Encoding, GroupingKey, Incomplete, Malformed, TooLarge].map(EarlyRefusal::reason);
+        use EarlyRefusal::{Encoding, GroupingKey, Incomplete, Malformed, QueueFull, TooLarge};
+        let early = [
+            Encoding,
+            GroupingKey,
+            Incomplete,
+            Malformed,
+            QueueFull,
+            TooLarge,
+        ]
+        .map(EarlyRefusal::reason);
         assert!(
             Refusal::REASONS
                 .iter()
