@@ -73,44 +73,6 @@ fn a_round_is_a_cut() {
     });
 }
 
-/// The same changes after one that only brings a value, and that makes the first pass look again.
-/// After that pass, a newer state whose series were taken before does not count: see
-/// `Slots::take_cut`. Fails if any state of a slot that was taken before does not count.
-#[test]
-fn a_round_that_does_not_wait_for_values_is_a_cut() {
-    explore(3, &["before", "between", "after"], || {
-        let store = store();
-        assert!(put(&store, &key("job=1"), "a=gauge", 1));
-        assert!(put(&store, &key("job=2"), "b=gauge", 1));
-        let mut known = [String::new(), String::new()];
-        take(&store, &mut known);
-        assert!(put(&store, &key("job=2"), "b=gauge", 2));
-        let other = Arc::clone(&store);
-        let pusher = loom::thread::spawn(move || {
-            assert!(put(&other, &key("job=2"), "b=gauge", 3));
-            assert!(put(&other, &key("job=2"), "b=gauge", 4));
-            delete(&other, &key("job=1"));
-            assert!(put(&other, &key("job=2"), "a=counter b=gauge", 5));
-        });
-        take(&store, &mut known);
-        assert_is_cut(&known);
-        let outcome = match (known[0].as_str(), known[1].as_str()) {
-            ("gauge", "") => "before",
-            ("", "") => "between",
-            ("", "counter") => "after",
-            other => panic!("{other:?}"),
-        };
-        pusher.join().unwrap();
-        take(&store, &mut known);
-        assert_eq!(
-            known,
-            ["".to_owned(), "counter".to_owned()],
-            "an answered push is missing"
-        );
-        outcome
-    });
-}
-
 /// The same two changes by two threads. Fails if a version is drawn before the last claim is
 /// granted, or if claims are settled before the slot is marked.
 #[test]

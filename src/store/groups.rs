@@ -379,9 +379,6 @@ impl Store {
     /// which is later than every push and deletion that was answered before the call. A slot may be
     /// taken more than once; the last time counts.
     ///
-    /// While pushes come faster than slots are taken, it is the series of all groups at one moment;
-    /// some groups then have values that are newer.
-    ///
     /// # Panics
     ///
     /// If the store was not made with this consumer.
@@ -457,9 +454,6 @@ impl Store {
         early_check: Option<&EarlySeriesCheck>,
         next: impl FnOnce(u64, GroupContent) -> Snapshot,
     ) -> AttemptOutcome {
-        if self.slots.is_series_hold_active() {
-            return AttemptOutcome::Busy;
-        }
         let key = guard.key();
         let mut claims = self.admission.claims(key);
         let candidate = Candidate {

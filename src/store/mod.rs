@@ -24,9 +24,7 @@
 //! - A push marks its slot before it settles its claims. A push that gets its claims because of
 //!   that marks its own slot later.
 //! - A consumer takes the marked slots in passes, until a pass has taken no state with a version
-//!   that was drawn after the pass began ([`Store::take_cut`]). After a number of passes, newer
-//!   values of series that it has taken before do not count, and then changes of series are put on
-//!   hold: `Slots::take_cut` says why the result is still a cut, and why the passes end.
+//!   that was drawn after the pass began ([`Store::take_cut`]).
 //!
 //! # What a refusal rests on
 //!

@@ -11,8 +11,7 @@ use super::layout::Layout;
 use super::slot::Slot;
 use super::snapshot::Snapshot;
 use crate::model::GroupingKey;
-use crate::sync::{HoldRequest, Queue, Registry, Word};
-use std::collections::HashMap;
+use crate::sync::{Queue, Registry, Word};
 use std::sync::Arc;
 
 /// A marked slot as a consumer has found it.
@@ -28,10 +27,6 @@ pub struct MarkedSlot {
 /// behind.
 const RETIRED_PER_FLUSH_MIN: usize = 1024;
 
-/// How many passes a cut may take before it stops to wait for values. Mostly one or two are enough.
-/// In loom models the first pass is the only one that counts values.
-const PASSES_MAX: usize = if cfg!(gateway_loom) { 1 } else { 16 };
-
 /// The slots of all groups.
 pub(super) struct Slots {
     by_key: Registry<Slot>,
@@ -40,27 +35,8 @@ pub(super) struct Slots {
     /// The position of a consumer here is also that of its mark in every slot.
     consumers: Box<[ConsumerQueue]>,
     numbers: SlotNumbers,
-    /// Active while a consumer cannot finish its cut, because series change faster than it takes
-    /// them.
-    series_hold: HoldRequest,
     /// The layout of slots without a group.
     empty: Arc<Layout>,
-}
-
-/// Puts changes of series on hold until it is dropped.
-struct SeriesHold<'a>(&'a HoldRequest);
-
-impl<'a> SeriesHold<'a> {
-    fn begin(request: &'a HoldRequest) -> Self {
-        request.begin();
-        Self(request)
-    }
-}
-
-impl Drop for SeriesHold<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
 }
 
 /// A consumer that exists, with the slots that it has yet to look at.
@@ -90,7 +66,6 @@ impl Slots {
             version: Word::new(0),
             consumers: consumers.iter().map(queue).collect(),
             numbers: SlotNumbers::new(),
-            series_hold: HoldRequest::default(),
             empty,
         }
     }
@@ -146,86 +121,32 @@ impl Slots {
     }
 
     /// See `Store::take_cut`.
-    ///
-    /// Takes the marked slots in passes, until no pass has to follow. A pass has to follow one that
-    /// took a state newer than its own beginning: a push may have changed its series because another
-    /// group gave up a name, and the slot of that group may have been marked too late for the pass.
-    ///
-    /// That would never end if pushes came faster than slots are taken. So two limits make it end:
-    ///
-    /// - After [`PASSES_MAX`] passes, a state is not counted as newer if its group was taken before
-    ///   in this call and has kept its series since: then the change of series that led to the state
-    ///   is older than the beginning of the pass. A push that only brings values contradicts no
-    ///   other group. Each group is counted at most once more, until its series change.
-    /// - After twice as many passes, changes of series are put on hold. Each thread may complete the
-    ///   one change that it has begun. So only finitely many passes follow.
     pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
         let position = self.position(consumer);
-        let n_taken_before = taken.len();
-        // By slot number, the index in `taken` of the state that was taken last.
-        let mut last_taken: HashMap<u32, usize> = HashMap::new();
-        let mut hold = None;
-        for n_passes in 0.. {
-            let are_values_ignored = n_passes >= PASSES_MAX;
-            if n_passes == PASSES_MAX {
-                let in_this_call = taken.iter().enumerate().skip(n_taken_before);
-                last_taken = in_this_call
-                    .map(|(index, taken)| (taken.slot, index))
-                    .collect();
-            }
-            if n_passes == 2 * PASSES_MAX {
-                hold = Some(SeriesHold::begin(&self.series_hold));
-            }
-            let is_harmless = |taken: &[MarkedSlot], slot: u32, snapshot: &Snapshot| {
-                last_taken
-                    .get(&slot)
-                    .is_some_and(|&index| snapshot.has_kept_series_since(&taken[index].snapshot))
-            };
-            let n_taken = taken.len();
-            if self.take_pass(position, taken, is_harmless) {
-                break;
-            }
-            if are_values_ignored {
-                let in_this_pass = taken.iter().enumerate().skip(n_taken);
-                last_taken.extend(in_this_pass.map(|(index, taken)| (taken.slot, index)));
-            }
-        }
-        drop(hold);
-    }
-
-    /// Takes the slots that are marked now. Returns whether no state that was taken is newer than
-    /// the beginning of the pass, except for those that `is_harmless`.
-    fn take_pass(
-        &self,
-        position: usize,
-        taken: &mut Vec<MarkedSlot>,
-        is_harmless: impl Fn(&[MarkedSlot], u32, &Snapshot) -> bool,
-    ) -> bool {
         let marked = &self.consumers[position].marked;
-        let start = self.version.load();
-        let n_marked = marked.len();
-        let mut is_cut = true;
-        for _ in 0..n_marked {
-            let Some(slot) = marked.pop() else { break };
-            slot.marks[position].begin_look();
-            let snapshot = slot.current();
-            // Every consumer has passed the tombstone, this one too. By now the number may belong to
-            // another slot.
-            if snapshot.is_dead() {
-                continue;
+        loop {
+            let start = self.version.load();
+            let n_marked = marked.len();
+            let mut is_cut = true;
+            for _ in 0..n_marked {
+                let Some(slot) = marked.pop() else { break };
+                slot.marks[position].begin_look();
+                let snapshot = slot.current();
+                // Every consumer has passed the tombstone, this one too. By now the number may
+                // belong to another slot.
+                if snapshot.is_dead() {
+                    continue;
+                }
+                is_cut &= snapshot.version <= start;
+                taken.push(MarkedSlot {
+                    slot: slot.number,
+                    snapshot: Arc::clone(&snapshot),
+                });
             }
-            is_cut &= snapshot.version <= start || is_harmless(taken, slot.number, &snapshot);
-            taken.push(MarkedSlot {
-                slot: slot.number,
-                snapshot: Arc::clone(&snapshot),
-            });
+            if is_cut {
+                return;
+            }
         }
-        is_cut
-    }
-
-    /// Whether a consumer asks pushes and deletions not to change series now.
-    pub fn is_series_hold_active(&self) -> bool {
-        self.series_hold.is_active()
     }
 
     /// See `Store::has_marked`.
@@ -366,35 +287,6 @@ mod tests {
         slots.pass_tombstones(DiskWriter, &take(&slots, DiskWriter).1);
         assert!(slots.find(key("a").canonical().as_bytes()).is_none());
         assert_eq!(slots.find_or_add(&key("c")).number, 0);
-    }
-
-    /// A push that changes values comes after every look at the slot: without a limit `take_pass`
-    /// would be called for ever.
-    #[test]
-    fn a_state_is_newer_than_a_pass_unless_its_series_were_taken_before() {
-        let slots = slots(&[Assembler]);
-        let slot = slots.find_or_add(&key("a"));
-        let layout = Arc::new(Layout::new(Skeleton::default(), &key("a")).unwrap());
-        let group = |version| Snapshot::for_test(version, key("a"), Arc::clone(&layout), vec![], 1);
-        let mut last_taken: Option<Arc<Snapshot>> = None;
-        let mut take_pass = |state: Snapshot| {
-            let state = Arc::new(state);
-            assert!(slot.replace(&slot.current_for_update(), Arc::clone(&state)));
-            slots.mark(&slot);
-            let is_harmless = |_: &[MarkedSlot], _, snapshot: &Snapshot| {
-                let last: Option<&Arc<Snapshot>> = last_taken.as_ref();
-                last.is_some_and(|last| snapshot.has_kept_series_since(last))
-            };
-            let is_cut = slots.take_pass(0, &mut Vec::new(), is_harmless);
-            last_taken = Some(state);
-            is_cut
-        };
-        let first = group(1);
-        let values = first.with_values(2, Default::default(), 2);
-        assert!(!take_pass(first));
-        assert!(take_pass(values));
-        // The same layout again, but after another state: not shared with the state before.
-        assert!(!take_pass(group(3)));
     }
 
     #[test]

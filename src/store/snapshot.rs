@@ -284,17 +284,6 @@ impl Snapshot {
             || Arc::ptr_eq(self.layout(), other.layout())
     }
 
-    /// Whether the group has exposed the same series in all states from `earlier` to this one.
-    /// `earlier` is an older state of the same group, or the same one.
-    ///
-    /// The key and layout are shared only with the state before. While `earlier` is in memory, no
-    /// later allocation has the same address. So if the address is the same, no state between the
-    /// two had another key or layout.
-    pub(super) fn has_kept_series_since(&self, earlier: &Self) -> bool {
-        Arc::ptr_eq(&self.key_and_layout, &earlier.key_and_layout)
-            && self.is_live() == earlier.is_live()
-    }
-
     /// Whether there is a group.
     pub fn is_live(&self) -> bool {
         matches!(self.kind, SnapshotKind::Live)

@@ -61,7 +61,6 @@
 
 mod counters;
 mod hint;
-mod hold;
 mod keyed;
 #[cfg(gateway_loom)]
 mod loom_stand_ins;
@@ -75,7 +74,6 @@ mod word;
 
 pub use counters::{Counter, Statistic, UniqueIds};
 pub use hint::Hint;
-pub use hold::HoldRequest;
 pub use keyed::{Keyed, hash_of};
 #[cfg(gateway_loom)]
 pub use loom_stand_ins::{AtomicU64, Loaded, Published, Queue, Registry, fence};
