@@ -18,3 +18,13 @@ pub(super) struct Candidate<'a> {
     /// What was compared before the push entered the door of its job.
     pub early_check: Option<&'a EarlySeriesCheck>,
 }
+
+/// What a structural push or deletion would make of its group.
+pub(super) struct StructuralChange<'a> {
+    /// Whether there would be a group.
+    pub state: GroupState,
+    /// What the group would expose.
+    pub content: GroupContent,
+    /// What was compared before the push entered the door of its job.
+    pub early_check: Option<&'a EarlySeriesCheck>,
+}

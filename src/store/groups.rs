@@ -1,10 +1,9 @@
 //! The store: pushes, deletions and reads of groups.
 
 use super::admission::{Admission, Denied, DoorGuard};
-use super::candidate::Candidate;
+use super::candidate::{Candidate, StructuralChange};
 use super::config::Config;
 use super::consumer::Consumer;
-use super::early_series_check::EarlySeriesCheck;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
@@ -278,9 +277,11 @@ impl Store {
             slot,
             base,
             &mut guard,
-            GroupState::Accepted,
-            content,
-            push.early_check(),
+            StructuralChange {
+                state: GroupState::Accepted,
+                content,
+                early_check: push.early_check(),
+            },
             |version, content| {
                 Snapshot::after_push(base, version, key, content, push.received_at())
             },
@@ -314,9 +315,11 @@ impl Store {
             slot,
             base,
             &mut guard,
-            GroupState::OnlyRefused,
-            GroupContent::empty(Arc::new(empty)),
-            None,
+            StructuralChange {
+                state: GroupState::OnlyRefused,
+                content: GroupContent::empty(Arc::new(empty)),
+                early_check: None,
+            },
             |version, content| {
                 Snapshot::after_failure(base, version, key, Some(content.layout), received_at)
             },
@@ -341,9 +344,11 @@ impl Store {
                 &slot,
                 &base,
                 &mut guard,
-                GroupState::Absent,
-                GroupContent::empty(Arc::clone(&self.empty)),
-                None,
+                StructuralChange {
+                    state: GroupState::Absent,
+                    content: GroupContent::empty(Arc::clone(&self.empty)),
+                    early_check: None,
+                },
                 |version, _| base.tombstone(version, &self.empty),
             ) {
                 AttemptOutcome::Done => return Outcome::Done,
@@ -441,19 +446,21 @@ impl Store {
         AttemptOutcome::Done
     }
 
-    /// Publishes a state that may expose other series or types than `base`: those of `content`.
-    /// `next` makes the snapshot from its version and the content; `state` is what the group is
-    /// then.
+    /// Publishes a state that may expose other series or types than `base`: those of `change`.
+    /// `next` makes the snapshot from its version and the content of the change.
     fn publish_structure(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         guard: &mut DoorGuard<'_>,
-        state: GroupState,
-        content: GroupContent,
-        early_check: Option<&EarlySeriesCheck>,
+        change: StructuralChange<'_>,
         next: impl FnOnce(u64, GroupContent) -> Snapshot,
     ) -> AttemptOutcome {
+        let StructuralChange {
+            state,
+            content,
+            early_check,
+        } = change;
         let key = guard.key();
         let mut claims = self.admission.claims(key);
         let candidate = Candidate {
