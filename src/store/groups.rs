@@ -446,8 +446,8 @@ impl Store {
         AttemptOutcome::Done
     }
 
-    /// Publishes a state that may expose other series or types than `base`: those of `change`.
-    /// `next` makes the snapshot from its version and the content of the change.
+    /// Publishes a state that may expose other series or types than `base`: those of `change`. From
+    /// its version and the content of the change `next` makes the snapshot.
     fn publish_structure(
         &self,
         slot: &Arc<Slot>,
@@ -475,8 +475,7 @@ impl Store {
             .admit(&candidate, guard, &mut claims, &self.slots)
         {
             Ok(()) => {
-                // After the last claim is granted: a push or deletion that made room for this one
-                // has a lower version.
+                // After the last claim is granted: what made room for this push has a lower version.
                 let next = Arc::new(next(self.slots.draw_version(), content));
                 debug_assert_eq!(next.state(), state);
                 if slot.replace(base, next) {

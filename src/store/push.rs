@@ -8,6 +8,9 @@
 //! | `Pending` | a push that may be accepted          | the body; for a POST also what it merged last |
 //! | `Made`    | a structural attempt of a PUT        | the content, which is right for every base    |
 //! | `Refused` | a refusal, at once or by an attempt  | the refusal, until the failure is recorded    |
+//!
+//! One subject, so one file: the states of a push and what each of them makes of a group; half of the
+//! lines are tests of that.
 
 use super::early_series_check::EarlySeriesCheck;
 use super::job_door::JobDoor;
