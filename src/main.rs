@@ -10,8 +10,8 @@ use pushgateway::telemetry::log;
 use std::cell::Cell;
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -27,10 +27,19 @@ fn release_memory() {
 /// How often the runtime's workers were asked to give memory back.
 static N_RELEASE_REQUESTS: AtomicU64 = AtomicU64::new(0);
 
+/// The runtime, once there is one.
+static RUNTIME: OnceLock<tokio::runtime::Handle> = OnceLock::new();
+
 /// Asks the runtime's workers to give memory back when they have nothing to do next.
 fn request_release() {
     // Relaxed: a worker that sees the number late gives memory back when it is idle again.
     N_RELEASE_REQUESTS.fetch_add(1, Relaxed);
+    if let Some(runtime) = RUNTIME.get() {
+        // Wakes the workers that sleep, so that they go to sleep again.
+        for _ in 0..runtime.metrics().num_workers() {
+            runtime.spawn(async {});
+        }
+    }
 }
 
 /// Gives memory back if that was requested since this thread has last done so. For workers that have
@@ -98,6 +107,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         .enable_all()
         .on_thread_park(release_if_requested)
         .build()?;
+    let _ = RUNTIME.set(runtime.handle().clone());
     runtime.block_on(serve(flags, http_options))
 }
 

@@ -21,8 +21,8 @@ const IDLE_BEFORE_RELEASE: Duration = Duration::from_millis(100);
 /// A push that is parsed and prepared.
 pub(super) struct PreparedPush {
     pub push: Push,
-    /// Gets the outcome, none if admission panicked. Closed if the client has gone: then the push is
-    /// dropped.
+    /// Gets the outcome; nothing if admission panicked. Closed if the client has gone: the push is
+    /// then dropped.
     pub done: oneshot::Sender<AdmissionResult>,
     /// Given back when the push is answered.
     pub room: ReservedRoom,
@@ -31,7 +31,7 @@ pub(super) struct PreparedPush {
 /// Whether the push is in effect.
 pub(super) type AdmissionResult = Result<(), Refusal>;
 
-/// The queue of the thread. It is as bounded as the lanes of the pool: each push has its room there.
+/// The queue of the thread. The lanes of the pool bound it: each push keeps its room there.
 pub(super) struct Admitter {
     prepared: Sender<PreparedPush>,
     release: Sender<()>,

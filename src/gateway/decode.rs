@@ -58,7 +58,7 @@ impl BodyType {
         self.expected_bytes(n_bytes) >= LARGE_BODY_BYTES
     }
 
-    /// How many bytes a body of `n_bytes` is expected to have when it is decompressed. The size of a
+    /// How many bytes a body of `n_bytes` is expected to have once decompressed. The size of a
     /// compressed body says little about that; it is taken for an eighth.
     pub fn expected_bytes(self, n_bytes: usize) -> usize {
         if self.encoding == BodyEncoding::Identity {

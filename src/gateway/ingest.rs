@@ -27,6 +27,7 @@ use super::parse_pool::{LARGE_BODY_BYTES, ParsePool};
 use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal, Store};
+use crate::sync::Flag;
 use crate::telemetry::{EarlyRefusal, Telemetry};
 use smallvec::SmallVec;
 use std::fmt;
@@ -159,6 +160,8 @@ pub(crate) struct Ingester {
     options: IngestOptions,
     parse_pool: ParsePool,
     admitter: Admitter,
+    /// There were large pushes since [`request_release`](Self::request_release) was last called.
+    has_had_large: Flag,
 }
 
 impl Ingester {
@@ -180,6 +183,7 @@ impl Ingester {
             store,
             telemetry,
             options,
+            has_had_large: Flag::default(),
         })
     }
 
@@ -233,11 +237,12 @@ impl Ingester {
         }
     }
 
-    /// Has the threads for large bodies give memory back to the system that other threads have freed
-    /// meanwhile.
-    pub fn request_release(&self) {
+    /// Has the threads for large bodies give memory back to the system, which other threads have freed
+    /// meanwhile. Returns whether there were large pushes since this was last called.
+    pub fn request_release(&self) -> bool {
         self.parse_pool.request_release();
         self.admitter.request_release();
+        self.has_had_large.take()
     }
 
     /// Brings a push with a large body into effect, or says why it is refused.
@@ -251,6 +256,7 @@ impl Ingester {
     ///
     /// The push is refused.
     pub async fn ingest_large(&self, large: LargePush) -> Result<(), PushRefusal> {
+        self.has_had_large.raise();
         let result = self.parse_and_admit(large).await;
         if let Err(refusal) = &result {
             refusal.count(&self.telemetry);

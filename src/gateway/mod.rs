@@ -70,7 +70,7 @@ pub struct GatewayOptions {
     /// have freed much of what they had allocated.
     pub release_memory: fn(),
     /// Asks the threads of the caller, such as those of its runtime, to do the same. Called after
-    /// much was freed.
+    /// large pushes, whose bodies these threads have received.
     pub request_release: fn(),
 }
 
@@ -139,8 +139,9 @@ impl Gateway {
                         shared.clock,
                         options.release_memory,
                         || {
-                            shared.ingester.request_release();
-                            (options.request_release)();
+                            if shared.ingester.request_release() {
+                                (options.request_release)();
+                            }
                         },
                     )
                 };

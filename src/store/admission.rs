@@ -68,6 +68,7 @@ impl Drop for DoorGuard<'_> {
     fn drop(&mut self) {
         self.door.leave(self.entry, self.key, self.was, self.is);
         if self.door.is_dead() {
+            self.door.forget_large_layouts();
             self.doors.remove(&self.door);
         }
     }

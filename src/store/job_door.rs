@@ -258,6 +258,16 @@ impl JobDoor {
         (**self.recent.load()).clone()
     }
 
+    /// Frees large layouts of a dead door. The registry of doors keeps dead ones in memory until many
+    /// of them can be freed at once.
+    pub(super) fn forget_large_layouts(&self) {
+        const LARGE_METRICS: usize = 1024;
+        let is_large = |layout: &Arc<Layout>| layout.skeleton().n_metrics() >= LARGE_METRICS;
+        if self.recent.load().iter().any(is_large) {
+            self.recent.store(Arc::default());
+        }
+    }
+
     /// Keeps a layout for the next push to this job. If another push does so at the same moment,
     /// one of the two layouts is forgotten.
     pub(super) fn remember(&self, layout: &Arc<Layout>) {
