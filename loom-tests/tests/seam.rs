@@ -40,8 +40,7 @@ fn a_published_value_is_seen_before_and_after_a_replacement() {
 }
 
 /// A counter orders nothing itself; a word that is updated after it and acquired before it does.
-/// Fails if `Word::update` is not a Release or not an Acquire. Never sees "ahead of the word" if the
-/// counter is not made of loom's atomic.
+/// Fails if `Word::update` is not a Release or not an Acquire.
 #[test]
 fn a_counter_is_ordered_by_the_word_beside_it() {
     explore(3, &["before", "ahead of the word", "after"], || {
@@ -60,6 +59,31 @@ fn a_counter_is_ordered_by_the_word_beside_it() {
             (false, _) => "ahead of the word",
             (true, 1) => "after",
             (true, _) => panic!("the counter is older than the word"),
+        }
+    });
+}
+
+/// Two counters without a word beside them are seen in any order. Never sees "out of order" if
+/// counters are not made of loom's atomics.
+#[test]
+fn counters_alone_are_seen_in_any_order() {
+    let outcomes = ["neither", "the first", "both", "out of order"];
+    explore(3, &outcomes, || {
+        let counters = Arc::new((Counter::new(), Counter::new()));
+        let other = Arc::clone(&counters);
+        let writer = loom::thread::spawn(move || {
+            other.0.add(1);
+            other.1.add(1);
+        });
+        let second = counters.1.get();
+        let first = counters.0.get();
+        writer.join().unwrap();
+        match (first, second) {
+            (0, 0) => "neither",
+            (1, 0) => "the first",
+            (1, 1) => "both",
+            (0, 1) => "out of order",
+            other => panic!("{other:?}"),
         }
     });
 }
