@@ -34,7 +34,8 @@ const PAGE_BYTES: usize = (6 << 10) - 128;
 /// A round that takes this many changed groups, or builds this many pages, leaves memory behind
 /// that the next round may not need. So does recompressing this many pages.
 const UNTIDY_COUNT: usize = 256;
-/// So does a round that removes this many samples: about as many as stand on so many pages.
+/// A round that removes this many samples leaves such memory behind as well: about 64 samples fit on
+/// a page, so these are the samples of [`UNTIDY_COUNT`] pages.
 const UNTIDY_SAMPLES: u64 = 64 * UNTIDY_COUNT as u64;
 /// How long after that memory is given back: by then the scrapes that waited for the round are
 /// over.
