@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_gives_memory_back_after_itsjobs_and_on_request() {
+    fn a_thread_gives_memory_back_after_its_jobs_and_on_request() {
         let (jobs, receiver) = unbounded::<Job>();
         let (release, requests) = bounded(1);
         jobs.send(Box::new(|| ())).unwrap();
