@@ -37,6 +37,11 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// The number of bytes behind the field that was read last.
+    pub(super) fn n_bytes_left(&self) -> usize {
+        self.0.len()
+    }
+
     fn next_field(&mut self) -> Result<Option<(u64, FieldValue<'a>)>, MalformedMessage> {
         if self.0.is_empty() {
             return Ok(None);
