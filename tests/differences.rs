@@ -29,6 +29,22 @@ fn an_announced_length_does_not_crash_the_process() {
     assert_eq!(gateway.request("GET", "/-/healthy", &[], b"").status, 200);
 }
 
+/// Prometheus ends reading the text format at a NUL character in a name.
+#[test]
+fn a_nul_in_a_name_is_refused_and_one_in_a_value_is_not() {
+    let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
+    for (path, body) in [
+        ("/metrics/job/x/U__a_0_b/v", "m 1\n"),
+        ("/metrics/job/x", "{\"a\0b\"} 1\n"),
+        ("/metrics/job/x", "m{\"a\0b\"=\"v\"} 1\n"),
+    ] {
+        let (status, text) = gateway.put(path, body).status_and_text();
+        assert_eq!(status, 400, "{path} {body:?}: {text}");
+    }
+    let in_values = gateway.put("/metrics/job/a%00b", "m{l=\"a\0b\"} 1\n");
+    assert_eq!(in_values.status, 200);
+}
+
 /// The reference only queues deletes and wipes.
 #[test]
 fn deletes_and_wipes_are_complete_when_they_are_answered() {

@@ -58,6 +58,13 @@ pub enum BrokenRule {
         /// Whether the name is not UTF-8; else the value is not.
         in_name: bool,
     },
+    /// A native histogram is not what Prometheus can read.
+    NativeHistogram {
+        /// The index of the metric, counted over all families.
+        metric: u32,
+        /// What is wrong with the histogram.
+        defect: String,
+    },
 }
 
 /// The metric families of a parsed push.

@@ -3,7 +3,7 @@
 //! - No series stands twice in a push, and no label name twice on a line; names are compared as
 //!   they are after escaping, and `le` of a histogram and `quantile` of a summary are label names,
 //!   too.
-//! - No label name is empty or reserved.
+//! - No label name is empty or reserved, and no name contains a NUL character.
 //! - No family has the name of a suffix of another one, and no two have the same name after
 //!   escaping.
 //!
@@ -61,7 +61,12 @@ pub(crate) enum LayoutError {
         /// The name.
         label: String,
     },
-    /// This metric has a label whose name is empty or reserved (`__…`).
+    /// The name of a family contains a NUL character.
+    NulInName {
+        /// Index of the family's first metric.
+        metric: usize,
+    },
+    /// This metric has a label whose name is empty, reserved (`__…`) or contains a NUL character.
     LabelName {
         /// Index of the metric.
         metric: usize,
@@ -200,6 +205,13 @@ fn check_labels(family: Family<'_>, metric: Metric<'_>, key: &LabelSet) -> Resul
         .filter(|name| key.get(name).is_none());
     let names = own.chain(key.iter().map(|(name, _)| name));
     let is_legacy = names.clone().all(is_legacy_label_name);
+    // Prometheus ends reading the text format at a NUL, also within quotes.
+    if !is_legacy && let Some(name) = names.clone().find(|name| name.contains('\0')) {
+        return Err(LayoutError::LabelName {
+            metric: metric.index(),
+            label: name.escape_debug().to_string(),
+        });
+    }
     // Legacy names look the same under every scheme.
     for escaping in &Escaping::LEGACY[..if is_legacy { 1 } else { 3 }] {
         let mut names: SmallVec<[Cow<'_, str>; 8]> = names
@@ -237,6 +249,12 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ExposedName]>, LayoutError> {
         }
         let name = family.name();
         let n_schemes = if is_legacy_metric_name(name) { 1 } else { 3 };
+        // See `check_labels`.
+        if n_schemes > 1 && name.contains('\0') {
+            return Err(LayoutError::NulInName {
+                metric: family.metric_range().start,
+            });
+        }
         for escaping in &Escaping::LEGACY[..n_schemes] {
             // The suffix is appended after escaping.
             let escaped = escape_name(name, *escaping);
@@ -373,6 +391,19 @@ mod tests {
         assert_eq!(gauges(&[&[("__a", "1")]], &[]), reserved("__a"));
         assert_eq!(gauges(&[&[("", "1")]], &[]), reserved(""));
         assert_eq!(gauges(&[&[("..name..", "1")]], &[]), reserved("__name__"));
+        // A NUL in a value is exposed in every format, but not one in a name.
+        assert_eq!(gauges(&[&[("a\0b", "1")]], &[]), reserved("a\\0b"));
+        assert_eq!(gauges(&[&[("a", "\0")]], &[]), None);
+        assert_eq!(
+            flaw(
+                &[
+                    ("g", MetricType::Gauge, &[&[]]),
+                    ("\0", MetricType::Gauge, &[&[]])
+                ],
+                &[]
+            ),
+            Some(LayoutError::NulInName { metric: 1 })
+        );
     }
 
     #[test]

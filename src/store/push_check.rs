@@ -45,6 +45,10 @@ pub(super) fn refusal_of_layout_error(
     };
     match error {
         LayoutError::NoName => Refusal::NoName,
+        LayoutError::NulInName { metric } => Refusal::Malformed {
+            metric: show(*metric),
+            what: "has a name with a NUL character".to_owned(),
+        },
         LayoutError::DuplicateSeries { metric } => Refusal::DuplicateSeries {
             metric: show(*metric),
         },
@@ -105,12 +109,21 @@ pub(super) fn refusal_of_key(key: &GroupingKey) -> Option<Refusal> {
             why: "is reserved",
         });
     }
-    // Legacy names look the same under every scheme, and a key has each name once.
+    // No legacy name contains a NUL character. Legacy names look the same under every scheme, and a
+    // key has each name once.
     let n_schemes = if labels.iter().all(|(name, _)| is_legacy_label_name(name)) {
         0
     } else {
         Escaping::LEGACY.len()
     };
+    if n_schemes > 0
+        && let Some((name, _)) = labels.iter().find(|(name, _)| name.contains('\0'))
+    {
+        return Some(Refusal::KeyNames {
+            name: name.to_owned(),
+            why: "contains a NUL character",
+        });
+    }
     Escaping::LEGACY[..n_schemes].iter().find_map(|&escaping| {
         let mut names: SmallVec<[_; 8]> = labels
             .iter()
@@ -182,5 +195,9 @@ pub(super) fn refusal_of_invalid(
                 what: format!("has a label {label:?} whose {part} is not utf8"),
             }
         }
+        BrokenRule::NativeHistogram { metric, defect } => Refusal::Malformed {
+            metric: show(*metric),
+            what: format!("is not a valid native histogram: {defect}"),
+        },
     }
 }

@@ -6,6 +6,8 @@
     reason = "each test file compiles its own copy and uses a part of it"
 )]
 
+pub mod prometheus;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;

@@ -13,6 +13,15 @@ pub enum ParseError {
     LengthOverflow,
     /// A message is not in the wire format.
     Malformed,
+    /// A field of a metric's value, or of a message within, has another wire type than the format
+    /// description gives it. For protobuf that is an unknown field, but Prometheus fails the whole
+    /// scrape.
+    WrongWireType {
+        /// The name of the message's type.
+        message: &'static str,
+        /// The number of the field.
+        field: u64,
+    },
     /// The name of a family is not UTF-8. The text is the name in quotes.
     NameNotUtf8(String),
     /// A family has a type that does not exist.
@@ -36,6 +45,12 @@ impl fmt::Display for ParseError {
             Self::UnexpectedEnd => f.write_str("unexpected EOF"),
             Self::LengthOverflow => f.write_str("proto: variable length integer overflow"),
             Self::Malformed => f.write_str("proto: cannot parse invalid wire-format data"),
+            Self::WrongWireType { message, field } => {
+                write!(
+                    f,
+                    "proto: field {field} of {message} has the wrong wire type"
+                )
+            }
             Self::NameNotUtf8(name) => write!(f, "invalid metric name {name}"),
             Self::UnknownType { family, number } => {
                 write!(f, "unknown type {number} of metric family {family:?}")

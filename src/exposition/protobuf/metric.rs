@@ -2,8 +2,10 @@
 
 use super::error::ParseError;
 use super::metric_value::read_value;
+use super::native_histogram_check::{ExposedBuckets, NativeHistogram, without_buckets};
 use super::series_budget::SeriesBudget;
 use super::to_text::metric_value_text;
+use super::value_fields::check_value_fields;
 use super::wire::{FieldValue, Fields};
 use crate::exposition::limits::TooManyLabels;
 use crate::model::{BrokenRule, FamiliesBuilder, MetricType};
@@ -48,7 +50,7 @@ pub(super) fn read_metric(
     let read = read_value(value_body, metric_type, builder, budget)?;
     let metric = builder.end_metric(read.flags);
     if read.has_more {
-        builder.extra(metric, value_body);
+        keep_whole_value(value_body, metric_type, metric, builder, budget)?;
     }
     // Making the text is costly. Only the first broken rule of a push is reported, so the text is
     // made only if this is the first.
@@ -65,6 +67,40 @@ pub(super) fn read_metric(
             in_name,
         });
     }
+    Ok(())
+}
+
+/// Keeps a value that says more than its numbers do, so that it is exposed as it was pushed. Checks
+/// whether Prometheus can read the value, and notes in the builder if it cannot.
+///
+/// # Errors
+///
+/// If a field of the value is malformed or has the wrong wire type.
+#[inline(never)]
+fn keep_whole_value(
+    value_body: &[u8],
+    metric_type: MetricType,
+    metric: u32,
+    builder: &mut FamiliesBuilder,
+    budget: &mut SeriesBudget,
+) -> Result<(), ParseError> {
+    check_value_fields(value_body, metric_type)?;
+    let mut exposed = Cow::Borrowed(value_body);
+    if matches!(
+        metric_type,
+        MetricType::Histogram | MetricType::GaugeHistogram
+    ) {
+        match NativeHistogram::read(value_body)?.check(&mut budget.gap_moves) {
+            Ok(ExposedBuckets::Pushed) => {}
+            Ok(ExposedBuckets::Omitted) => exposed = Cow::Owned(without_buckets(value_body)?),
+            Err(_) if builder.breaks_rule() => {}
+            Err(defect) => builder.note_broken_rule(BrokenRule::NativeHistogram {
+                metric,
+                defect: defect.to_string(),
+            }),
+        }
+    }
+    builder.extra(metric, &exposed);
     Ok(())
 }
 

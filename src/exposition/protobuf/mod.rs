@@ -13,18 +13,20 @@
 //!            3 bucket* {1 cumulative_count, 4 cumulative_count_float, 2 upper_bound, 3 exemplar}, 5… native}
 //! ```
 //!
-//! | file               | subject                                                          |
-//! |--------------------|------------------------------------------------------------------|
-//! | `parse`            | bodies to families: the way in                                   |
-//! | `message`          | reading: a body's messages, and the header of each               |
-//! | `metric`           | reading: one metric, with its labels                             |
-//! | `metric_value`     | reading: the value of a metric                                   |
-//! | `native_histogram` | reading: the buckets of a native histogram, for the query API    |
-//! | `series_budget`    | counts what is read, and stops at the limit                      |
-//! | `wire`             | fields, tags and varints                                         |
-//! | `write`            | families to messages                                             |
-//! | `to_text`          | messages to protobuf's text form, for people                     |
-//! | `error`            | why a body is refused                                            |
+//! | file                     | subject                                                          |
+//! |--------------------------|------------------------------------------------------------------|
+//! | `parse`                  | bodies to families: the way in                                   |
+//! | `message`                | reading: a body's messages, and the header of each               |
+//! | `metric`                 | reading: one metric, with its labels                             |
+//! | `metric_value`           | reading: the value of a metric                                   |
+//! | `native_histogram`       | reading: the buckets of a native histogram, for the query API    |
+//! | `value_fields`           | refusing: values with fields that Prometheus cannot read         |
+//! | `native_histogram_check` | refusing: native histograms that Prometheus cannot read          |
+//! | `series_budget`          | counts what is read, and stops at the limit                      |
+//! | `wire`                   | fields, tags and varints                                         |
+//! | `write`                  | families to messages                                             |
+//! | `to_text`                | messages to protobuf's text form, for people                     |
+//! | `error`                  | why a body is refused                                            |
 
 mod error;
 mod field_names;
@@ -32,9 +34,11 @@ mod message;
 mod metric;
 mod metric_value;
 mod native_histogram;
+mod native_histogram_check;
 mod parse;
 mod series_budget;
 mod to_text;
+mod value_fields;
 mod wire;
 mod write;
 

@@ -13,7 +13,7 @@
 //! Integer counts are stored as differences (`delta`) from the bucket before, float counts as they
 //! are (`count`).
 
-use super::wire::{FieldValue, Fields, read_varint};
+use super::wire::{FieldValue, Fields, MalformedMessage, read_varint};
 
 /// A bucket of a native histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,11 +32,11 @@ pub(crate) struct NativeBucket {
 
 /// The fields of the buckets for negative or for positive observations.
 #[derive(Default)]
-struct BucketFields {
+pub(super) struct BucketFields {
     /// Offsets and lengths.
-    spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub(super) spans: Vec<(i32, u32)>,
+    pub(super) deltas: Vec<i64>,
+    pub(super) counts: Vec<f64>,
 }
 
 /// The largest number of buckets that are decoded for each sign. A span is a few bytes and can
@@ -55,21 +55,21 @@ pub(crate) fn native_buckets(body: &[u8]) -> Option<Vec<NativeBucket>> {
     let (mut negative, mut positive) = (BucketFields::default(), BucketFields::default());
     for field in Fields::new(body) {
         match field.ok()? {
-            (5, FieldValue::Varint(value)) => schema = zigzag(value),
+            (5, FieldValue::Varint(value)) => schema = zigzag32(value),
             (6, FieldValue::Fixed64(bits)) => zero_threshold = f64::from_bits(bits),
             (7, FieldValue::Varint(value)) => zero_count = value as f64,
             (8, FieldValue::Fixed64(bits)) => zero_count = f64::from_bits(bits),
-            (number @ 9..=11, value) => negative.read(number - 9, value)?,
-            (number @ 12..=14, value) => positive.read(number - 12, value)?,
+            (number @ 9..=11, value) => negative.read(number - 9, value).ok()?,
+            (number @ 12..=14, value) => positive.read(number - 12, value).ok()?,
             _ => {}
         }
     }
     if negative.spans.is_empty() && positive.spans.is_empty() {
         return None;
     }
-    let schema = i32::try_from(schema)
-        .ok()
-        .filter(|schema| (-4..=8).contains(schema))?;
+    if !(-4..=8).contains(&schema) {
+        return None;
+    }
     let bounds = bounds(schema);
     let bucket = |(index, count): (i64, f64)| {
         (
@@ -115,16 +115,39 @@ fn zigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
+/// The value of a field of 32 bits. As in other readers of protobuf, higher bits do not count.
+pub(super) fn zigzag32(value: u64) -> i32 {
+    let value = value as u32;
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
 impl BucketFields {
-    /// Reads a span (`field` 0), deltas (1) or counts (2).
-    fn read(&mut self, field: u64, value: FieldValue<'_>) -> Option<()> {
+    /// The number of buckets that the spans announce.
+    pub(super) fn n_in_spans(&self) -> u64 {
+        self.spans
+            .iter()
+            .map(|&(_, length)| u64::from(length))
+            .sum()
+    }
+
+    /// Reads a span (`field` 0), deltas (1) or counts (2). Packed deltas end where they are
+    /// malformed.
+    ///
+    /// # Errors
+    ///
+    /// If a span is malformed.
+    pub(super) fn read(
+        &mut self,
+        field: u64,
+        value: FieldValue<'_>,
+    ) -> Result<(), MalformedMessage> {
         match (field, value) {
             (0, FieldValue::Bytes(span)) => {
                 let (mut offset, mut length) = (0, 0);
                 for field in Fields::new(span) {
-                    match field.ok()? {
-                        (1, FieldValue::Varint(value)) => offset = zigzag(value),
-                        (2, FieldValue::Varint(value)) => length = value,
+                    match field? {
+                        (1, FieldValue::Varint(value)) => offset = zigzag32(value),
+                        (2, FieldValue::Varint(value)) => length = value as u32,
                         _ => {}
                     }
                 }
@@ -149,7 +172,7 @@ impl BucketFields {
             }
             _ => {}
         }
-        Some(())
+        Ok(())
     }
 
     /// The indices of the buckets, with their counts.
@@ -167,11 +190,11 @@ impl BucketFields {
         let mut index = 0i64;
         let mut indices = Vec::new();
         for &(offset, length) in &self.spans {
-            index = index.wrapping_add(offset);
+            index += i64::from(offset);
             let left = counts.len().min(BUCKETS_MAX) - indices.len();
-            for _ in 0..length.min(left as u64) {
+            for _ in 0..u64::from(length).min(left as u64) {
                 indices.push(index);
-                index = index.wrapping_add(1);
+                index += 1;
             }
         }
         indices.into_iter().zip(counts).collect()

@@ -7,8 +7,9 @@
 //!
 //! As everywhere in protobuf, fields may come in any order. If a number or string occurs several
 //! times, the last one counts; if a message does, the message is all of them, concatenated. A field
-//! with the wrong wire type counts as unknown. Unknown fields are skipped. If several messages have
-//! the same family name, the last message counts, as in the reference.
+//! with the wrong wire type counts as unknown, except below the values of metrics, where it is an
+//! error. Unknown fields are skipped. If several messages have the same family name, the last
+//! message counts, as in the reference.
 //!
 //! A body is read twice: first to find the last message of each family, then to read the metrics.
 //! The messages are not listed in between, because a message can be as short as one byte. Memory is
@@ -255,6 +256,30 @@ mod tests {
                 in_name: false
             })
         );
+    }
+
+    /// Regression test: Prometheus drops the target because of the first, and ends because of the
+    /// second.
+    #[test]
+    fn native_histograms_that_prometheus_cannot_read_break_a_rule() {
+        for (body, defect) in [
+            (
+                &include_bytes!("../../../tests/cases/native-count-mismatch.pb")[..],
+                "its count is 6, but its buckets hold 7 observations",
+            ),
+            (
+                include_bytes!("../../../tests/cases/native-more-deltas-than-spans.pb"),
+                "its positive spans need 4 buckets, but there are 6",
+            ),
+        ] {
+            assert_eq!(
+                parse(body).unwrap().broken_rule,
+                Some(BrokenRule::NativeHistogram {
+                    metric: 0,
+                    defect: defect.to_owned()
+                })
+            );
+        }
     }
 
     /// Regression test: six bytes that announce a message of 64 GiB made the reference's process

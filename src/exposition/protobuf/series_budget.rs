@@ -6,6 +6,8 @@ use crate::exposition::limits::{ParseLimits, TooManySeries};
 pub(super) struct SeriesBudget {
     limits: ParseLimits,
     n_series: usize,
+    /// What `NativeHistogram::check` counts over all histograms of the body.
+    pub(super) gap_moves: u64,
 }
 
 impl SeriesBudget {
@@ -13,6 +15,7 @@ impl SeriesBudget {
         Self {
             limits,
             n_series: 0,
+            gap_moves: 0,
         }
     }
 

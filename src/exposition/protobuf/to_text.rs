@@ -186,7 +186,7 @@ impl MessageWriter {
                 message.at = message.range.start;
                 continue;
             };
-            message.at = message.range.end - fields.n_left();
+            message.at = message.range.end - fields.n_bytes_left();
             if found != number {
                 continue;
             }

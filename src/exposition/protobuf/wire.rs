@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
     }
 
     /// How many bytes of the message are not read yet.
-    pub fn n_left(&self) -> usize {
+    pub fn n_bytes_left(&self) -> usize {
         self.0.len()
     }
 
