@@ -3,12 +3,11 @@
 use super::admission::{Admission, Denied, DoorGuard};
 use super::candidate::{Candidate, StructuralChange};
 use super::config::Config;
-use super::consumer::Consumer;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
 use super::slot::Slot;
-use super::slots::{MarkedSlot, Slots};
+use super::slots::{DrawnVersion, Slots};
 use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::{EncodedLabels, GroupingKey, MetricType, Skeleton};
 use crate::sync::Loaded;
@@ -67,7 +66,7 @@ impl ExistingGroup {
 /// ```
 pub struct Store {
     exposition_bytes_max: u64,
-    slots: Slots,
+    pub(super) slots: Slots,
     admission: Admission,
     /// The layout of slots without a group.
     empty: Arc<Layout>,
@@ -127,8 +126,10 @@ impl Store {
         received_at: i64,
     ) -> bool {
         let ExistingGroup { slot, base } = group;
-        let next = base.with_values(self.slots.draw_version(), values, received_at);
-        matches!(self.publish_values(slot, base, next), AttemptOutcome::Done)
+        let drawn = self.slots.draw_version();
+        let next = base.with_values(drawn.version(), values, received_at);
+        let attempt = self.publish_values(slot, base, drawn, next);
+        matches!(attempt, AttemptOutcome::Done)
     }
 
     /// The layouts that were pushed to a job lately, newest first.
@@ -249,14 +250,15 @@ impl Store {
         if base.is_accepted()
             && let Some(content) = push.value_only(base)
         {
+            let drawn = self.slots.draw_version();
             let next = Snapshot::after_push(
                 base,
-                self.slots.draw_version(),
+                drawn.version(),
                 self.shared_key(base, push),
                 content,
                 push.received_at(),
             );
-            return self.publish_values(slot, base, next);
+            return self.publish_values(slot, base, drawn, next);
         }
         let door = self.admission.door(push.key().job());
         let content = match push.content(base, door.as_deref(), self.exposition_bytes_max) {
@@ -302,9 +304,9 @@ impl Store {
     ) -> AttemptOutcome {
         let (key, received_at) = (self.shared_key(base, push), push.received_at());
         if base.is_live() {
-            let next =
-                Snapshot::after_failure(base, self.slots.draw_version(), key, None, received_at);
-            return self.publish_values(slot, base, next);
+            let drawn = self.slots.draw_version();
+            let next = Snapshot::after_failure(base, drawn.version(), key, None, received_at);
+            return self.publish_values(slot, base, drawn, next);
         }
         let Some(mut guard) = self.admission.enter(None, push.key()) else {
             return AttemptOutcome::Busy;
@@ -379,48 +381,6 @@ impl Store {
         groups
     }
 
-    /// Takes the slots that are marked for `consumer` and appends them to `taken`. Together with
-    /// what the consumer has taken before they are a cut: the state of all groups at one moment,
-    /// which is later than every push and deletion that was answered before the call. A slot may be
-    /// taken more than once; the last time counts.
-    ///
-    /// # Panics
-    ///
-    /// If the store was not made with this consumer.
-    pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
-        self.slots.take_cut(consumer, taken);
-    }
-
-    /// Whether a slot may be marked for `consumer`. If not, the consumer has taken every push and
-    /// deletion that was answered before the call.
-    ///
-    /// # Panics
-    ///
-    /// If the store was not made with this consumer.
-    pub fn has_marked(&self, consumer: Consumer) -> bool {
-        self.slots.has_marked(consumer)
-    }
-
-    /// How many slots are marked for `consumer`, approximately.
-    ///
-    /// # Panics
-    ///
-    /// If the store was not made with this consumer.
-    pub fn n_marked(&self, consumer: Consumer) -> usize {
-        self.slots.n_marked(consumer)
-    }
-
-    /// The consumer is done with these snapshots of slots without a group: what it keeps shows
-    /// none. Each slot that every consumer has passed is retired, unless a push has come meanwhile:
-    /// the slot is dead, and its number is free for another group.
-    ///
-    /// # Panics
-    ///
-    /// If the store was not made with this consumer.
-    pub fn pass_tombstones(&self, consumer: Consumer, passed: &[Arc<Snapshot>]) {
-        self.slots.pass_tombstones(consumer, passed);
-    }
-
     /// The key for the next state of the group: that of `base` if it has the same labels, so that a
     /// group does not get another copy with each push.
     fn shared_key(&self, base: &Snapshot, push: &Push) -> Arc<GroupingKey> {
@@ -431,14 +391,16 @@ impl Store {
         })
     }
 
-    /// Publishes a state that exposes the same series as `base`.
+    /// Publishes a state, made with the version `drawn`, that exposes the same series as `base`.
     #[inline]
     fn publish_values(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
-        next: Snapshot,
+        drawn: DrawnVersion,
+        mut next: Snapshot,
     ) -> AttemptOutcome {
+        self.slots.keep_at_moment(drawn, base, &mut next);
         if !slot.replace(base, Arc::new(next)) {
             return AttemptOutcome::Lost;
         }
@@ -476,9 +438,11 @@ impl Store {
         {
             Ok(()) => {
                 // After the last claim is granted: what made room for this push has a lower version.
-                let next = Arc::new(next(self.slots.draw_version(), content));
+                let drawn = self.slots.draw_version();
+                let mut next = next(drawn.version(), content);
                 debug_assert_eq!(next.state(), state);
-                if slot.replace(base, next) {
+                self.slots.keep_at_moment(drawn, base, &mut next);
+                if slot.replace(base, Arc::new(next)) {
                     // Before the claims are settled: a push that is let in by that marks its slot
                     // later.
                     self.slots.mark(slot);

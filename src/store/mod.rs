@@ -24,7 +24,8 @@
 //! - A push marks its slot before it settles its claims. A push that gets its claims because of
 //!   that marks its own slot later.
 //! - A consumer takes the marked slots in passes, until a pass has taken no state with a version
-//!   that was drawn after the pass began ([`Store::take_cut`]).
+//!   that was drawn after the pass began ([`Store::take_cut`]). If there is no such pass, because
+//!   pushes come faster than the consumer takes them, it holds a moment (see `slots`).
 //!
 //! # What a refusal rests on
 //!
@@ -69,7 +70,7 @@
 //! | `snapshot`               | one state of a group                                           |
 //! | `slot`, `mark`           | the place of a group; which consumers have yet to look at it   |
 //! | `slots`                  | all slots: numbers, versions, cuts, retiring                   |
-//! | `consumer`               | the threads that follow the state of all groups                |
+//! | `consumer`, `following`  | the threads that follow the state of all groups, and how       |
 //! | `admission`              | whether a push may take effect: door, claims, series           |
 //! | `candidate`              | the state that waits for admission                             |
 //! | `job_door`, `shape`      | which pushes may change series, if a job has several shapes    |
@@ -89,6 +90,7 @@ mod conflict;
 mod consumer;
 mod early_series_check;
 mod exposed_size;
+mod following;
 mod groups;
 mod job_door;
 mod layout;

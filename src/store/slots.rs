@@ -1,10 +1,25 @@
 //! The slots of all groups: found by key, numbered, marked for consumers, and retired.
 //!
-//! | field       | written by             | read by             | what it carries            |
-//! |-------------|------------------------|---------------------|----------------------------|
-//! | `version`   | `draw_version`, AcqRel | `take_cut`, Acquire | claims granted before      |
-//! | `consumers` | `mark`                 | `take_cut`          | snapshots published before |
-//! | `numbers`   | `pass_tombstones`      | `find_or_add`       | that the old slot is dead  |
+//! | field         | written by               | read by             | what it carries            |
+//! |---------------|--------------------------|---------------------|----------------------------|
+//! | `version`     | `draw_version`, AcqRel   | `take_cut`, Acquire | claims granted before      |
+//! |               | `HeldMoment`, AcqRel     | `draw_version`      | `moment_min`               |
+//! | `moment_min`  | `HeldMoment`, AcqRel     | `keep_at_moment`    | nothing                    |
+//! | `is_held`     | `HeldMoment`, AcqRel     | `HeldMoment`        | that the moment before ended |
+//! | `consumers`   | `mark`                   | `take_cut`          | snapshots published before |
+//! | `numbers`     | `pass_tombstones`        | `find_or_add`       | that the old slot is dead  |
+//!
+//! # Two ways to take a cut
+//!
+//! A consumer takes the marked slots in passes, and has a cut when a pass has taken no state that is
+//! newer than the start of the pass. Pushes do nothing for that. But if many cores push, states may
+//! become new faster than one consumer takes them, and then there is no last pass.
+//!
+//! So after [`PASSES_MAX`] passes the consumer *holds a moment*: it sets the lowest bit of the version
+//! counter. A push that draws its version while the bit is set keeps, beside its new state, the state
+//! that its group had at that moment. One more pass then finds for each slot the state of the moment,
+//! however fast pushes come, and no push waits for it. A push that draws its version at another time
+//! pays for this with the test of one bit.
 
 use super::consumer::Consumer;
 use super::layout::Layout;
@@ -23,6 +38,15 @@ pub struct MarkedSlot {
     pub snapshot: Arc<Snapshot>,
 }
 
+impl MarkedSlot {
+    fn new(slot: &Slot, snapshot: &Arc<Snapshot>) -> Self {
+        Self {
+            slot: slot.number,
+            snapshot: Arc::clone(snapshot),
+        }
+    }
+}
+
 /// Retiring at least this many slots at once triggers `Registry::flush`: fewer leave little memory
 /// behind.
 const RETIRED_PER_FLUSH_MIN: usize = 1024;
@@ -30,8 +54,12 @@ const RETIRED_PER_FLUSH_MIN: usize = 1024;
 /// The slots of all groups.
 pub(super) struct Slots {
     by_key: Registry<Slot>,
-    /// The version that was drawn last.
+    /// Twice the version that was drawn last; odd while a consumer holds a moment.
     version: Word,
+    /// A version that was drawn before the held moment, and after the one held before it ended.
+    moment_min: Word,
+    /// 1 while a consumer holds a moment: only one can at a time.
+    is_held: Word,
     /// The position of a consumer here is also that of its mark in every slot.
     consumers: Box<[ConsumerQueue]>,
     numbers: SlotNumbers,
@@ -64,6 +92,8 @@ impl Slots {
         Self {
             by_key: Registry::default(),
             version: Word::new(0),
+            moment_min: Word::new(0),
+            is_held: Word::new(0),
             consumers: consumers.iter().map(queue).collect(),
             numbers: SlotNumbers::new(),
             empty,
@@ -109,8 +139,32 @@ impl Slots {
     }
 
     /// Draws a version, which no state has yet.
-    pub fn draw_version(&self) -> u64 {
-        self.version.add(1) + 1
+    #[inline]
+    pub fn draw_version(&self) -> DrawnVersion {
+        DrawnVersion(self.version.add(VERSION) + VERSION)
+    }
+
+    /// Prepares `next`, made with the version `drawn`, for being published in place of `base`: if a
+    /// consumer holds a moment, `next` keeps the state that the group had then.
+    #[inline]
+    pub fn keep_at_moment(&self, drawn: DrawnVersion, base: &Arc<Snapshot>, next: &mut Snapshot) {
+        if drawn.is_moment_held() {
+            self.keep_at_held_moment(base, next);
+        }
+    }
+
+    #[cold]
+    fn keep_at_held_moment(&self, base: &Arc<Snapshot>, next: &mut Snapshot) {
+        // Whether `base` was made while this moment was held: only then does it keep a state and is
+        // newer than `moment_min`, which is itself newer than every moment before.
+        //
+        // Another moment may be held by now, if this thread was suspended after it drew its version.
+        // That does no harm: this version is older than that moment, so its consumer takes `next`
+        // itself, or finds it kept by a newer state.
+        match base.at_moment() {
+            Some(state) if base.version > self.moment_min.load() => next.keep_at_moment(state),
+            _ => next.keep_at_moment(base),
+        }
     }
 
     /// Marks a slot for every consumer. Its snapshot is published.
@@ -122,29 +176,52 @@ impl Slots {
 
     /// See `Store::take_cut`.
     pub fn take_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
+        let mut n_passes = 0;
+        loop {
+            if self.take_pass(consumer, taken) {
+                return;
+            }
+            n_passes += 1;
+            if n_passes >= PASSES_MAX && self.take_held_cut(consumer, taken) {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is marked, once. Returns whether that was a cut.
+    fn take_pass(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) -> bool {
+        let start = self.version.load() / VERSION;
+        let mut is_cut = true;
+        self.take_marked(consumer, |slot, snapshot| {
+            is_cut &= snapshot.version <= start;
+            taken.push(MarkedSlot::new(slot, snapshot));
+        });
+        is_cut
+    }
+
+    /// Holds a moment and takes a cut of it in one pass. Returns `false`, and takes nothing, if the
+    /// other consumer holds a moment.
+    pub fn take_held_cut(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) -> bool {
+        let Some(moment) = HeldMoment::begin(self) else {
+            return false;
+        };
+        moment.take(consumer, taken);
+        true
+    }
+
+    /// Takes as many slots from the consumer's queue as are in it at the call, and calls `f` with
+    /// each and its current state.
+    fn take_marked(&self, consumer: Consumer, mut f: impl FnMut(&Arc<Slot>, &Arc<Snapshot>)) {
         let position = self.position(consumer);
         let marked = &self.consumers[position].marked;
-        loop {
-            let start = self.version.load();
-            let n_marked = marked.len();
-            let mut is_cut = true;
-            for _ in 0..n_marked {
-                let Some(slot) = marked.pop() else { break };
-                slot.marks[position].begin_look();
-                let snapshot = slot.current();
-                // Every consumer has passed the tombstone, this one too. By now the number may
-                // belong to another slot.
-                if snapshot.is_dead() {
-                    continue;
-                }
-                is_cut &= snapshot.version <= start;
-                taken.push(MarkedSlot {
-                    slot: slot.number,
-                    snapshot: Arc::clone(&snapshot),
-                });
-            }
-            if is_cut {
-                return;
+        for _ in 0..marked.len() {
+            let Some(slot) = marked.pop() else { break };
+            slot.marks[position].begin_look();
+            let snapshot = slot.current();
+            // Every consumer has passed the tombstone, this one too. By now the number may belong
+            // to another slot.
+            if !snapshot.is_dead() {
+                f(&slot, &snapshot);
             }
         }
     }
@@ -200,6 +277,80 @@ impl Slots {
     }
 }
 
+/// A version as `Slots::draw_version` has drawn it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DrawnVersion(u64);
+
+impl DrawnVersion {
+    /// The version.
+    #[inline]
+    pub fn version(self) -> u64 {
+        self.0 / VERSION
+    }
+
+    /// Whether a consumer held a moment when the version was drawn.
+    #[inline]
+    fn is_moment_held(self) -> bool {
+        self.0 % VERSION != 0
+    }
+}
+
+/// By how much drawing a version increases the counter, whose lowest bit says whether a consumer
+/// holds a moment.
+const VERSION: u64 = 2;
+
+/// After this many passes without a cut the consumer holds a moment. One or two passes are usual.
+const PASSES_MAX: usize = 16;
+
+/// A moment held by a consumer. See the description of this file.
+struct HeldMoment<'a> {
+    slots: &'a Slots,
+    /// The version that was drawn last before the moment.
+    version: u64,
+}
+
+impl<'a> HeldMoment<'a> {
+    /// Holds the present moment; `None` if another consumer holds one.
+    fn begin(slots: &'a Slots) -> Option<Self> {
+        if !slots.is_held.replace(0, 1) {
+            return None;
+        }
+        let min = slots.version.load() / VERSION;
+        let Ok(_) = slots
+            .moment_min
+            .update::<std::convert::Infallible>(|_| Ok(min));
+        // This sets the bit. It releases `moment_min` to everybody who draws a version from now on,
+        // and acquires the marks of everybody who has drawn one and settled a claim since.
+        let version = slots.version.add(1) / VERSION;
+        Some(Self { slots, version })
+    }
+
+    /// Takes what is marked for `consumer`, as it was at the moment.
+    fn take(&self, consumer: Consumer, taken: &mut Vec<MarkedSlot>) {
+        let position = self.slots.position(consumer);
+        let marked = &self.slots.consumers[position].marked;
+        self.slots.take_marked(consumer, |slot, current| {
+            if current.version <= self.version {
+                taken.push(MarkedSlot::new(slot, current));
+                return;
+            }
+            // The look has taken the mark of the push that came after the moment.
+            slot.marks[position].mark(|| marked.push(Arc::clone(slot)));
+            let state = current.at_moment();
+            let state = state.expect("a state that is newer than a held moment keeps an older one");
+            taken.push(MarkedSlot::new(slot, state));
+        });
+    }
+}
+
+impl Drop for HeldMoment<'_> {
+    fn drop(&mut self) {
+        // Clears the bit, by passing over one version.
+        self.slots.version.add(1);
+        self.slots.is_held.replace(1, 0);
+    }
+}
+
 /// Free numbers are kept in bundles of at most this many.
 pub(super) const NUMBERS_PER_BUNDLE_MAX: usize = 256;
 
@@ -240,6 +391,7 @@ impl SlotNumbers {
 
 #[cfg(all(test, not(gateway_loom)))]
 mod tests {
+    use super::super::snapshot::GroupContent;
     use super::*;
     use crate::model::Skeleton;
     use Consumer::{Assembler, DiskWriter};
@@ -287,6 +439,109 @@ mod tests {
         slots.pass_tombstones(DiskWriter, &take(&slots, DiskWriter).1);
         assert!(slots.find(key("a").canonical().as_bytes()).is_none());
         assert_eq!(slots.find_or_add(&key("c")).number, 0);
+    }
+
+    /// Pushes to a group that has no families: a push with the version `drawn`, at `time`.
+    fn push_drawn(slots: &Slots, job: &str, drawn: DrawnVersion, time: i64) {
+        let slot = slots.find_or_add(&key(job));
+        let base = slot.current_for_update();
+        let content = GroupContent::empty(Arc::clone(base.layout()));
+        let mut next = Snapshot::after_push(&base, drawn.version(), key(job), content, time);
+        slots.keep_at_moment(drawn, &base, &mut next);
+        assert!(slot.replace(&base, Arc::new(next)));
+        slots.mark(&slot);
+    }
+
+    fn push(slots: &Slots, job: &str, time: i64) {
+        push_drawn(slots, job, slots.draw_version(), time);
+    }
+
+    /// Each taken group and its push time, 0 if there is no group, in the order of jobs.
+    fn times(taken: &[MarkedSlot]) -> Vec<(&str, i64)> {
+        let mut times: Vec<_> = taken
+            .iter()
+            .map(|taken| (taken.snapshot.key().job(), taken.snapshot.push_time))
+            .collect();
+        times.sort_unstable();
+        times
+    }
+
+    fn take_held(moment: &HeldMoment) -> Vec<MarkedSlot> {
+        let mut taken = Vec::new();
+        moment.take(Assembler, &mut taken);
+        taken
+    }
+
+    fn take_rest(slots: &Slots) -> Vec<MarkedSlot> {
+        let mut taken = Vec::new();
+        slots.take_cut(Assembler, &mut taken);
+        taken
+    }
+
+    #[test]
+    fn a_held_moment_shows_no_push_that_came_after_it() {
+        let slots = slots(&[Assembler]);
+        push(&slots, "a", 1);
+        let moment = HeldMoment::begin(&slots).unwrap();
+        push(&slots, "a", 2);
+        push(&slots, "a", 3);
+        push(&slots, "b", 3);
+        assert_eq!(times(&take_held(&moment)), [("a", 1), ("b", 0)]);
+        // The later states are marked again.
+        push(&slots, "a", 4);
+        assert_eq!(times(&take_held(&moment)), [("a", 1), ("b", 0)]);
+        drop(moment);
+        assert_eq!(times(&take_rest(&slots)), [("a", 4), ("b", 3)]);
+        assert!(!slots.has_marked(Assembler));
+    }
+
+    #[test]
+    fn each_held_moment_shows_its_own_states() {
+        let slots = slots(&[Assembler]);
+        push(&slots, "a", 1);
+        for time in 1..4 {
+            let moment = HeldMoment::begin(&slots).unwrap();
+            push(&slots, "a", time + 1);
+            assert_eq!(times(&take_held(&moment)), [("a", time)]);
+        }
+        // One older state is kept, and not one of each moment.
+        let slot = slots.find_or_add(&key("a"));
+        let kept = Arc::clone(slot.current().at_moment().unwrap());
+        assert_eq!(kept.push_time, 3);
+        assert!(kept.at_moment().is_none());
+        push(&slots, "a", 5);
+        assert!(slot.current().at_moment().is_none());
+        assert_eq!(times(&take_rest(&slots)), [("a", 5)]);
+    }
+
+    #[test]
+    fn a_push_that_was_suspended_since_the_moment_before_belongs_to_the_next_one() {
+        let slots = slots(&[Assembler]);
+        push(&slots, "a", 1);
+        let first = HeldMoment::begin(&slots).unwrap();
+        push(&slots, "a", 2);
+        let drawn = slots.draw_version();
+        drop(first);
+        let second = HeldMoment::begin(&slots).unwrap();
+        push_drawn(&slots, "a", drawn, 3);
+        assert_eq!(times(&take_held(&second)), [("a", 3)]);
+        push(&slots, "a", 4);
+        assert_eq!(times(&take_held(&second)), [("a", 3)]);
+        drop(second);
+        assert_eq!(times(&take_rest(&slots)), [("a", 4)]);
+    }
+
+    #[test]
+    fn one_consumer_at_a_time_holds_a_moment() {
+        let slots = slots(&[Assembler, DiskWriter]);
+        push(&slots, "a", 1);
+        let moment = HeldMoment::begin(&slots).unwrap();
+        let mut taken = Vec::new();
+        assert!(!slots.take_held_cut(DiskWriter, &mut taken));
+        assert!(taken.is_empty());
+        drop(moment);
+        assert!(slots.take_held_cut(DiskWriter, &mut taken));
+        assert_eq!(times(&taken), [("a", 1)]);
     }
 
     #[test]

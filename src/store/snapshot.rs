@@ -2,6 +2,9 @@
 //!
 //! Invariant: a snapshot never changes after it is published, except that a state without a group
 //! notes which consumers have passed it.
+//!
+//! While a consumer holds a moment (see `slots`), a new state keeps the state that its group had at
+//! that moment: [`Snapshot::at_moment`].
 
 use super::layout::Layout;
 use crate::model::{GroupingKey, MetricExtra};
@@ -13,15 +16,35 @@ use std::sync::Arc;
 #[derive(Debug)]
 enum SnapshotKind {
     /// There is one.
-    Live,
-    /// There is none: a push has not brought it yet, or it was deleted. A push may bring it.
-    Absent {
-        /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes
-        /// after it is published.
-        passed_by: Word,
+    Live {
+        /// The state of the group at the moment that a consumer held when this one was made.
+        at_moment: Option<Arc<Snapshot>>,
     },
+    /// There is none: a push has not brought it yet, or it was deleted. A push may bring it.
+    Absent(Box<Absence>),
     /// There is none, and the slot is not used any more: the key has to be looked up again.
     Dead,
+}
+
+impl SnapshotKind {
+    const LIVE: Self = Self::Live { at_moment: None };
+
+    fn absent() -> Self {
+        Self::Absent(Box::new(Absence {
+            passed_by: Word::new(0),
+            at_moment: None,
+        }))
+    }
+}
+
+/// What a state without a group has beside its version. In a box, so that groups do not pay for it.
+#[derive(Debug)]
+struct Absence {
+    /// A bit for each consumer that has passed this state. Nothing else of a snapshot changes
+    /// after it is published.
+    passed_by: Word,
+    /// As in `SnapshotKind::Live`.
+    at_moment: Option<Arc<Snapshot>>,
 }
 
 /// What there is under a key.
@@ -138,7 +161,7 @@ impl Snapshot {
             (0, received_at)
         };
         Self {
-            kind: SnapshotKind::Live,
+            kind: SnapshotKind::LIVE,
             version,
             key_and_layout,
             values,
@@ -163,7 +186,7 @@ impl Snapshot {
     /// text format cannot carry.
     pub fn with_values(&self, version: u64, values: SmallVec<[u64; 12]>, received_at: i64) -> Self {
         Self {
-            kind: SnapshotKind::Live,
+            kind: SnapshotKind::LIVE,
             version,
             key_and_layout: Arc::clone(&self.key_and_layout),
             values,
@@ -198,9 +221,7 @@ impl Snapshot {
     /// A slot without a group. `layout` has no families.
     pub fn without_group(version: u64, key: Arc<GroupingKey>, layout: Arc<Layout>) -> Self {
         Self {
-            kind: SnapshotKind::Absent {
-                passed_by: Word::new(0),
-            },
+            kind: SnapshotKind::absent(),
             version,
             key_and_layout: KeyAndLayout::new(key, layout),
             values: SmallVec::new(),
@@ -237,9 +258,53 @@ impl Snapshot {
             // A read-modify-write: of consumers that pass at the same moment one sees the bits of
             // all. Its acquire pairs with the release of the others' `set_bits`: what they did with
             // the tombstone comes before the slot's number is used again.
-            SnapshotKind::Absent { passed_by } => passed_by.set_bits(consumer) | consumer == all,
-            SnapshotKind::Live | SnapshotKind::Dead => false,
+            SnapshotKind::Absent(absence) => absence.passed_by.set_bits(consumer) | consumer == all,
+            SnapshotKind::Live { .. } | SnapshotKind::Dead => false,
         }
+    }
+
+    /// The state that the group had at the moment that a consumer holds, if this one was made after
+    /// it. See `slots`.
+    pub(super) fn at_moment(&self) -> Option<&Arc<Self>> {
+        match &self.kind {
+            SnapshotKind::Live { at_moment } => at_moment.as_ref(),
+            SnapshotKind::Absent(absence) => absence.at_moment.as_ref(),
+            SnapshotKind::Dead => None,
+        }
+    }
+
+    /// Keeps `state`, which the group had at the moment that a consumer holds.
+    ///
+    /// This state keeps it in memory, but not what it keeps itself: otherwise a group that is only
+    /// pushed during such moments would keep every state that it ever had.
+    pub(super) fn keep_at_moment(&mut self, state: &Arc<Self>) {
+        let state = if state.at_moment().is_some() {
+            state.without_moment()
+        } else {
+            Arc::clone(state)
+        };
+        match &mut self.kind {
+            SnapshotKind::Live { at_moment } => *at_moment = Some(state),
+            SnapshotKind::Absent(absence) => absence.at_moment = Some(state),
+            SnapshotKind::Dead => {}
+        }
+    }
+
+    /// The same state, which keeps no other.
+    fn without_moment(&self) -> Arc<Self> {
+        let key_and_layout = Arc::clone(&self.key_and_layout);
+        let kind = match &self.kind {
+            SnapshotKind::Live { .. } => SnapshotKind::LIVE,
+            SnapshotKind::Absent(_) | SnapshotKind::Dead => SnapshotKind::absent(),
+        };
+        Arc::new(Self {
+            kind,
+            key_and_layout,
+            values: self.values.clone(),
+            extras: self.extras.clone(),
+            family_times: self.family_times.clone(),
+            ..*self
+        })
     }
 
     fn content(&self) -> GroupContent {
@@ -286,7 +351,7 @@ impl Snapshot {
 
     /// Whether there is a group.
     pub fn is_live(&self) -> bool {
-        matches!(self.kind, SnapshotKind::Live)
+        matches!(self.kind, SnapshotKind::Live { .. })
     }
 
     /// Whether there is a group that has had an accepted push.

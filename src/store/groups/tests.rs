@@ -1,7 +1,8 @@
 //! Tests of the store.
 
+use super::super::consumer::Consumer;
 use super::super::push::PushMode;
-use super::super::slots::NUMBERS_PER_BUNDLE_MAX;
+use super::super::slots::{MarkedSlot, NUMBERS_PER_BUNDLE_MAX};
 use super::*;
 use crate::model::{Families, FamiliesBuilder, MetricFlags};
 
