@@ -13,12 +13,13 @@
 //! kept compressed are compressed.
 
 use super::builders::Builders;
-use super::catalog::{Catalog, HelpConflict};
+use super::catalog::Catalog;
 use super::changes::{LineChange, LineChanges};
 use super::exposed_groups::ExposedGroups;
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
+use super::help_texts::HelpConflict;
 use super::page_writer::free_page_builder;
 use super::rendezvous::{Rendezvous, WantedViews};
 use super::segment::{Stretch, free_pack_buffer};
@@ -36,7 +37,7 @@ pub struct RoundReport {
     pub n_pages: usize,
     /// How many samples fewer the groups expose than before the round.
     pub n_removed_samples: u64,
-    /// Families that were pushed with another help than the one exposed; each is reported once.
+    /// Families for which groups have different helps. Each pair of helps is reported once.
     pub help_conflicts: Vec<HelpConflict>,
 }
 

@@ -4,15 +4,15 @@
 //! families a group with this layout exposes, and where in a snapshot their numbers are: the
 //! layout's [`RenderPlan`].
 //!
-//! Help: the first non-empty help of a family stays as long as the family is exposed. If several
-//! arrive in one round, the help of the oldest push counts.
-//!
 //! Invariants:
 //!
 //! - A render plan exists as long as a group uses it, a family as long as a render plan names it.
 //! - Both also exist until the end of the round in which their last user goes
 //!   ([`Catalog::remove_unused`]), because the round still has to remove their lines.
+//! - After [`Catalog::update_headers`], the type and the helps of a family are those of the plans
+//!   that groups use.
 
+use super::help_texts::{HelpConflict, HelpTexts, ReportedConflicts};
 use super::page::FamilyId;
 use crate::model::{Families, FamiliesBuilder, Family, Metric, MetricFlags, MetricType};
 use crate::store::{Layout, Snapshot};
@@ -35,8 +35,7 @@ pub(super) type RenderPlanId = u32;
 pub(super) struct FamilyInfo {
     pub name: Arc<str>,
     pub metric_type: MetricType,
-    /// The help that is exposed.
-    pub help: Option<Box<str>>,
+    pub helps: HelpTexts,
     /// The index of the stretch that the family is in: how many of the gateway's own families have
     /// a name up to this one's.
     pub stretch: usize,
@@ -44,20 +43,6 @@ pub(super) struct FamilyInfo {
     pub is_own: bool,
     /// How many render plans name the family.
     n_plans: u32,
-    /// A [`HelpConflict`] of this family was reported already.
-    has_reported_conflict: bool,
-}
-
-/// A family was pushed with another help than the one that is exposed. Reported once as long as the
-/// family is exposed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HelpConflict {
-    /// The family.
-    pub family: String,
-    /// The help that is exposed.
-    pub exposed: String,
-    /// The help that was pushed and is not exposed.
-    pub pushed: String,
 }
 
 /// Where in a snapshot the numbers of one family are.
@@ -101,9 +86,11 @@ pub(super) struct RenderPlan {
     /// Lines of the text format that a group with this layout exposes.
     pub n_samples: u64,
     n_groups: u64,
-    /// The oldest version of the snapshots for which the plan was acquired in this round;
-    /// `u64::MAX` if it was not.
-    oldest_version: u64,
+    /// The plan is in [`Catalog::touched_plans`].
+    is_touched: bool,
+    /// The types and helps of the families are also those of this plan: see
+    /// [`Catalog::update_headers`].
+    is_in_headers: bool,
 }
 
 impl RenderPlan {
@@ -133,8 +120,9 @@ pub(super) struct Catalog {
     free_plans: Vec<RenderPlanId>,
     /// By [`Layout::id`].
     by_layout: AHashMap<u64, RenderPlanId>,
-    /// Plans that were acquired in this round, or released by their last group.
+    /// Plans that got their first group in this round, or lost their last one.
     touched_plans: Vec<RenderPlanId>,
+    reported_conflicts: ReportedConflicts,
     /// The families of the two push times, for their templates: first the failure time.
     push_times: Families,
 }
@@ -162,6 +150,7 @@ impl Catalog {
             free_plans: Vec::new(),
             by_layout: AHashMap::new(),
             touched_plans: Vec::new(),
+            reported_conflicts: ReportedConflicts::default(),
             push_times: push_times
                 .finish()
                 .expect("two short names are below every limit"),
@@ -208,11 +197,7 @@ impl Catalog {
         plan: &'a RenderPlan,
         source: &ValueSource,
     ) -> Family<'a> {
-        match source {
-            ValueSource::FailureTime => self.push_times.skeleton.family(0),
-            ValueSource::PushTime => self.push_times.skeleton.family(1),
-            ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
-        }
+        family_of_source(&self.push_times, &plan.layout, source)
     }
 
     /// Counts a group with this snapshot as a user of the render plan of its layout, and returns
@@ -226,11 +211,10 @@ impl Catalog {
         let plan = self.plans[id as usize]
             .as_mut()
             .expect("found or added above");
-        if plan.oldest_version == u64::MAX {
+        if plan.n_groups == 0 && !std::mem::replace(&mut plan.is_touched, true) {
             self.touched_plans.push(id);
         }
         plan.n_groups += 1;
-        plan.oldest_version = plan.oldest_version.min(snapshot.version);
         id
     }
 
@@ -241,7 +225,7 @@ impl Catalog {
             .as_mut()
             .expect("a plan is kept while groups use it");
         plan.n_groups -= 1;
-        if plan.n_groups == 0 {
+        if plan.n_groups == 0 && !std::mem::replace(&mut plan.is_touched, true) {
             self.touched_plans.push(id);
         }
     }
@@ -282,7 +266,8 @@ impl Catalog {
                 .sum::<u64>(),
             sources: sources.into(),
             n_groups: 0,
-            oldest_version: u64::MAX,
+            is_touched: false,
+            is_in_headers: false,
         };
         let id = insert(&mut self.plans, &mut self.free_plans, plan);
         self.by_layout.insert(layout.id(), id);
@@ -304,68 +289,60 @@ impl Catalog {
         let info = FamilyInfo {
             name: Arc::clone(&name),
             metric_type,
-            help: None,
+            helps: HelpTexts::default(),
             stretch,
             is_own,
             n_plans: 1,
-            has_reported_conflict: false,
         };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
         id
     }
 
-    /// Updates the types and helps of the families whose plans were acquired in this round. Returns
-    /// the helps that are not exposed because the family has another one.
+    /// Brings the types and helps of the families in line with the plans that groups use now.
+    /// Returns the new contradictions between helps.
     pub fn update_headers(&mut self) -> Vec<HelpConflict> {
-        let mut conflicts = Vec::new();
-        let mut in_use: Vec<RenderPlanId> = self
-            .touched_plans
-            .iter()
-            .copied()
-            .filter(|&id| self.plan(id).n_groups > 0)
-            .collect();
-        in_use.sort_by_key(|&id| self.plan(id).oldest_version);
-        for plan_id in in_use {
+        // A help that was not counted before, by the source of a plan.
+        let mut new_helps: Vec<(RenderPlanId, usize)> = Vec::new();
+        for &plan_id in &self.touched_plans {
             let plan = self.plans[plan_id as usize]
                 .as_mut()
-                .expect("filtered: it has groups");
-            plan.oldest_version = u64::MAX;
-            for (id, source) in &plan.sources {
-                let family = match source {
-                    ValueSource::FailureTime => self.push_times.skeleton.family(0),
-                    ValueSource::PushTime => self.push_times.skeleton.family(1),
-                    ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
-                };
+                .expect("a touched plan is kept until the end of the round");
+            let is_used = plan.n_groups > 0;
+            if std::mem::replace(&mut plan.is_in_headers, is_used) == is_used {
+                continue;
+            }
+            for (index, (id, source)) in plan.sources.iter().enumerate() {
+                let family = family_of_source(&self.push_times, &plan.layout, source);
                 let info = self.families[*id as usize]
                     .as_mut()
                     .expect("a family is kept while a plan names it");
-                // All groups that still have the family agree on its type, because a round takes
-                // the state of all groups at one moment (a cut, see `Store::take_cut`).
-                info.metric_type = family.metric_type();
-                let Some(pushed) = family.help() else {
-                    continue;
-                };
-                match info.help.as_deref() {
-                    None => info.help = Some(pushed.into()),
-                    Some("") if !pushed.is_empty() => info.help = Some(pushed.into()),
-                    Some(exposed)
-                        if exposed != pushed
-                            && !pushed.is_empty()
-                            && !info.has_reported_conflict
-                            && !info.is_own =>
-                    {
-                        info.has_reported_conflict = true;
-                        let (family, exposed) = (info.name.to_string(), exposed.to_owned());
-                        conflicts.push(HelpConflict {
-                            family,
-                            exposed,
-                            pushed: pushed.to_owned(),
-                        });
-                    }
-                    Some(_) => {}
+                if is_used {
+                    // All groups that have the family agree on its type, because a round takes the
+                    // state of all groups at one moment (a cut, see `Store::take_cut`).
+                    info.metric_type = family.metric_type();
+                }
+                let Some(help) = family.help() else { continue };
+                if !is_used {
+                    info.helps.remove(help);
+                } else if info.helps.add(help) && !info.is_own {
+                    new_helps.push((plan_id, index));
                 }
             }
+        }
+        let mut conflicts = Vec::new();
+        for (plan_id, index) in new_helps {
+            let plan = self.plans[plan_id as usize]
+                .as_ref()
+                .expect("a touched plan is kept until the end of the round");
+            let (id, source) = &plan.sources[index];
+            let family = family_of_source(&self.push_times, &plan.layout, source);
+            let info = self.families[*id as usize]
+                .as_ref()
+                .expect("a family is kept while a plan names it");
+            let help = family.help().expect("noted because of its help");
+            let reported = &mut self.reported_conflicts;
+            conflicts.extend(reported.report(&info.name, &info.helps, help));
         }
         conflicts
     }
@@ -375,10 +352,10 @@ impl Catalog {
     pub fn remove_unused(&mut self) -> Vec<RenderPlanId> {
         let mut gone = Vec::new();
         for id in std::mem::take(&mut self.touched_plans) {
-            let Some(plan) = &mut self.plans[id as usize] else {
-                continue;
-            };
-            plan.oldest_version = u64::MAX;
+            let plan = self.plans[id as usize]
+                .as_mut()
+                .expect("a touched plan is kept until the end of the round");
+            plan.is_touched = false;
             if plan.n_groups > 0 {
                 continue;
             }
@@ -399,6 +376,19 @@ impl Catalog {
             }
         }
         gone
+    }
+}
+
+/// See [`Catalog::family_of_source`].
+fn family_of_source<'a>(
+    push_times: &'a Families,
+    layout: &'a Layout,
+    source: &ValueSource,
+) -> Family<'a> {
+    match source {
+        ValueSource::FailureTime => push_times.skeleton.family(0),
+        ValueSource::PushTime => push_times.skeleton.family(1),
+        ValueSource::Pushed { index, .. } => layout.skeleton().family(*index),
     }
 }
 

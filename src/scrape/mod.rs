@@ -18,6 +18,7 @@
 //! | `exposed_groups`    | the groups that the views show, compared with the snapshots taken      |
 //! | `changes`           | which lines of which families a round changes                          |
 //! | `catalog`           | the exposed families, and how to render the layouts in use             |
+//! | `help_texts`        | which help of a family is exposed; contradictions of helps             |
 //! | `view`              | all pages of one format, cut into stretches by the own families        |
 //! | `rebuild`           | which blocks of a stretch stay and which pages are built               |
 //! | `block`             | a shared page of small families, or a large family                     |
@@ -39,6 +40,7 @@ mod exposed_groups;
 mod exposition;
 mod format;
 mod gzip;
+mod help_texts;
 mod page;
 mod page_writer;
 mod rebuild;
@@ -51,10 +53,10 @@ mod testing;
 mod view;
 
 pub use assembler::{Assembler, RoundReport};
-pub use catalog::HelpConflict;
 pub use document::Document;
 pub use exposition::Exposition;
 pub use format::Format;
 pub use gzip::Effort;
+pub use help_texts::HelpConflict;
 pub use rendezvous::Rendezvous;
 pub use sizes::PageSizes;

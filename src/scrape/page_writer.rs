@@ -262,7 +262,7 @@ impl PageWriter<'_> {
         if !info.is_own {
             self.format.write_header(
                 &info.name,
-                info.help.as_deref(),
+                info.helps.exposed(),
                 info.metric_type,
                 metrics_len,
                 out,
