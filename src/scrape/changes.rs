@@ -1,8 +1,9 @@
 //! What a round changes: the groups of which slots, and which lines of which families follow from
 //! that. The assembler works this out once, and every view rebuilds its pages from it.
 
-use super::catalog::{Catalog, RenderPlanId};
+use super::catalog::Catalog;
 use super::page::FamilyId;
+use super::render_plan::RenderPlanId;
 use crate::store::Snapshot;
 use std::cmp::Ordering;
 use std::sync::Arc;

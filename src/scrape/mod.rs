@@ -17,7 +17,8 @@
 //! | `assembler`         | the rounds                                                             |
 //! | `exposed_groups`    | the groups that the views show, compared with the snapshots taken      |
 //! | `changes`           | which lines of which families a round changes                          |
-//! | `catalog`           | the exposed families, and how to render the layouts in use             |
+//! | `catalog`           | the exposed families, and the layouts in use                           |
+//! | `render_plan`       | how to render the groups of one layout                                 |
 //! | `help_texts`        | which help of a family is exposed; contradictions of helps             |
 //! | `view`              | all pages of one format, cut into stretches by the own families        |
 //! | `rebuild`           | which blocks of a stretch stay and which pages are built               |
@@ -44,6 +45,7 @@ mod help_texts;
 mod page;
 mod page_writer;
 mod rebuild;
+mod render_plan;
 mod rendezvous;
 mod round;
 mod segment;

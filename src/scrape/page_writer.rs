@@ -5,10 +5,10 @@
 //! large families.
 
 use super::block::Block;
-use super::catalog::{RenderPlan, ValueSource};
 use super::changes::{LineChange, RoundChanges};
 use super::format::{Format, RenderedKey, Template};
 use super::page::{FamilyId, Page, PageBuilder, Section};
+use super::render_plan::{RenderPlan, ValueSource};
 use super::sizes::PageSizes;
 use crate::store::Snapshot;
 use std::cell::RefCell;

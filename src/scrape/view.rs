@@ -11,12 +11,13 @@
 
 use super::block::Block;
 use super::builders::Builders;
-use super::catalog::{Catalog, RenderPlanId};
+use super::catalog::Catalog;
 use super::changes::RoundChanges;
 use super::format::{Format, Template};
 use super::gzip::Effort;
 use super::page_writer::PageWriter;
 use super::rebuild::Rebuild;
+use super::render_plan::RenderPlanId;
 use super::segment::Stretch;
 use super::sizes::PageSizes;
 use std::sync::Arc;

@@ -37,13 +37,13 @@ fn groups_with_one_layout_share_a_plan_until_the_last_one_goes() {
     assert_eq!(catalog.acquire_plan(&second.snapshot), shared);
     let other = catalog.acquire_plan(&other.snapshot);
     assert_ne!(other, shared);
-    assert_eq!(catalog.plan(shared).n_groups(), 2);
+    assert_eq!(catalog.plan(shared).n_groups, 2);
     assert!(catalog.remove_unused().is_empty());
     catalog.release_plan(shared);
     assert!(catalog.remove_unused().is_empty());
     catalog.release_plan(shared);
     // Until the round ends both are there: it has lines to remove.
-    assert_eq!(catalog.plan(shared).n_groups(), 0);
+    assert_eq!(catalog.plan(shared).n_groups, 0);
     assert_eq!(names(&catalog), ["a", "b", TIMES[0], TIMES[1]]);
     assert_eq!(catalog.remove_unused(), [shared]);
     assert_eq!(names(&catalog), ["b", TIMES[0], TIMES[1]]);
@@ -69,7 +69,7 @@ fn a_plan_that_is_released_and_acquired_in_one_round_stays() {
     assert_eq!(catalog.acquire_plan(&second.snapshot), id);
     assert_eq!(catalog.update_headers(), []);
     assert!(catalog.remove_unused().is_empty());
-    assert_eq!(catalog.plan(id).n_groups(), 1);
+    assert_eq!(catalog.plan(id).n_groups, 1);
     assert_eq!(help_of(&catalog, "a"), Some("help"));
 }
 
