@@ -234,7 +234,12 @@ impl Assembler {
             ));
             n_left -= 1;
         }
-        report.help_conflicts = self.catalog.update_headers();
+        let headers = self.catalog.update_headers();
+        report.help_conflicts = headers.conflicts;
+        // After the lines of all groups were added.
+        for family in headers.other_parts {
+            lines.add_header(family);
+        }
         lines.sort(&self.catalog);
         let changes = lines.with_groups(&self.catalog, &self.groups.by_slot);
         // The plain format is kept even if no format is wanted. Any other view, and this one once
@@ -332,5 +337,7 @@ fn keep_newest_of_each_slot(taken: &mut Vec<MarkedSlot>) {
     });
 }
 
+#[cfg(test)]
+mod family_part_tests;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,10 @@
 //!   ([`Catalog::remove_unused`]), because the round still has to remove their lines.
 //! - After [`Catalog::update_headers`], the type and the helps of a family are those of the plans
 //!   that groups use.
+//! - A family of native histograms has a main part as well, which may have no metrics: it is the one
+//!   that is found by its name, and has the type and the helps of both parts.
 
+use super::family_part::FamilyPart;
 use super::help_texts::{HelpConflict, HelpTexts, ReportedConflicts};
 use super::page::FamilyId;
 use super::render_plan::{RenderPlan, RenderPlanId, ValueSource, n_samples};
@@ -28,18 +31,45 @@ const PUSH_FAILURE_TIME: &str = "push_failure_time_seconds";
 const PUSH_FAILURE_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway failed.";
 
-/// A family that is exposed, or was exposed when the round began.
+/// A family, or one of its two parts, that is exposed or was exposed when the round began.
 pub(super) struct FamilyInfo {
     pub name: Arc<str>,
-    pub metric_type: MetricType,
-    pub helps: HelpTexts,
+    pub part: FamilyPart,
+    /// The other part, if there is one.
+    other_part: Option<FamilyId>,
+    /// The type and the helps of the main part are those of the family.
+    metric_type: MetricType,
+    helps: HelpTexts,
     /// The index of the stretch that the family is in: how many of the gateway's own families have
     /// a name up to this one's.
     pub stretch: usize,
-    /// One of the gateway's own families has this name, so the pages hold no header for it.
+    /// One of the gateway's own families has this name, so the pages hold no header for it. None of
+    /// them is a histogram.
     pub is_own: bool,
-    /// How many render plans name the family.
+    /// How many render plans name the family, or its native part.
     n_plans: u32,
+    /// How many of the plans that groups use have metrics of the family.
+    n_plans_in_headers: u32,
+}
+
+/// What precedes the metrics of a family in an exposition.
+pub(super) struct FamilyHeader<'a> {
+    pub name: &'a str,
+    pub metric_type: MetricType,
+    /// The help that is exposed.
+    pub help: Option<&'a str>,
+    /// The main part precedes this native one.
+    pub follows_main_part: bool,
+}
+
+/// What [`Catalog::update_headers`] has changed.
+#[derive(Default)]
+pub(super) struct HeaderUpdate {
+    /// The new contradictions between helps.
+    pub conflicts: Vec<HelpConflict>,
+    /// Families whose header may be another one although none of their lines has changed: their
+    /// other part has changed.
+    pub other_parts: Vec<FamilyId>,
 }
 
 /// The families and render plans in use.
@@ -111,7 +141,22 @@ impl Catalog {
         self.families.len()
     }
 
-    /// How many families are exposed.
+    /// What precedes the metrics of the family.
+    pub fn header_of(&self, id: FamilyId) -> FamilyHeader<'_> {
+        let info = self.family(id);
+        let main = match (info.part, info.other_part) {
+            (FamilyPart::Native, Some(main)) => self.family(main),
+            _ => info,
+        };
+        FamilyHeader {
+            name: &info.name,
+            metric_type: main.metric_type,
+            help: main.helps.exposed(),
+            follows_main_part: info.part == FamilyPart::Native && main.n_plans_in_headers > 0,
+        }
+    }
+
+    /// How many families are exposed; two parts are one family.
     pub fn n_families(&self) -> u64 {
         self.by_name.len() as u64
     }
@@ -121,9 +166,10 @@ impl Catalog {
         self.plans.len()
     }
 
-    /// Compares two families by name.
+    /// Compares two families by name, and the parts of one family.
     pub fn compare(&self, a: FamilyId, b: FamilyId) -> Ordering {
-        self.family(a).name.cmp(&self.family(b).name)
+        let (a, b) = (self.family(a), self.family(b));
+        a.name.cmp(&b.name).then(a.part.cmp(&b.part))
     }
 
     /// The family of the plan's layout, or of the push times, that `source` stands for.
@@ -180,16 +226,25 @@ impl Catalog {
             .families_by_name()
             .filter(|family| family.metrics().len() > 0)
         {
-            let (values, metrics) = (family.value_range(), family.metric_range());
-            let id = self.add_family(family.name(), family.metric_type());
-            sources.push((
-                id,
-                ValueSource::Pushed {
-                    index: family.index(),
-                    values,
-                    metrics,
-                },
-            ));
+            for part in [FamilyPart::Main, FamilyPart::Native] {
+                if family
+                    .metrics()
+                    .any(|metric| FamilyPart::of(metric) == part)
+                {
+                    let id = match part {
+                        FamilyPart::Main => self.add_family(family.name(), family.metric_type()),
+                        FamilyPart::Native => {
+                            self.add_native_part(family.name(), family.metric_type())
+                        }
+                    };
+                    let source = ValueSource::Pushed {
+                        index: family.index(),
+                        values: family.value_range(),
+                        metrics: family.metric_range(),
+                    };
+                    sources.push((id, source));
+                }
+            }
         }
         sources.sort_by_key(|&(id, _)| id);
         let plan = RenderPlan {
@@ -223,20 +278,76 @@ impl Catalog {
         let name: Arc<str> = name.into();
         let info = FamilyInfo {
             name: Arc::clone(&name),
+            part: FamilyPart::Main,
+            other_part: None,
             metric_type,
             helps: HelpTexts::default(),
             stretch,
             is_own,
             n_plans: 1,
+            n_plans_in_headers: 0,
         };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
         id
     }
 
+    /// Counts a render plan as a user of the native part of the family with this name, and of its
+    /// main part. Returns the id of the native part.
+    fn add_native_part(&mut self, name: &str, metric_type: MetricType) -> FamilyId {
+        let main_id = self.add_family(name, metric_type);
+        let main = self.family(main_id);
+        if let Some(id) = main.other_part {
+            self.family_mut(id).n_plans += 1;
+            return id;
+        }
+        let info = FamilyInfo {
+            name: Arc::clone(&main.name),
+            part: FamilyPart::Native,
+            other_part: Some(main_id),
+            metric_type,
+            helps: HelpTexts::default(),
+            stretch: main.stretch,
+            is_own: false,
+            n_plans: 1,
+            n_plans_in_headers: 0,
+        };
+        let id = insert(&mut self.families, &mut self.free_families, info);
+        self.family_mut(main_id).other_part = Some(id);
+        id
+    }
+
+    fn family_mut(&mut self, id: FamilyId) -> &mut FamilyInfo {
+        self.families[id as usize]
+            .as_mut()
+            .expect("a family is kept while a plan names it")
+    }
+
+    /// Ends what [`Catalog::add_family`] or [`Catalog::add_native_part`] began.
+    fn remove_family(&mut self, id: FamilyId) {
+        let info = self.family_mut(id);
+        info.n_plans -= 1;
+        let (is_gone, part, other_part) = (info.n_plans == 0, info.part, info.other_part);
+        if is_gone {
+            let info = self.families[id as usize].take().expect("used above");
+            self.free_families.push(id);
+            match part {
+                // Its native part is gone: each plan of that is one of the main part as well.
+                FamilyPart::Main => drop(self.by_name.remove(&*info.name)),
+                FamilyPart::Native => {
+                    let main = other_part.expect("a native part has a main part");
+                    self.family_mut(main).other_part = None;
+                }
+            }
+        }
+        if let (FamilyPart::Native, Some(main)) = (part, other_part) {
+            self.remove_family(main);
+        }
+    }
+
     /// Brings the types and helps of the families in line with the plans that groups use now.
-    /// Returns the new contradictions between helps.
-    pub fn update_headers(&mut self) -> Vec<HelpConflict> {
+    pub fn update_headers(&mut self) -> HeaderUpdate {
+        let mut update = HeaderUpdate::default();
         // A help that was not counted before, by the source of a plan.
         let mut new_helps: Vec<(RenderPlanId, usize)> = Vec::new();
         for &plan_id in &self.touched_plans {
@@ -249,9 +360,20 @@ impl Catalog {
             }
             for (index, (id, source)) in plan.sources.iter().enumerate() {
                 let family = family_of_source(&self.push_times, &plan.layout, source);
-                let info = self.families[*id as usize]
+                let mut info = self.families[*id as usize]
                     .as_mut()
                     .expect("a family is kept while a plan names it");
+                if is_used {
+                    info.n_plans_in_headers += 1;
+                } else {
+                    info.n_plans_in_headers -= 1;
+                }
+                update.other_parts.extend(info.other_part);
+                if let (FamilyPart::Native, Some(main)) = (info.part, info.other_part) {
+                    info = self.families[main as usize]
+                        .as_mut()
+                        .expect("a main part is kept while there is a native one");
+                }
                 if is_used {
                     // All groups that have the family agree on its type, because a round takes the
                     // state of all groups at one moment (a cut, see `Store::take_cut`).
@@ -265,21 +387,31 @@ impl Catalog {
                 }
             }
         }
-        let mut conflicts = Vec::new();
         for (plan_id, index) in new_helps {
             let plan = self.plans[plan_id as usize]
                 .as_ref()
                 .expect("a touched plan is kept until the end of the round");
             let (id, source) = &plan.sources[index];
             let family = family_of_source(&self.push_times, &plan.layout, source);
-            let info = self.families[*id as usize]
+            let mut info = self.families[*id as usize]
                 .as_ref()
                 .expect("a family is kept while a plan names it");
+            if let (FamilyPart::Native, Some(main)) = (info.part, info.other_part) {
+                info = self.families[main as usize]
+                    .as_ref()
+                    .expect("a main part is kept while there is a native one");
+            }
             let help = family.help().expect("noted because of its help");
             let reported = &mut self.reported_conflicts;
-            conflicts.extend(reported.report(&info.name, &info.helps, help));
+            update
+                .conflicts
+                .extend(reported.report(&info.name, &info.helps, help));
         }
-        conflicts
+        let is_exposed = |id: &FamilyId| self.family(*id).n_plans_in_headers > 0;
+        update.other_parts.retain(is_exposed);
+        update.other_parts.sort_unstable();
+        update.other_parts.dedup();
+        update
     }
 
     /// Ends the round: removes the plans that no group uses and the families that no plan names.
@@ -299,15 +431,7 @@ impl Catalog {
             self.free_plans.push(id);
             gone.push(id);
             for &(family, _) in &plan.sources {
-                let info = self.families[family as usize]
-                    .as_mut()
-                    .expect("a family is kept while a plan names it");
-                info.n_plans -= 1;
-                if info.n_plans == 0 {
-                    self.by_name.remove(&*info.name);
-                    self.families[family as usize] = None;
-                    self.free_families.push(family);
-                }
+                self.remove_family(family);
             }
         }
         gone

@@ -19,6 +19,7 @@
 //! | `changes`           | which lines of which families a round changes                          |
 //! | `catalog`           | the exposed families, and the layouts in use                           |
 //! | `render_plan`       | how to render the groups of one layout                                 |
+//! | `family_part`       | why native histograms are exposed apart from classic ones              |
 //! | `help_texts`        | which help of a family is exposed; contradictions of helps             |
 //! | `view`              | all pages of one format, cut into stretches by the own families        |
 //! | `rebuild`           | which blocks of a stretch stay and which pages are built               |
@@ -39,6 +40,7 @@ mod changes;
 mod document;
 mod exposed_groups;
 mod exposition;
+mod family_part;
 mod format;
 mod gzip;
 mod help_texts;

@@ -207,9 +207,10 @@ impl View {
             *template = Some(
                 plan.sources
                     .iter()
-                    .map(|(_, source)| {
+                    .map(|(id, source)| {
                         let family = changes.catalog.family_of_source(plan, source);
-                        self.format.template(family, &names, true)
+                        let part = changes.catalog.family(*id).part;
+                        self.format.template(family, part, &names, true)
                     })
                     .collect(),
             );

@@ -19,7 +19,7 @@ fn names(catalog: &Catalog) -> Vec<&str> {
 }
 
 fn help_of<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a str> {
-    catalog.family(catalog.by_name[name]).helps.exposed()
+    catalog.header_of(catalog.by_name[name]).help
 }
 
 const TIMES: [&str; 2] = [PUSH_FAILURE_TIME, PUSH_TIME];
@@ -67,7 +67,7 @@ fn a_plan_that_is_released_and_acquired_in_one_round_stays() {
     catalog.release_plan(id);
     let second = snapshots.live(2, &gauge("a", Some("help")));
     assert_eq!(catalog.acquire_plan(&second.snapshot), id);
-    assert_eq!(catalog.update_headers(), []);
+    assert_eq!(catalog.update_headers().conflicts, []);
     assert!(catalog.remove_unused().is_empty());
     assert_eq!(catalog.plan(id).n_groups, 1);
     assert_eq!(help_of(&catalog, "a"), Some("help"));
@@ -133,7 +133,7 @@ fn contradictions_of_helps_are_reported_but_for_own_families() {
     for (name, help) in helps {
         catalog.acquire_plan(&push(name, help));
     }
-    let conflicts = catalog.update_headers();
+    let conflicts = catalog.update_headers().conflicts;
     let expected = HelpConflict {
         family: "a".to_owned(),
         exposed: "first".to_owned(),
@@ -156,7 +156,7 @@ fn helps_of_plans_without_groups_do_not_count() {
     catalog.remove_unused();
     catalog.release_plan(plan);
     catalog.acquire_plan(&second);
-    assert_eq!(catalog.update_headers(), []);
+    assert_eq!(catalog.update_headers().conflicts, []);
     assert_eq!(help_of(&catalog, "a"), Some("2"));
     catalog.remove_unused();
     assert_eq!(help_of(&catalog, "a"), Some("2"));
