@@ -576,3 +576,93 @@ fn the_exposed_help_does_not_depend_on_when_scrapes_come() {
     gateway.put("/metrics/job/j", "n 1\n");
     assert_eq!(help(), None);
 }
+
+#[test]
+fn all_contradictions_of_a_push_are_listed() {
+    let gateway = Gateway::start();
+    let prefix = "pushed metrics are invalid or inconsistent with existing metrics: ";
+    let refused = |path: &str, body: &str| {
+        let (status, text) = gateway.put(path, body).status_and_text();
+        assert_eq!(status, 400, "{text}");
+        let text = text
+            .strip_prefix(prefix)
+            .expect("the text of a contradiction");
+        text.trim_end().to_owned()
+    };
+    let same = "was collected before with the same name and label values";
+    let labels = "label:{name:\"instance\" value:\"\"} label:{name:\"job\" value:\"j\"}";
+    // Within the push.
+    assert_eq!(
+        refused("/metrics/job/j", "a 1\na 2\nb 1\nb 2\nb 3\n"),
+        format!(
+            "3 error(s) occurred:\n\
+             * collected metric \"a\" {{ {labels} untyped:{{value:2}}}} {same}\n\
+             * collected metric \"b\" {{ {labels} untyped:{{value:2}}}} {same}\n\
+             * collected metric \"b\" {{ {labels} untyped:{{value:3}}}} {same}"
+        )
+    );
+    let many = refused("/metrics/job/j", &"m 1\n".repeat(20));
+    assert!(many.starts_with("19 error(s) occurred:\n* collected"));
+    assert!(many.ends_with("\n* and 9 more"));
+    assert_eq!(many.lines().count(), 12);
+    // With the names and the series of other groups, and with the gateway's own families.
+    let existing =
+        "# TYPE a gauge\na 1\n# TYPE b gauge\nb 1\nc 1\nd 1\n# TYPE h histogram\nh_count 1\n";
+    assert_eq!(gateway.put("/metrics/job/x/l/1", existing).status, 200);
+    let types = refused(
+        "/metrics/job/j",
+        "# TYPE a counter\na 1\n# TYPE b counter\nb 1\nc 1\nh_sum 1\n\
+         # TYPE pushgateway_groups counter\npushgateway_groups 1\n",
+    );
+    let lines: Vec<&str> = types.lines().collect();
+    assert_eq!(lines[0], "4 error(s) occurred:");
+    for (line, (start, end)) in lines[1..].iter().zip([
+        ("* collected metric \"a\" {", "} is not a COUNTER"),
+        ("* collected metric \"b\" {", "} is not a COUNTER"),
+        (
+            "* collected metric named \"h_sum\" collides with",
+            "the group {job=\"x\",l=\"1\"} has it",
+        ),
+        (
+            "* gathered metric family pushgateway_groups has type COUNTER",
+            "should have GAUGE",
+        ),
+    ]) {
+        assert!(line.starts_with(start) && line.ends_with(end), "{types}");
+    }
+    let both = refused(
+        "/metrics/job/x",
+        "# TYPE a counter\na{l=\"2\"} 1\nc{l=\"1\"} 1\nc{l=\"2\"} 1\nd{l=\"1\"} 1\n",
+    );
+    let lines: Vec<&str> = both.lines().collect();
+    assert_eq!(lines[0], "3 error(s) occurred:");
+    assert!(lines[1].ends_with("is not a COUNTER"), "{both}");
+    for (line, name) in lines[2..].iter().zip(["c", "d"]) {
+        assert!(line.starts_with(&format!("* collected metric \"{name}\" {{")));
+        assert!(line.ends_with(&format!("{same}; the group {{job=\"x\",l=\"1\"}} has it")));
+    }
+    // A single one is not a list.
+    assert_eq!(
+        refused("/metrics/job/j", "a 1\na 2\n"),
+        format!("collected metric \"a\" {{ {labels} untyped:{{value:2}}}} {same}")
+    );
+    // What is no contradiction any more is not listed.
+    assert_eq!(gateway.put("/metrics/job/x/l/1", "b 1\n").status, 200);
+    let left = refused(
+        "/metrics/job/j",
+        "# TYPE a counter\na 1\n# TYPE b counter\nb 1\n",
+    );
+    assert!(left.starts_with("collected metric \"b\""), "{left}");
+    // Its own names do not contradict a group.
+    assert_eq!(
+        gateway
+            .put("/metrics/job/y", "# TYPE z gauge\nz 1\n")
+            .status,
+        200
+    );
+    let own = refused(
+        "/metrics/job/y",
+        "# TYPE b gauge\nb 1\n# TYPE z counter\nz 1\n",
+    );
+    assert!(own.starts_with("collected metric \"b\""), "{own}");
+}

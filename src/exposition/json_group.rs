@@ -373,10 +373,12 @@ fn write_item(
     true
 }
 
-/// Appends a count of observations.
+/// Appends a count of observations. As in the reference's query API, a float that is not above 0 is
+/// not shown: the integer counts then, and there is none.
 fn write_count(metric: Metric<'_>, bits: u64, out: &mut Vec<u8>) {
     if metric.flags().has(MetricFlags::FLOAT_COUNTS) {
-        write_number(f64::from_bits(bits), out);
+        let count = f64::from_bits(bits);
+        write_number(if count > 0.0 { count } else { 0.0 }, out);
     } else {
         let _ = write!(out, "\"{bits}\"");
     }
@@ -458,6 +460,31 @@ mod tests {
 "push_time_seconds":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"GAUGE","help":"Last Unix time when changing this group in the Pushgateway succeeded.","metrics":[{"labels":{"instance":"","job":"j"},"value":"1.5"}]},
 "s":{"time_stamp":"1970-01-01T00:00:01.5Z","type":"SUMMARY","metrics":[{"count":"7","labels":{"instance":"","job":"j"},"quantiles":{"0.5":"2"},"sum":"0"}]}}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', ""));
+    }
+
+    #[test]
+    fn counts_that_are_floats_are_shown_only_above_0() {
+        for (count, shown) in [("NaN", "0"), ("1.5", "1.5"), ("+Inf", "+Inf"), ("0.0", "0")] {
+            let body = format!(
+                "# TYPE h histogram\nh_bucket{{le=\"1\"}} {count}\nh_bucket{{le=\"2\"}} 2.5\nh_sum 1\nh_count {count}\n"
+            );
+            let families = text::parse(body.as_bytes(), NameScheme::Legacy).unwrap();
+            let key = GroupingKey::new([("job", "j")]).unwrap();
+            let group = ShownGroup {
+                labels: key.labels(),
+                skeleton: &families.skeleton,
+                family_times: None,
+                values: &families.values,
+                extras: &[],
+                push_time: 0,
+                failure_time: 0,
+                first_time: 0,
+            };
+            let text = String::from_utf8(written(&group)).unwrap();
+            let expected =
+                format!("{{\"buckets\":{{\"1\":\"{shown}\",\"2\":\"2.5\"}},\"count\":\"{shown}\",");
+            assert!(text.contains(&expected), "{count}: {text}");
+        }
     }
 
     #[test]

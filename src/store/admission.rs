@@ -7,17 +7,19 @@
 
 use super::candidate::Candidate;
 use super::cell::{Cell, NameRole, suffixes_of};
-use super::claims::{ClaimDenied, Claims};
+use super::claims::{ClaimDenied, Claims, NameConflict};
 use super::conflict::refusal_of_conflict;
 use super::early_series_check::EarlySeriesCheck;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
 use super::layout::Layout;
 use super::refusal::Refusal;
+use super::refusal_list::{LOOKED_AT_MAX, RefusalList};
 use super::series_check::check_series;
 use super::slots::Slots;
 use super::snapshot::GroupState;
 use crate::model::{GroupingKey, MetricType};
 use crate::sync::Registry;
+use ahash::AHashSet;
 use std::sync::Arc;
 
 /// What decides about admission: the cells of all names and the doors of all jobs.
@@ -179,12 +181,8 @@ impl Admission {
             Ok(()) => {}
             Err(ClaimDenied::Busy) => return Err(Denied::Busy),
             Err(ClaimDenied::Conflict(conflict)) => {
-                return Err(Denied::Refused(refusal_of_conflict(
-                    conflict,
-                    candidate,
-                    &self.cells,
-                    slots,
-                )));
+                let refusal = self.refusal_of_conflicts(&conflict, candidate, guard, claims, slots);
+                return Err(Denied::Refused(refusal));
             }
         }
         if guard.entry == DoorEntry::Shared {
@@ -197,7 +195,43 @@ impl Admission {
         {
             return Err(Denied::Refused(Refusal::TooManyShapes { shapes_max }));
         }
-        let shapes = guard.door.shapes();
-        check_series(candidate, &shapes, slots).map_err(Denied::Refused)
+        let mut found = RefusalList::default();
+        check_series(candidate, &guard.door.shapes(), slots, &mut found);
+        found.into_result().map_err(Denied::Refused)
+    }
+
+    /// The refusal of the candidate because of the conflict `first`, and of what else it
+    /// contradicts.
+    fn refusal_of_conflicts(
+        &self,
+        first: &NameConflict,
+        candidate: &Candidate<'_>,
+        guard: &DoorGuard<'_>,
+        claims: &Claims<'_>,
+        slots: &Slots,
+    ) -> Refusal {
+        let refusal_of =
+            |conflict: &NameConflict| refusal_of_conflict(conflict, candidate, &self.cells, slots);
+        let names = candidate.content.layout.exposed_names();
+        // A name that is exposed in three forms, one for each escaping scheme, is listed once.
+        let pair = |conflict: &NameConflict| {
+            let family = names[conflict.name_index].family;
+            (family, Arc::clone(&conflict.exposed_raw))
+        };
+        let mut listed = AHashSet::from_iter([pair(first)]);
+        let mut found = RefusalList::default();
+        found.add(|| refusal_of(first));
+        let (base, next) = (candidate.base.layout(), &candidate.content.layout);
+        for conflict in claims.conflicts_after(first.name_index, base, next, LOOKED_AT_MAX) {
+            if listed.insert(pair(&conflict)) {
+                found.add(|| refusal_of(&conflict));
+            }
+        }
+        if guard.entry == DoorEntry::Exclusive {
+            check_series(candidate, &guard.door.shapes(), slots, &mut found);
+        }
+        found
+            .into_result()
+            .expect_err("the first conflict was added")
     }
 }

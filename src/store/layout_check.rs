@@ -111,23 +111,8 @@ impl LayoutIndex {
             }
             let of_family = &mut series[family.metric_range()];
             of_family.sort_unstable();
-            for same in of_family
-                .chunk_by(|a, b| a.0 == b.0)
-                .filter(|same| same.len() > 1)
-            {
-                // Metrics with equal hashes are compared in full. Mostly they are the same series.
-                let labels =
-                    |metric: u32| own_labels(skeleton.metric(metric as usize), key.labels());
-                for (earlier, &(_, metric)) in same.iter().enumerate().skip(1) {
-                    if same[..earlier]
-                        .iter()
-                        .any(|&(_, other)| labels(other) == labels(metric))
-                    {
-                        return Err(LayoutError::DuplicateSeries {
-                            metric: metric as usize,
-                        });
-                    }
-                }
+            if let Some(error) = duplicate_series(skeleton, of_family, key.labels()).next() {
+                return Err(error);
             }
         }
         Ok(Self {
@@ -136,6 +121,62 @@ impl LayoutIndex {
             series: series.into(),
         })
     }
+
+    /// Everything for which [`check`](Self::check) refuses a skeleton: its error and the others.
+    /// Of a family with several flaws perhaps not all of them.
+    pub fn for_each_error(
+        skeleton: &Skeleton,
+        key: &GroupingKey,
+        mut found: impl FnMut(LayoutError),
+    ) {
+        if let Err(error) = check_names(skeleton) {
+            found(error);
+        }
+        for family in skeleton.families() {
+            if let Err(error) = check_other_schemes(family, key.labels()) {
+                found(error);
+                continue;
+            }
+            let mut series = Vec::with_capacity(family.metrics().len());
+            for metric in family.metrics() {
+                match check_labels(family, metric, key.labels()) {
+                    Ok(()) => series.push((
+                        series_hash(&own_labels(metric, key.labels())),
+                        index_u32(metric.index()),
+                    )),
+                    Err(error) => found(error),
+                }
+            }
+            series.sort_unstable();
+            duplicate_series(skeleton, &series, key.labels()).for_each(&mut found);
+        }
+    }
+}
+
+/// The metrics of a family that have the labels of an earlier one. `series` are hashes and indices
+/// of the family's metrics, sorted.
+fn duplicate_series<'a>(
+    skeleton: &'a Skeleton,
+    series: &'a [(u64, u32)],
+    key: &'a LabelSet,
+) -> impl Iterator<Item = LayoutError> {
+    let labels = move |metric: u32| own_labels(skeleton.metric(metric as usize), key);
+    let same_hash = series
+        .chunk_by(|a, b| a.0 == b.0)
+        .filter(|same| same.len() > 1);
+    // Metrics with equal hashes are compared in full. Mostly they are the same series.
+    same_hash.flat_map(move |same| {
+        let is_duplicate = move |&place: &usize| {
+            let (earlier, metric) = (&same[..place], same[place].1);
+            earlier
+                .iter()
+                .any(|&(_, other)| labels(other) == labels(metric))
+        };
+        let duplicates = (1..same.len()).filter(is_duplicate);
+        duplicates.map(|place| LayoutError::DuplicateSeries {
+            metric: same[place].1 as usize,
+        })
+    })
 }
 
 fn index_u32(index: usize) -> u32 {

@@ -78,6 +78,7 @@
 //! | `early_series_check`     | the same for a large push, before it enters the door           |
 //! | `shared_series`          | which series two groups of a job can share                     |
 //! | `conflict`               | the refusal for a name that is exposed in another role          |
+//! | `refusal_list`           | all that a push contradicts, up to a limit                      |
 //! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;
@@ -99,6 +100,7 @@ mod metric_text;
 mod push;
 mod push_check;
 mod refusal;
+mod refusal_list;
 mod series_check;
 mod series_labels;
 mod shape;

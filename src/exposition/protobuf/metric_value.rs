@@ -92,7 +92,7 @@ fn read_summary(
 }
 
 /// A count of a histogram, which may come as an integer, as a float, or as both. If it is both, the
-/// float counts if it is above zero, as in the reference's writer of text.
+/// float counts if it is not zero, as in the reference's writer of text and in Prometheus.
 #[derive(Clone, Copy, Default)]
 struct HistogramCount {
     integer: Option<u64>,
@@ -103,7 +103,7 @@ impl HistogramCount {
     /// The float, if that is what counts.
     fn effective_float(self) -> Option<f64> {
         self.float
-            .filter(|&float| float > 0.0 || self.integer.is_none())
+            .filter(|&float| float != 0.0 || self.integer.is_none())
     }
 
     /// The count as a value of the families: the bits of an `f64` if `is_float`, else an integer.
