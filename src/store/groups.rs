@@ -7,7 +7,7 @@ use super::consumer::Consumer;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
-use super::slot::Slot;
+use super::slot::{ExistingGroup, Slot};
 use super::slots::{MarkedSlot, Slots};
 use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::{EncodedLabels, GroupingKey, MetricType, Skeleton};
@@ -26,22 +26,6 @@ pub enum Outcome {
     /// Another push in flight is about to decide something that this one depends on. Nothing is
     /// held: yield and try again.
     Busy,
-}
-
-/// A group that existed when it was looked up for a push whose body is not parsed yet.
-///
-/// Most pushes have the layout of the push before, so that their values can be read along its form:
-/// see [`Store::push_numbers`].
-pub struct ExistingGroup {
-    slot: Arc<Slot>,
-    base: Loaded<Snapshot>,
-}
-
-impl ExistingGroup {
-    /// The state that the group had.
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.base
-    }
 }
 
 /// All groups.

@@ -111,11 +111,12 @@ mod snapshot;
 
 pub use config::Config;
 pub use consumer::Consumer;
-pub use groups::{ExistingGroup, Outcome, Store};
+pub use groups::{Outcome, Store};
 pub use job_door::{DoorDenied, DoorEntry, JobDoor};
 pub use layout::Layout;
 pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{NameOwner, Refusal};
+pub use slot::ExistingGroup;
 pub use slots::MarkedSlot;
 pub use snapshot::{GroupState, Snapshot};
