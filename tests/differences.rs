@@ -81,6 +81,40 @@ fn deletes_and_wipes_are_complete_when_they_are_answered() {
         client.request("GET", "/api/v1/metrics", &[], b"").text(),
         r#"{"status":"success","data":[]}"#
     );
+    let status = client.request("GET", "/", &[], b"").text();
+    assert!(status.contains(", 0 groups."), "{status}");
+}
+
+/// Wipes and pushes that come at the same time, some of them with large bodies.
+#[test]
+fn pushes_go_on_while_everything_is_wiped() {
+    let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
+    let large: String = (0..20_000)
+        .map(|n| format!("large{{n=\"{n}\"}} 1\n"))
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (gateway, large) = (&gateway, &large);
+            scope.spawn(move || {
+                let mut client = Client::new(gateway);
+                for n in 0..300 {
+                    let path = format!("/metrics/job/j{thread}/instance/{n}");
+                    let body = if n % 60 == 0 { large } else { "x 1\n" };
+                    let pushed = client.request("PUT", &path, &[], body.as_bytes());
+                    assert_eq!(pushed.status_and_text(), (200, String::new()));
+                    if n % 50 == thread {
+                        let wiped = client.request("PUT", "/api/v1/admin/wipe", &[], b"");
+                        assert_eq!(wiped.status_and_text(), (202, String::new()));
+                    }
+                }
+            });
+        }
+    });
+    let wiped = gateway.request("PUT", "/api/v1/admin/wipe", &[], b"");
+    assert_eq!(wiped.status, 202);
+    let status = gateway.request("GET", "/", &[], b"").text();
+    assert!(status.contains(", 0 groups."), "{status}");
+    assert_eq!(gateway.scrape().matches("job=\"").count(), 0);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::series_check::check_series;
 use super::slots::Slots;
 use super::snapshot::GroupState;
 use crate::model::{GroupingKey, MetricType};
-use crate::sync::Registry;
+use crate::sync::{Registry, Statistic};
 use ahash::AHashSet;
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub(super) struct Admission {
     cells: Registry<Cell>,
     doors: Registry<JobDoor>,
     shapes_per_job_max: usize,
+    n_groups: Statistic,
 }
 
 /// Why a push may not take effect.
@@ -40,6 +41,8 @@ pub(super) enum Denied {
 /// The right to change which series one group exposes. Dropping it leaves the door of the job.
 pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
+    /// How many groups there are in all jobs.
+    n_groups: &'a Statistic,
     door: Arc<JobDoor>,
     entry: DoorEntry,
     key: &'a Arc<GroupingKey>,
@@ -55,9 +58,14 @@ impl<'a> DoorGuard<'a> {
         self.key
     }
 
-    /// Notes, for the counts of the door, that the group was `was` and is `is` now.
+    /// Notes, for the counts of groups, that the group was `was` and is `is` now.
     pub fn note_change(&mut self, was: GroupState, is: GroupState) {
         (self.was, self.is) = (was, is);
+        match (was == GroupState::Absent, is == GroupState::Absent) {
+            (true, false) => self.n_groups.add(1),
+            (false, true) => self.n_groups.sub(1),
+            _ => {}
+        }
     }
 
     /// Keeps a layout that was published, for the next push to the job.
@@ -96,7 +104,14 @@ impl Admission {
             cells,
             doors: Registry::default(),
             shapes_per_job_max,
+            n_groups: Statistic::default(),
         }
+    }
+
+    /// How many groups there are.
+    pub fn n_groups(&self) -> u64 {
+        // The thread that has deleted a group may count before the one that has made it.
+        u64::try_from(self.n_groups.get().cast_signed()).unwrap_or(0)
     }
 
     /// The door of a job, if it has one.
@@ -135,6 +150,7 @@ impl Admission {
                     let (was, is) = (GroupState::Absent, GroupState::Absent);
                     return Some(DoorGuard {
                         doors: &self.doors,
+                        n_groups: &self.n_groups,
                         door,
                         entry,
                         key,

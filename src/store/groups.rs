@@ -349,6 +349,11 @@ impl Store {
         self.slots.group(key.canonical().as_bytes())
     }
 
+    /// How many groups there are. A push or deletion counts before it returns.
+    pub fn n_groups(&self) -> u64 {
+        self.admission.n_groups()
+    }
+
     /// All groups that exist during the whole call, and perhaps some that are pushed or deleted
     /// meanwhile; in no particular order. Not a cut: each group has the state that it had when it
     /// was read.
