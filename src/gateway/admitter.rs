@@ -149,6 +149,10 @@ fn run(store: &Store, queues: &AdmitterQueues, release_memory: fn()) {
 }
 
 /// What the thread does next when nothing waits.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the only caller takes it apart at once"
+)]
 enum AdmitterWork {
     Push(PreparedPush),
     Wipe(oneshot::Sender<()>),
