@@ -81,6 +81,40 @@ fn deletes_and_wipes_are_complete_when_they_are_answered() {
         client.request("GET", "/api/v1/metrics", &[], b"").text(),
         r#"{"status":"success","data":[]}"#
     );
+    let status = client.request("GET", "/", &[], b"").text();
+    assert!(status.contains(", 0 groups."), "{status}");
+}
+
+/// Wipes and pushes that come at the same time, some of them with large bodies.
+#[test]
+fn pushes_go_on_while_everything_is_wiped() {
+    let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
+    let large: String = (0..20_000)
+        .map(|n| format!("large{{n=\"{n}\"}} 1\n"))
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (gateway, large) = (&gateway, &large);
+            scope.spawn(move || {
+                let mut client = Client::new(gateway);
+                for n in 0..300 {
+                    let path = format!("/metrics/job/j{thread}/instance/{n}");
+                    let body = if n % 60 == 0 { large } else { "x 1\n" };
+                    let pushed = client.request("PUT", &path, &[], body.as_bytes());
+                    assert_eq!(pushed.status_and_text(), (200, String::new()));
+                    if n % 50 == thread {
+                        let wiped = client.request("PUT", "/api/v1/admin/wipe", &[], b"");
+                        assert_eq!(wiped.status_and_text(), (202, String::new()));
+                    }
+                }
+            });
+        }
+    });
+    let wiped = gateway.request("PUT", "/api/v1/admin/wipe", &[], b"");
+    assert_eq!(wiped.status, 202);
+    let status = gateway.request("GET", "/", &[], b"").text();
+    assert!(status.contains(", 0 groups."), "{status}");
+    assert_eq!(gateway.scrape().matches("job=\"").count(), 0);
 }
 
 #[test]
@@ -202,6 +236,105 @@ fn a_gauge_histogram_and_a_histogram_are_different_types() {
 
 /// The reference recognises `gzip` only in lower case, and reads an `Accept-Encoding` only up to
 /// the first quality that is not a number.
+/// The reference keeps both kinds of numbers, and the fractional one counts.
+#[test]
+fn of_repeated_counts_the_last_one_counts() {
+    let gateway = Gateway::start();
+    for (counts, shown) in [
+        (["1", "2"], "2"),
+        (["1.5", "2"], "2"),
+        (["2", "1.5"], "1.5"),
+        (["2", "NaN"], "NaN"),
+    ] {
+        let [first, second] = counts;
+        let body =
+            format!("# TYPE h histogram\nh_count {first}\nh_count {second}\nh_sum 1\nh_sum 3\n");
+        assert_eq!(gateway.put("/metrics/job/j", &body).status, 200);
+        let labels = "{instance=\"\",job=\"j\"}";
+        assert_eq!(
+            gateway.lines("h_count"),
+            [format!("h_count{labels} {shown}")]
+        );
+        assert_eq!(gateway.lines("h_sum"), [format!("h_sum{labels} 3")]);
+    }
+}
+
+/// Fields of protobuf that the gateway does not know are kept where Prometheus may come to know
+/// them: within the value of a metric.
+#[test]
+fn unknown_fields_are_kept_in_values_only() {
+    let gateway = Gateway::start();
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily";
+    let delimited = format!("{protobuf}; encoding=delimited");
+    // A family `g` with the unknown field 9 ("fam"), of a gauge with the unknown field 15 ("met"),
+    // with a label with the unknown field 7 ("lab"), and with the value 1 and the unknown field 9
+    // ("val") in the gauge.
+    let label = b"\x0a\x01l\x12\x01v\x3a\x03lab";
+    let gauge = b"\x09\0\0\0\0\0\0\xf0\x3f\x4a\x03val";
+    let metric = [
+        &[0x0a, label.len() as u8][..],
+        label,
+        &[0x12, gauge.len() as u8],
+        gauge,
+        b"\x7a\x03met",
+    ]
+    .concat();
+    let family = [
+        &b"\x0a\x01g\x18\x01\x22"[..],
+        &[metric.len() as u8],
+        &metric,
+        b"\x4a\x03fam",
+    ]
+    .concat();
+    let body = [&[family.len() as u8][..], &family].concat();
+    let pushed = gateway.request(
+        "PUT",
+        "/metrics/job/j",
+        &[("Content-Type", &delimited)],
+        &body,
+    );
+    assert_eq!(pushed.status_and_text(), (200, String::new()));
+    let exposed = |accept: &str| {
+        let exposed = gateway.request("GET", "/metrics", &[("Accept", accept)], b"");
+        String::from_utf8_lossy(&exposed.body).into_owned()
+    };
+    let binary = exposed(&delimited);
+    let is_exposed =
+        ["val", "met", "lab", "fam"].map(|field| binary.contains(&format!("\x03{field}")));
+    assert_eq!(is_exposed, [true, false, false, false]);
+    // protobuf's text forms show known fields only.
+    assert!(!exposed(&format!("{protobuf}; encoding=text")).contains("val\""));
+    assert_eq!(gateway.lines("g"), ["g{instance=\"\",job=\"j\",l=\"v\"} 1"]);
+}
+
+/// A family without metrics is never exposed, so that it contradicts nothing.
+#[test]
+fn a_family_without_metrics_may_have_any_type() {
+    let gateway = Gateway::start();
+    assert_eq!(
+        gateway
+            .put("/metrics/job/a", "# TYPE x gauge\nx 1\n")
+            .status,
+        200
+    );
+    let delimited = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    // Counters without metrics.
+    let body = b"\x05\x0a\x01x\x18\0\x16\x0a\x12pushgateway_groups\x18\0";
+    let pushed = gateway.request(
+        "PUT",
+        "/metrics/job/b",
+        &[("Content-Type", delimited)],
+        body,
+    );
+    assert_eq!(pushed.status_and_text(), (200, String::new()));
+    assert_eq!(gateway.scrape().matches("# TYPE x gauge\n").count(), 1);
+    let shown = gateway.request("GET", "/api/v1/metrics/b", &[], b"").text();
+    assert!(
+        shown.contains(r#""type":"COUNTER","metrics":[]}"#),
+        "{shown}"
+    );
+}
+
 #[test]
 fn gzip_is_accepted_in_any_case_and_after_a_malformed_quality() {
     let gateway = Gateway::start();

@@ -359,6 +359,84 @@ fn no_native_histogram_takes_prometheus_or_the_target_down() {
     assert!(prometheus.is_running());
 }
 
+/// Regression test: the two kinds shared a message, which Prometheus reads as what its first
+/// metric is. That took the target down, or lost the native histograms.
+#[test]
+fn native_and_classic_histograms_of_one_name_are_both_stored() {
+    let gateway = Gateway::start();
+    let mut native = Vec::new();
+    varint_field(1, 3, &mut native);
+    double_field(2, 7.5, &mut native);
+    varint_field(5, 0, &mut native);
+    let side = Side {
+        spans: vec![(0, 1)],
+        deltas: vec![3],
+        counts: Vec::new(),
+    };
+    side.write(12, &mut native);
+    let body = family("h", 4, &native);
+    // Slots are numbered in the order of the pushes, and a family shows its groups in this order: so
+    // classic and native ones take turns.
+    for n in 0..6 {
+        let path = format!("/metrics/job/j{n}");
+        let response = if n % 2 == 0 {
+            gateway.put(
+                &path,
+                "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_sum 3\nh_count 4\n",
+            )
+        } else {
+            gateway.request("PUT", &path, &[PROTOBUF], &body)
+        };
+        assert_eq!(response.status_and_text(), (200, String::new()));
+    }
+    // A group with both kinds.
+    let both = {
+        let (mut family, mut body) = (Vec::new(), Vec::new());
+        bytes_field(1, b"h", &mut family);
+        varint_field(3, 4, &mut family);
+        for (kind, histogram) in [(b"native", &native[..]), (b"simple", &[8, 4])] {
+            let (mut label, mut metric) = (Vec::new(), Vec::new());
+            bytes_field(1, b"kind", &mut label);
+            bytes_field(2, kind, &mut label);
+            bytes_field(1, &label, &mut metric);
+            bytes_field(7, histogram, &mut metric);
+            bytes_field(4, &metric, &mut family);
+        }
+        varint(family.len() as u64, &mut body);
+        body.extend_from_slice(&family);
+        body
+    };
+    let response = gateway.request("PUT", "/metrics/job/both", &[PROTOBUF], &both);
+    assert_eq!(response.status_and_text(), (200, String::new()));
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily";
+    let accept = format!("{protobuf}; encoding=compact-text");
+    let exposed = gateway.request("GET", "/metrics", &[("Accept", &accept)], b"");
+    let exposed = exposed.text();
+    let messages: Vec<&str> = exposed
+        .lines()
+        .filter(|line| line.starts_with("name:\"h\""))
+        .collect();
+    let of_kind = |has_spans| {
+        let is_of_kind = |message: &&&str| message.contains("positive_span") == has_spans;
+        messages.iter().filter(is_of_kind).count()
+    };
+    assert_eq!((of_kind(false), of_kind(true)), (1, 1), "{exposed}");
+    assert_eq!(gateway.scrape().matches("# TYPE h histogram\n").count(), 1);
+
+    let Some(prometheus) = Prometheus::with_flags(
+        &gateway,
+        "native-and-classic-histograms",
+        &["--enable-feature=native-histograms"],
+    ) else {
+        return;
+    };
+    let number = |query: &str| prometheus.wait_for(query).1;
+    assert_eq!(number("count(h_count)"), "4");
+    assert_eq!(number("count(h_bucket{le=\"1.0\"})"), "3");
+    assert_eq!(number("sum(histogram_count(h))"), "12");
+    assert_eq!(number("min_over_time(up[5m])"), "1");
+}
+
 /// Many families without metrics end Prometheus 3.5, and a unit that does not fit the name takes the
 /// target down.
 #[test]

@@ -495,16 +495,35 @@ fn without_the_consistency_check_every_push_is_accepted_and_scrapes_stay_valid()
     assert!(gateway.log().contains("not exposed"));
 }
 
+/// The lines of the log about contradictions of helps, once there are `n` of them.
+fn help_lines(gateway: &Gateway, n: usize) -> Vec<String> {
+    // A line is logged at the end of a round, perhaps after the scrape was answered: wait for it.
+    let deadline = std::time::Instant::now() + common::TIMEOUT;
+    loop {
+        let log = gateway.log();
+        let lines: Vec<String> = log
+            .lines()
+            .filter(|line| line.contains("another help"))
+            .map(str::to_owned)
+            .collect();
+        if lines.len() >= n {
+            return lines;
+        }
+        assert!(std::time::Instant::now() < deadline, "{log}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
-fn a_differing_help_is_exposed_once_and_logged_once() {
+fn the_smallest_help_is_exposed_and_each_pair_of_helps_is_logged_once() {
     let gateway = Gateway::start();
-    for i in 0..5 {
+    for i in [3, 1, 2] {
         gateway.put(
             &format!("/metrics/job/j{i}"),
             &format!("# HELP x help {i}\nx 1\n"),
         );
     }
-    assert_eq!(gateway.scrape().matches("# HELP x help 0\n").count(), 1);
+    assert_eq!(gateway.scrape().matches("# HELP x help 1\n").count(), 1);
     gateway.put("/metrics/job/j9", "# HELP x help 9\nx 1\n");
     let scrape = gateway.scrape();
     assert_eq!(
@@ -514,16 +533,136 @@ fn a_differing_help_is_exposed_once_and_logged_once() {
         ),
         (1, 1)
     );
-    // The line is logged at the end of a round, perhaps after the scrape was answered: wait for it.
-    // The second scrape must not have logged it again.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !gateway.log().contains("another help") && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    // The pairs are 1 and 2, 1 and 3, 1 and 9.
+    let logged = help_lines(&gateway, 3);
+    assert_eq!(logged.len(), 3, "{logged:?}");
+    // Regression tests: what was deleted or replaced stayed exposed.
+    gateway.request("DELETE", "/metrics/job/j1", &[], b"");
+    gateway.put("/metrics/job/j2", "# HELP x help 5\nx 1\n");
+    assert!(gateway.scrape().contains("# HELP x help 3\n"));
+}
+
+/// Regression test: the first help was exposed for ever if a scrape came before the second push,
+/// and came back after a deletion if no scrape came between.
+#[test]
+fn the_exposed_help_does_not_depend_on_when_scrapes_come() {
+    let gateway = Gateway::start();
+    let help = || {
+        let scrape = gateway.scrape();
+        let line = scrape.lines().find(|line| line.starts_with("# HELP n "));
+        line.map(str::to_owned)
+    };
+    gateway.put("/metrics/job/j", "# HELP n A\nn 1\n");
+    assert_eq!(help().as_deref(), Some("# HELP n A"));
+    gateway.put("/metrics/job/j", "# HELP n B\nn 1\n");
+    assert_eq!(help().as_deref(), Some("# HELP n B"));
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily";
+    for encoding in ["delimited", "text", "compact-text"] {
+        let accept = format!("{protobuf}; encoding={encoding}");
+        let exposed = gateway.request("GET", "/metrics", &[("Accept", &accept)], b"");
+        let exposed = String::from_utf8_lossy(&exposed.body).into_owned();
+        let (a, b) = match encoding {
+            "delimited" => ("\n\u{1}n\u{12}\u{1}A", "\n\u{1}n\u{12}\u{1}B"),
+            "text" => ("name: \"n\"\nhelp: \"A\"", "name: \"n\"\nhelp: \"B\""),
+            _ => ("name:\"n\" help:\"A\"", "name:\"n\" help:\"B\""),
+        };
+        let exposed = exposed.replace(":  ", ": ").replace("  ", " ");
+        assert!(
+            exposed.contains(b) && !exposed.contains(a),
+            "{encoding}: {exposed}"
+        );
     }
+    gateway.request("DELETE", "/metrics/job/j", &[], b"");
+    gateway.put("/metrics/job/j", "n 1\n");
+    assert_eq!(help(), None);
+}
+
+#[test]
+fn all_contradictions_of_a_push_are_listed() {
+    let gateway = Gateway::start();
+    let prefix = "pushed metrics are invalid or inconsistent with existing metrics: ";
+    let refused = |path: &str, body: &str| {
+        let (status, text) = gateway.put(path, body).status_and_text();
+        assert_eq!(status, 400, "{text}");
+        let text = text
+            .strip_prefix(prefix)
+            .expect("the text of a contradiction");
+        text.trim_end().to_owned()
+    };
+    let same = "was collected before with the same name and label values";
+    let labels = "label:{name:\"instance\" value:\"\"} label:{name:\"job\" value:\"j\"}";
+    // Within the push.
     assert_eq!(
-        gateway.log().matches("another help").count(),
-        1,
-        "{}",
-        gateway.log()
+        refused("/metrics/job/j", "a 1\na 2\nb 1\nb 2\nb 3\n"),
+        format!(
+            "3 error(s) occurred:\n\
+             * collected metric \"a\" {{ {labels} untyped:{{value:2}}}} {same}\n\
+             * collected metric \"b\" {{ {labels} untyped:{{value:2}}}} {same}\n\
+             * collected metric \"b\" {{ {labels} untyped:{{value:3}}}} {same}"
+        )
     );
+    let many = refused("/metrics/job/j", &"m 1\n".repeat(20));
+    assert!(many.starts_with("19 error(s) occurred:\n* collected"));
+    assert!(many.ends_with("\n* and 9 more"));
+    assert_eq!(many.lines().count(), 12);
+    // With the names and the series of other groups, and with the gateway's own families.
+    let existing =
+        "# TYPE a gauge\na 1\n# TYPE b gauge\nb 1\nc 1\nd 1\n# TYPE h histogram\nh_count 1\n";
+    assert_eq!(gateway.put("/metrics/job/x/l/1", existing).status, 200);
+    let types = refused(
+        "/metrics/job/j",
+        "# TYPE a counter\na 1\n# TYPE b counter\nb 1\nc 1\nh_sum 1\n\
+         # TYPE pushgateway_groups counter\npushgateway_groups 1\n",
+    );
+    let lines: Vec<&str> = types.lines().collect();
+    assert_eq!(lines[0], "4 error(s) occurred:");
+    for (line, (start, end)) in lines[1..].iter().zip([
+        ("* collected metric \"a\" {", "} is not a COUNTER"),
+        ("* collected metric \"b\" {", "} is not a COUNTER"),
+        (
+            "* collected metric named \"h_sum\" collides with",
+            "the group {job=\"x\",l=\"1\"} has it",
+        ),
+        (
+            "* gathered metric family pushgateway_groups has type COUNTER",
+            "should have GAUGE",
+        ),
+    ]) {
+        assert!(line.starts_with(start) && line.ends_with(end), "{types}");
+    }
+    let both = refused(
+        "/metrics/job/x",
+        "# TYPE a counter\na{l=\"2\"} 1\nc{l=\"1\"} 1\nc{l=\"2\"} 1\nd{l=\"1\"} 1\n",
+    );
+    let lines: Vec<&str> = both.lines().collect();
+    assert_eq!(lines[0], "3 error(s) occurred:");
+    assert!(lines[1].ends_with("is not a COUNTER"), "{both}");
+    for (line, name) in lines[2..].iter().zip(["c", "d"]) {
+        assert!(line.starts_with(&format!("* collected metric \"{name}\" {{")));
+        assert!(line.ends_with(&format!("{same}; the group {{job=\"x\",l=\"1\"}} has it")));
+    }
+    // A single one is not a list.
+    assert_eq!(
+        refused("/metrics/job/j", "a 1\na 2\n"),
+        format!("collected metric \"a\" {{ {labels} untyped:{{value:2}}}} {same}")
+    );
+    // What is no contradiction any more is not listed.
+    assert_eq!(gateway.put("/metrics/job/x/l/1", "b 1\n").status, 200);
+    let left = refused(
+        "/metrics/job/j",
+        "# TYPE a counter\na 1\n# TYPE b counter\nb 1\n",
+    );
+    assert!(left.starts_with("collected metric \"b\""), "{left}");
+    // Its own names do not contradict a group.
+    assert_eq!(
+        gateway
+            .put("/metrics/job/y", "# TYPE z gauge\nz 1\n")
+            .status,
+        200
+    );
+    let own = refused(
+        "/metrics/job/y",
+        "# TYPE b gauge\nb 1\n# TYPE z counter\nz 1\n",
+    );
+    assert!(own.starts_with("collected metric \"b\""), "{own}");
 }

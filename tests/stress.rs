@@ -348,6 +348,9 @@ fn groups_that_are_deleted_and_made_again_are_all_there() {
     };
     assert_eq!((shown("x{"), shown("y{")), (N_GROUPS, N_GROUPS));
     assert!(scrape.contains(&format!("pushgateway_groups {}\n", "10000")));
+    // Counted by pushes and deletions, not by a look at all groups.
+    let status = gateway.request("GET", "/", &[], b"").text();
+    assert!(status.contains("10000 groups"), "{status}");
 }
 
 /// One client pushes to two groups in turn. No scrape shows the second group ahead of the first

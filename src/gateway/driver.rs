@@ -170,11 +170,11 @@ impl AssemblerDriver {
 
 fn log_help_conflicts(report: RoundReport) {
     for conflict in report.help_conflicts {
-        let (family, exposed, pushed) = (conflict.family, conflict.exposed, conflict.pushed);
+        let (family, exposed, other) = (conflict.family, conflict.exposed, conflict.other);
         tracing::info!(
             family,
             exposed,
-            pushed,
+            other,
             "a family was pushed with another help than the one that is exposed"
         );
     }

@@ -192,6 +192,11 @@ impl Ingester {
         &self.options
     }
 
+    /// The thread that brings large pushes and wipes into effect.
+    pub(super) fn admitter(&self) -> &Admitter {
+        &self.admitter
+    }
+
     /// Reads a push and brings it into effect, unless it is refused or has to wait. Not for bodies
     /// that are [large](BodyType::is_large), which would keep other work from this thread.
     pub fn ingest(&self, incoming: &IncomingPush<'_, '_>) -> IngestOutcome {

@@ -10,7 +10,8 @@
 //! | `body_pieces.rs`     | a received body, in the pieces in which it came                    |
 //! | `decode.rs`          | decompresses bodies, within limits                                 |
 //! | `parse_pool.rs`      | threads that parse large bodies, and their queues                  |
-//! | `admitter.rs`        | the thread that brings large pushes into effect                    |
+//! | `admitter.rs`        | the thread that brings large pushes and wipes into effect          |
+//! | `wipe.rs`            | deletes all groups, some at a time                                 |
 //! | `back_off.rs`        | how long a push waits before it tries again                        |
 //! | `answer_pool.rs`     | a thread for large answers, and bounds on them                     |
 //! | `catch.rs`           | panics of single requests                                          |
@@ -36,6 +37,7 @@ pub(crate) mod grouping_labels;
 pub(crate) mod ingest;
 mod parse_pool;
 mod wakeup;
+mod wipe;
 
 pub use decode::BodyLimits;
 pub use ingest::IngestOptions;
@@ -54,6 +56,7 @@ use driver::AssemblerDriver;
 use ingest::Ingester;
 use std::sync::Arc;
 use tokio::sync::watch;
+use wipe::WipeFailed;
 
 /// What the operator decides, but for what only concerns HTTP.
 #[derive(Clone, Debug)]
@@ -163,6 +166,11 @@ impl Gateway {
             .await
     }
 
+    /// How many groups there are.
+    pub(crate) fn n_groups(&self) -> u64 {
+        self.store.n_groups()
+    }
+
     /// The groups, in no order. Not a cut: each group has the state that it had when it was read.
     pub(crate) fn groups(&self) -> Vec<Arc<Snapshot>> {
         self.store.groups()
@@ -209,15 +217,12 @@ impl Gateway {
 
     /// Deletes every group that exists when this is called. What is pushed meanwhile may be deleted
     /// as well, or stay.
-    pub(crate) async fn wipe(&self) {
-        /// How many groups are deleted before other tasks of this worker have their turn.
-        const GROUPS_PER_TURN: usize = 256;
-        for (n, group) in self.groups().into_iter().enumerate() {
-            self.delete(group.key()).await;
-            if n % GROUPS_PER_TURN == GROUPS_PER_TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
+    ///
+    /// # Errors
+    ///
+    /// A bug has ended the wipe before all groups were deleted.
+    pub(crate) async fn wipe(&self) -> Result<(), WipeFailed> {
+        self.ingester.admitter().wipe().await
     }
 
     /// Asks for the end of the process, as a signal does.

@@ -20,6 +20,8 @@ pub(super) fn quit(front_end: &FrontEnd, method: Method) -> Answer {
 
 /// Deletes all groups, then answers.
 pub(super) async fn wipe(gateway: &Gateway) -> Answer {
-    gateway.wipe().await;
-    Answer::empty(202)
+    match gateway.wipe().await {
+        Ok(()) => Answer::empty(202),
+        Err(_) => Answer::panicked(),
+    }
 }

@@ -16,7 +16,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Answers a request.
@@ -151,7 +150,7 @@ async fn answer_without_body(
         }
         Route::Ready => (Handler::Ready, Answer::text(200, "OK")),
         Route::Quit => (Handler::Quit, admin::quit(front_end, method)),
-        Route::Status => (Handler::Status, status_page(front_end).await),
+        Route::Status => (Handler::Status, status_page(front_end)),
         Route::Static => (Handler::Static, Answer::error(404, "404 page not found")),
         Route::Api(ApiRoute::Options) => return api_v1::options(),
         Route::Api(ApiRoute::Status) => (Handler::ApiStatus, api_v1::status(front_end)),
@@ -166,18 +165,10 @@ async fn answer_without_body(
     answer
 }
 
-async fn status_page(front_end: &FrontEnd) -> Answer {
-    let (gateway, options) = (&front_end.gateway, &front_end.options);
-    let Ok(slot) = gateway.answers.slot().await else {
-        return Answer::too_many_answers();
-    };
-    // There may be millions of groups to count.
-    let shared = Arc::clone(gateway);
-    let Some((_, n_groups)) = slot.run(move || shared.groups().len()).await else {
-        return Answer::panicked();
-    };
+fn status_page(front_end: &FrontEnd) -> Answer {
+    let options = &front_end.options;
     let page = ui::status_page(&ui::StatusPage {
-        n_groups,
+        n_groups: front_end.gateway.n_groups(),
         root: &options.routes.root(),
         telemetry_path: options.routes.telemetry_path(),
         version: env!("CARGO_PKG_VERSION"),

@@ -83,6 +83,9 @@ impl MetricFlags {
     pub const HAS_SUM: Self = Self(2);
     /// The counts of the histogram are floats, not integers.
     pub const FLOAT_COUNTS: Self = Self(4);
+    /// The histogram is native: Prometheus reads its spans or its zero bucket, not its classic
+    /// buckets.
+    pub const NATIVE: Self = Self(8);
 
     /// The flags of a summary or histogram that was pushed with or without a count and a sum.
     #[inline]

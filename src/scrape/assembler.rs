@@ -13,12 +13,13 @@
 //! kept compressed are compressed.
 
 use super::builders::Builders;
-use super::catalog::{Catalog, HelpConflict};
+use super::catalog::Catalog;
 use super::changes::{LineChange, LineChanges};
 use super::exposed_groups::ExposedGroups;
 use super::exposition::{Exposition, ViewPages};
 use super::format::Format;
 use super::gzip::{Effort, free_compressor};
+use super::help_texts::HelpConflict;
 use super::page_writer::free_page_builder;
 use super::rendezvous::{Rendezvous, WantedViews};
 use super::segment::{Stretch, free_pack_buffer};
@@ -36,7 +37,7 @@ pub struct RoundReport {
     pub n_pages: usize,
     /// How many samples fewer the groups expose than before the round.
     pub n_removed_samples: u64,
-    /// Families that were pushed with another help than the one exposed; each is reported once.
+    /// Families for which groups have different helps. Each pair of helps is reported once.
     pub help_conflicts: Vec<HelpConflict>,
 }
 
@@ -233,7 +234,12 @@ impl Assembler {
             ));
             n_left -= 1;
         }
-        report.help_conflicts = self.catalog.update_headers();
+        let headers = self.catalog.update_headers();
+        report.help_conflicts = headers.conflicts;
+        // After the lines of all groups were added.
+        for family in headers.other_parts {
+            lines.add_header(family);
+        }
         lines.sort(&self.catalog);
         let changes = lines.with_groups(&self.catalog, &self.groups.by_slot);
         // The plain format is kept even if no format is wanted. Any other view, and this one once
@@ -331,5 +337,7 @@ fn keep_newest_of_each_slot(taken: &mut Vec<MarkedSlot>) {
     });
 }
 
+#[cfg(test)]
+mod family_part_tests;
 #[cfg(test)]
 mod tests;

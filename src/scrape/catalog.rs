@@ -4,21 +4,24 @@
 //! families a group with this layout exposes, and where in a snapshot their numbers are: the
 //! layout's [`RenderPlan`].
 //!
-//! Help: the first non-empty help of a family stays as long as the family is exposed. If several
-//! arrive in one round, the help of the oldest push counts.
-//!
 //! Invariants:
 //!
 //! - A render plan exists as long as a group uses it, a family as long as a render plan names it.
 //! - Both also exist until the end of the round in which their last user goes
 //!   ([`Catalog::remove_unused`]), because the round still has to remove their lines.
+//! - After [`Catalog::update_headers`], the type and the helps of a family are those of the plans
+//!   that groups use.
+//! - A family of native histograms has a main part as well, which may have no metrics: it is the one
+//!   that is found by its name, and has the type and the helps of both parts.
 
+use super::family_part::FamilyPart;
+use super::help_texts::{HelpConflict, HelpTexts, ReportedConflicts};
 use super::page::FamilyId;
-use crate::model::{Families, FamiliesBuilder, Family, Metric, MetricFlags, MetricType};
+use super::render_plan::{RenderPlan, RenderPlanId, ValueSource, n_samples};
+use crate::model::{Families, FamiliesBuilder, Family, MetricFlags, MetricType};
 use crate::store::{Layout, Snapshot};
 use ahash::AHashMap;
 use std::cmp::Ordering;
-use std::ops::Range;
 use std::sync::Arc;
 
 const PUSH_TIME: &str = "push_time_seconds";
@@ -28,96 +31,45 @@ const PUSH_FAILURE_TIME: &str = "push_failure_time_seconds";
 const PUSH_FAILURE_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway failed.";
 
-/// The number of a render plan. Numbers are used again.
-pub(super) type RenderPlanId = u32;
-
-/// A family that is exposed, or was exposed when the round began.
+/// A family, or one of its two parts, that is exposed or was exposed when the round began.
 pub(super) struct FamilyInfo {
     pub name: Arc<str>,
-    pub metric_type: MetricType,
-    /// The help that is exposed.
-    pub help: Option<Box<str>>,
+    pub part: FamilyPart,
+    /// The other part, if there is one.
+    other_part: Option<FamilyId>,
+    /// The type and the helps of the main part are those of the family.
+    metric_type: MetricType,
+    helps: HelpTexts,
     /// The index of the stretch that the family is in: how many of the gateway's own families have
     /// a name up to this one's.
     pub stretch: usize,
-    /// One of the gateway's own families has this name, so the pages hold no header for it.
+    /// One of the gateway's own families has this name, so the pages hold no header for it. None of
+    /// them is a histogram.
     pub is_own: bool,
-    /// How many render plans name the family.
+    /// How many render plans name the family, or its native part.
     n_plans: u32,
-    /// A [`HelpConflict`] of this family was reported already.
-    has_reported_conflict: bool,
+    /// How many of the plans that groups use have metrics of the family.
+    n_plans_in_headers: u32,
 }
 
-/// A family was pushed with another help than the one that is exposed. Reported once as long as the
-/// family is exposed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HelpConflict {
-    /// The family.
-    pub family: String,
+/// What precedes the metrics of a family in an exposition.
+pub(super) struct FamilyHeader<'a> {
+    pub name: &'a str,
+    pub metric_type: MetricType,
     /// The help that is exposed.
-    pub exposed: String,
-    /// The help that was pushed and is not exposed.
-    pub pushed: String,
+    pub help: Option<&'a str>,
+    /// The main part precedes this native one.
+    pub follows_main_part: bool,
 }
 
-/// Where in a snapshot the numbers of one family are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ValueSource {
-    /// The family `push_failure_time_seconds`.
-    FailureTime,
-    /// The family `push_time_seconds`.
-    PushTime,
-    /// A family that was pushed.
-    Pushed {
-        /// Index of the family in the layout.
-        index: usize,
-        /// Indices of its values in the snapshot.
-        values: Range<usize>,
-        /// Indices of its metrics in the layout.
-        metrics: Range<usize>,
-    },
-}
-
-impl ValueSource {
-    /// Whether both snapshots, which have the same layout, expose the same numbers here.
-    pub fn is_same(&self, a: &Snapshot, b: &Snapshot) -> bool {
-        match self {
-            Self::FailureTime => a.failure_time == b.failure_time,
-            Self::PushTime => a.push_time == b.push_time,
-            Self::Pushed { values, .. } => {
-                a.values[values.clone()] == b.values[values.clone()]
-                    && ((a.extras.is_empty() && b.extras.is_empty()) || a.extras == b.extras)
-            }
-        }
-    }
-}
-
-/// How to render groups of one layout, worked out once for all groups that share the layout.
-pub(super) struct RenderPlan {
-    pub layout: Arc<Layout>,
-    /// The families of this layout and the two push times, in ascending order of ids. Families
-    /// without metrics are left out.
-    pub sources: Box<[(FamilyId, ValueSource)]>,
-    /// Lines of the text format that a group with this layout exposes.
-    pub n_samples: u64,
-    n_groups: u64,
-    /// The oldest version of the snapshots for which the plan was acquired in this round;
-    /// `u64::MAX` if it was not.
-    oldest_version: u64,
-}
-
-impl RenderPlan {
-    /// How many groups have this layout.
-    pub fn n_groups(&self) -> usize {
-        usize::try_from(self.n_groups).unwrap_or(usize::MAX)
-    }
-
-    /// Whether a group with this layout exposes the family.
-    pub fn has(&self, family: FamilyId) -> bool {
-        self.sources
-            .binary_search_by_key(&family, |&(id, _)| id)
-            .is_ok()
-    }
+/// What [`Catalog::update_headers`] has changed.
+#[derive(Default)]
+pub(super) struct HeaderUpdate {
+    /// The new contradictions between helps.
+    pub conflicts: Vec<HelpConflict>,
+    /// Families whose header may be another one although none of their lines has changed: their
+    /// other part has changed.
+    pub other_parts: Vec<FamilyId>,
 }
 
 /// The families and render plans in use.
@@ -133,8 +85,9 @@ pub(super) struct Catalog {
     free_plans: Vec<RenderPlanId>,
     /// By [`Layout::id`].
     by_layout: AHashMap<u64, RenderPlanId>,
-    /// Plans that were acquired in this round, or released by their last group.
+    /// Plans that got their first group in this round, or lost their last one.
     touched_plans: Vec<RenderPlanId>,
+    reported_conflicts: ReportedConflicts,
     /// The families of the two push times, for their templates: first the failure time.
     push_times: Families,
 }
@@ -162,6 +115,7 @@ impl Catalog {
             free_plans: Vec::new(),
             by_layout: AHashMap::new(),
             touched_plans: Vec::new(),
+            reported_conflicts: ReportedConflicts::default(),
             push_times: push_times
                 .finish()
                 .expect("two short names are below every limit"),
@@ -187,7 +141,22 @@ impl Catalog {
         self.families.len()
     }
 
-    /// How many families are exposed.
+    /// What precedes the metrics of the family.
+    pub fn header_of(&self, id: FamilyId) -> FamilyHeader<'_> {
+        let info = self.family(id);
+        let main = match (info.part, info.other_part) {
+            (FamilyPart::Native, Some(main)) => self.family(main),
+            _ => info,
+        };
+        FamilyHeader {
+            name: &info.name,
+            metric_type: main.metric_type,
+            help: main.helps.exposed(),
+            follows_main_part: info.part == FamilyPart::Native && main.n_plans_in_headers > 0,
+        }
+    }
+
+    /// How many families are exposed; two parts are one family.
     pub fn n_families(&self) -> u64 {
         self.by_name.len() as u64
     }
@@ -197,9 +166,10 @@ impl Catalog {
         self.plans.len()
     }
 
-    /// Compares two families by name.
+    /// Compares two families by name, and the parts of one family.
     pub fn compare(&self, a: FamilyId, b: FamilyId) -> Ordering {
-        self.family(a).name.cmp(&self.family(b).name)
+        let (a, b) = (self.family(a), self.family(b));
+        a.name.cmp(&b.name).then(a.part.cmp(&b.part))
     }
 
     /// The family of the plan's layout, or of the push times, that `source` stands for.
@@ -208,11 +178,7 @@ impl Catalog {
         plan: &'a RenderPlan,
         source: &ValueSource,
     ) -> Family<'a> {
-        match source {
-            ValueSource::FailureTime => self.push_times.skeleton.family(0),
-            ValueSource::PushTime => self.push_times.skeleton.family(1),
-            ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
-        }
+        family_of_source(&self.push_times, &plan.layout, source)
     }
 
     /// Counts a group with this snapshot as a user of the render plan of its layout, and returns
@@ -226,11 +192,10 @@ impl Catalog {
         let plan = self.plans[id as usize]
             .as_mut()
             .expect("found or added above");
-        if plan.oldest_version == u64::MAX {
+        if plan.n_groups == 0 && !std::mem::replace(&mut plan.is_touched, true) {
             self.touched_plans.push(id);
         }
         plan.n_groups += 1;
-        plan.oldest_version = plan.oldest_version.min(snapshot.version);
         id
     }
 
@@ -241,7 +206,7 @@ impl Catalog {
             .as_mut()
             .expect("a plan is kept while groups use it");
         plan.n_groups -= 1;
-        if plan.n_groups == 0 {
+        if plan.n_groups == 0 && !std::mem::replace(&mut plan.is_touched, true) {
             self.touched_plans.push(id);
         }
     }
@@ -261,16 +226,25 @@ impl Catalog {
             .families_by_name()
             .filter(|family| family.metrics().len() > 0)
         {
-            let (values, metrics) = (family.value_range(), family.metric_range());
-            let id = self.add_family(family.name(), family.metric_type());
-            sources.push((
-                id,
-                ValueSource::Pushed {
-                    index: family.index(),
-                    values,
-                    metrics,
-                },
-            ));
+            for part in [FamilyPart::Main, FamilyPart::Native] {
+                if family
+                    .metrics()
+                    .any(|metric| FamilyPart::of(metric) == part)
+                {
+                    let id = match part {
+                        FamilyPart::Main => self.add_family(family.name(), family.metric_type()),
+                        FamilyPart::Native => {
+                            self.add_native_part(family.name(), family.metric_type())
+                        }
+                    };
+                    let source = ValueSource::Pushed {
+                        index: family.index(),
+                        values: family.value_range(),
+                        metrics: family.metric_range(),
+                    };
+                    sources.push((id, source));
+                }
+            }
         }
         sources.sort_by_key(|&(id, _)| id);
         let plan = RenderPlan {
@@ -282,7 +256,8 @@ impl Catalog {
                 .sum::<u64>(),
             sources: sources.into(),
             n_groups: 0,
-            oldest_version: u64::MAX,
+            is_touched: false,
+            is_in_headers: false,
         };
         let id = insert(&mut self.plans, &mut self.free_plans, plan);
         self.by_layout.insert(layout.id(), id);
@@ -303,71 +278,140 @@ impl Catalog {
         let name: Arc<str> = name.into();
         let info = FamilyInfo {
             name: Arc::clone(&name),
+            part: FamilyPart::Main,
+            other_part: None,
             metric_type,
-            help: None,
+            helps: HelpTexts::default(),
             stretch,
             is_own,
             n_plans: 1,
-            has_reported_conflict: false,
+            n_plans_in_headers: 0,
         };
         let id = insert(&mut self.families, &mut self.free_families, info);
         self.by_name.insert(name, id);
         id
     }
 
-    /// Updates the types and helps of the families whose plans were acquired in this round. Returns
-    /// the helps that are not exposed because the family has another one.
-    pub fn update_headers(&mut self) -> Vec<HelpConflict> {
-        let mut conflicts = Vec::new();
-        let mut in_use: Vec<RenderPlanId> = self
-            .touched_plans
-            .iter()
-            .copied()
-            .filter(|&id| self.plan(id).n_groups > 0)
-            .collect();
-        in_use.sort_by_key(|&id| self.plan(id).oldest_version);
-        for plan_id in in_use {
-            let plan = self.plans[plan_id as usize]
-                .as_mut()
-                .expect("filtered: it has groups");
-            plan.oldest_version = u64::MAX;
-            for (id, source) in &plan.sources {
-                let family = match source {
-                    ValueSource::FailureTime => self.push_times.skeleton.family(0),
-                    ValueSource::PushTime => self.push_times.skeleton.family(1),
-                    ValueSource::Pushed { index, .. } => plan.layout.skeleton().family(*index),
-                };
-                let info = self.families[*id as usize]
-                    .as_mut()
-                    .expect("a family is kept while a plan names it");
-                // All groups that still have the family agree on its type, because a round takes
-                // the state of all groups at one moment (a cut, see `Store::take_cut`).
-                info.metric_type = family.metric_type();
-                let Some(pushed) = family.help() else {
-                    continue;
-                };
-                match info.help.as_deref() {
-                    None => info.help = Some(pushed.into()),
-                    Some("") if !pushed.is_empty() => info.help = Some(pushed.into()),
-                    Some(exposed)
-                        if exposed != pushed
-                            && !pushed.is_empty()
-                            && !info.has_reported_conflict
-                            && !info.is_own =>
-                    {
-                        info.has_reported_conflict = true;
-                        let (family, exposed) = (info.name.to_string(), exposed.to_owned());
-                        conflicts.push(HelpConflict {
-                            family,
-                            exposed,
-                            pushed: pushed.to_owned(),
-                        });
-                    }
-                    Some(_) => {}
+    /// Counts a render plan as a user of the native part of the family with this name, and of its
+    /// main part. Returns the id of the native part.
+    fn add_native_part(&mut self, name: &str, metric_type: MetricType) -> FamilyId {
+        let main_id = self.add_family(name, metric_type);
+        let main = self.family(main_id);
+        if let Some(id) = main.other_part {
+            self.family_mut(id).n_plans += 1;
+            return id;
+        }
+        let info = FamilyInfo {
+            name: Arc::clone(&main.name),
+            part: FamilyPart::Native,
+            other_part: Some(main_id),
+            metric_type,
+            helps: HelpTexts::default(),
+            stretch: main.stretch,
+            is_own: false,
+            n_plans: 1,
+            n_plans_in_headers: 0,
+        };
+        let id = insert(&mut self.families, &mut self.free_families, info);
+        self.family_mut(main_id).other_part = Some(id);
+        id
+    }
+
+    fn family_mut(&mut self, id: FamilyId) -> &mut FamilyInfo {
+        self.families[id as usize]
+            .as_mut()
+            .expect("a family is kept while a plan names it")
+    }
+
+    /// Ends what [`Catalog::add_family`] or [`Catalog::add_native_part`] began.
+    fn remove_family(&mut self, id: FamilyId) {
+        let info = self.family_mut(id);
+        info.n_plans -= 1;
+        let (is_gone, part, other_part) = (info.n_plans == 0, info.part, info.other_part);
+        if is_gone {
+            let info = self.families[id as usize].take().expect("used above");
+            self.free_families.push(id);
+            match part {
+                // Its native part is gone: each plan of that is one of the main part as well.
+                FamilyPart::Main => drop(self.by_name.remove(&*info.name)),
+                FamilyPart::Native => {
+                    let main = other_part.expect("a native part has a main part");
+                    self.family_mut(main).other_part = None;
                 }
             }
         }
-        conflicts
+        if let (FamilyPart::Native, Some(main)) = (part, other_part) {
+            self.remove_family(main);
+        }
+    }
+
+    /// Brings the types and helps of the families in line with the plans that groups use now.
+    pub fn update_headers(&mut self) -> HeaderUpdate {
+        let mut update = HeaderUpdate::default();
+        // A help that was not counted before, by the source of a plan.
+        let mut new_helps: Vec<(RenderPlanId, usize)> = Vec::new();
+        for &plan_id in &self.touched_plans {
+            let plan = self.plans[plan_id as usize]
+                .as_mut()
+                .expect("a touched plan is kept until the end of the round");
+            let is_used = plan.n_groups > 0;
+            if std::mem::replace(&mut plan.is_in_headers, is_used) == is_used {
+                continue;
+            }
+            for (index, (id, source)) in plan.sources.iter().enumerate() {
+                let family = family_of_source(&self.push_times, &plan.layout, source);
+                let mut info = self.families[*id as usize]
+                    .as_mut()
+                    .expect("a family is kept while a plan names it");
+                if is_used {
+                    info.n_plans_in_headers += 1;
+                } else {
+                    info.n_plans_in_headers -= 1;
+                }
+                update.other_parts.extend(info.other_part);
+                if let (FamilyPart::Native, Some(main)) = (info.part, info.other_part) {
+                    info = self.families[main as usize]
+                        .as_mut()
+                        .expect("a main part is kept while there is a native one");
+                }
+                if is_used {
+                    // All groups that have the family agree on its type, because a round takes the
+                    // state of all groups at one moment (a cut, see `Store::take_cut`).
+                    info.metric_type = family.metric_type();
+                }
+                let Some(help) = family.help() else { continue };
+                if !is_used {
+                    info.helps.remove(help);
+                } else if info.helps.add(help) && !info.is_own {
+                    new_helps.push((plan_id, index));
+                }
+            }
+        }
+        for (plan_id, index) in new_helps {
+            let plan = self.plans[plan_id as usize]
+                .as_ref()
+                .expect("a touched plan is kept until the end of the round");
+            let (id, source) = &plan.sources[index];
+            let family = family_of_source(&self.push_times, &plan.layout, source);
+            let mut info = self.families[*id as usize]
+                .as_ref()
+                .expect("a family is kept while a plan names it");
+            if let (FamilyPart::Native, Some(main)) = (info.part, info.other_part) {
+                info = self.families[main as usize]
+                    .as_ref()
+                    .expect("a main part is kept while there is a native one");
+            }
+            let help = family.help().expect("noted because of its help");
+            let reported = &mut self.reported_conflicts;
+            update
+                .conflicts
+                .extend(reported.report(&info.name, &info.helps, help));
+        }
+        let is_exposed = |id: &FamilyId| self.family(*id).n_plans_in_headers > 0;
+        update.other_parts.retain(is_exposed);
+        update.other_parts.sort_unstable();
+        update.other_parts.dedup();
+        update
     }
 
     /// Ends the round: removes the plans that no group uses and the families that no plan names.
@@ -375,10 +419,10 @@ impl Catalog {
     pub fn remove_unused(&mut self) -> Vec<RenderPlanId> {
         let mut gone = Vec::new();
         for id in std::mem::take(&mut self.touched_plans) {
-            let Some(plan) = &mut self.plans[id as usize] else {
-                continue;
-            };
-            plan.oldest_version = u64::MAX;
+            let plan = self.plans[id as usize]
+                .as_mut()
+                .expect("a touched plan is kept until the end of the round");
+            plan.is_touched = false;
             if plan.n_groups > 0 {
                 continue;
             }
@@ -387,18 +431,23 @@ impl Catalog {
             self.free_plans.push(id);
             gone.push(id);
             for &(family, _) in &plan.sources {
-                let info = self.families[family as usize]
-                    .as_mut()
-                    .expect("a family is kept while a plan names it");
-                info.n_plans -= 1;
-                if info.n_plans == 0 {
-                    self.by_name.remove(&*info.name);
-                    self.families[family as usize] = None;
-                    self.free_families.push(family);
-                }
+                self.remove_family(family);
             }
         }
         gone
+    }
+}
+
+/// See [`Catalog::family_of_source`].
+fn family_of_source<'a>(
+    push_times: &'a Families,
+    layout: &'a Layout,
+    source: &ValueSource,
+) -> Family<'a> {
+    match source {
+        ValueSource::FailureTime => push_times.skeleton.family(0),
+        ValueSource::PushTime => push_times.skeleton.family(1),
+        ValueSource::Pushed { index, .. } => layout.skeleton().family(*index),
     }
 }
 
@@ -410,18 +459,6 @@ fn insert<T>(slab: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     }
     slab.push(Some(value));
     u32::try_from(slab.len() - 1).expect("fewer than 2^32 families are exposed")
-}
-
-/// How many lines of the text format a metric takes.
-fn n_samples(family: Family<'_>, metric: Metric<'_>) -> u64 {
-    let n_bounds = metric.bounds_bits().len() as u64;
-    match family.metric_type() {
-        MetricType::Counter | MetricType::Gauge | MetricType::Untyped => 1,
-        MetricType::Summary => n_bounds + 2,
-        MetricType::Histogram | MetricType::GaugeHistogram => {
-            n_bounds + 2 + u64::from(!metric.bounds().any(|bound| bound == f64::INFINITY))
-        }
-    }
 }
 
 #[cfg(test)]

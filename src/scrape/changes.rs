@@ -1,8 +1,9 @@
 //! What a round changes: the groups of which slots, and which lines of which families follow from
 //! that. The assembler works this out once, and every view rebuilds its pages from it.
 
-use super::catalog::{Catalog, RenderPlanId};
+use super::catalog::Catalog;
 use super::page::FamilyId;
+use super::render_plan::RenderPlanId;
 use crate::store::Snapshot;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub(super) struct RoundChanges<'a> {
     pub slots: &'a [u32],
     /// See [`LineChanges::by_family`].
     pub by_family: &'a [Vec<LineChange>],
-    /// The families that have changes, in the order of their names.
+    /// The families that have changes, in the order of their names; and those whose header may have
+    /// changed.
     pub families: &'a [FamilyId],
 }
 
@@ -78,7 +80,7 @@ pub(super) struct LineChanges {
     pub slots: Vec<u32>,
     /// By family id: the changes of the family, in ascending order of slots.
     pub by_family: Vec<Vec<LineChange>>,
-    /// The families that have changes.
+    /// The families that have changes, and those whose header may have changed. Each is there once.
     pub families: Vec<FamilyId>,
 }
 
@@ -90,6 +92,13 @@ impl LineChanges {
             self.families.push(family);
         }
         lines.push(line);
+    }
+
+    /// Adds a family whose header may have changed, if it has no changes yet.
+    pub fn add_header(&mut self, family: FamilyId) {
+        if self.by_family[family as usize].is_empty() {
+            self.families.push(family);
+        }
     }
 
     /// The empty lists of all families, whose memory the next round uses again.

@@ -14,6 +14,7 @@
 //! pages.
 
 use super::exposition::{Exposition, ViewPages};
+use super::family_part::FamilyPart;
 use super::format::{Format, RenderedKey, Template};
 use super::gzip::{self, Crc};
 use super::segment::Segment;
@@ -294,7 +295,7 @@ fn write_own(
 ) {
     let mut metrics = Vec::new();
     if let Some(family) = family {
-        let template: Template = format.template(family, &[], false);
+        let template: Template = format.template(family, FamilyPart::Main, &[], false);
         template.render(
             key,
             &own.values[family.value_range()],

@@ -137,7 +137,8 @@ impl ExposedGroups {
                     if changes_of_family.is_empty() {
                         lines.families.push(*family);
                         // If a whole fleet was pushed, all groups of this plan are about to follow.
-                        changes_of_family.reserve(n_left.min(plan.n_groups()));
+                        let n_of_plan = usize::try_from(plan.n_groups).unwrap_or(usize::MAX);
+                        changes_of_family.reserve(n_left.min(n_of_plan));
                     }
                     changes_of_family.push(LineChange {
                         slot_index,

@@ -1,7 +1,8 @@
 //! The formats of an exposition, and the templates that render metrics in each of them.
 
+use super::family_part::FamilyPart;
 use crate::exposition::{protobuf, text};
-use crate::model::{Escaping, Family, LabelSet, MetricExtra, MetricType};
+use crate::model::{Escaping, Family, LabelSet, Metric, MetricExtra, MetricType};
 
 /// A format in which an exposition can be asked for.
 ///
@@ -43,6 +44,11 @@ impl Format {
             .chain(escapings.map(Self::Protobuf))
     }
 
+    /// Whether both parts of a family have a header; else only the first one has.
+    pub(super) fn repeats_header(self) -> bool {
+        matches!(self, Self::Protobuf(_))
+    }
+
     /// Appends to `out` what precedes the metrics of a family. `metrics_len` is how many bytes the
     /// metrics have in this format.
     pub(super) fn write_header(
@@ -61,27 +67,31 @@ impl Format {
         }
     }
 
-    /// A template for the metrics of a family. `key_names` are the names of the grouping labels,
+    /// A template for the metrics of one part of a family. `key_names` are the names of the grouping labels,
     /// which are written over the family's own; with `add_instance` a metric without the label
     /// `instance` gets an empty one.
     pub(super) fn template(
         self,
         family: Family<'_>,
+        part: FamilyPart,
         key_names: &[&str],
         add_instance: bool,
     ) -> Template {
+        let is_in_part = |metric: Metric<'_>| FamilyPart::of(metric) == part;
         match self {
-            Self::Text(escaping) => Template::Text(text::FamilyTemplate::new(
+            Self::Text(escaping) => Template::Text(text::FamilyTemplate::of_metrics(
                 family,
                 key_names,
                 add_instance,
                 escaping,
+                is_in_part,
             )),
-            Self::Protobuf(escaping) => Template::Protobuf(protobuf::FamilyTemplate::new(
+            Self::Protobuf(escaping) => Template::Protobuf(protobuf::FamilyTemplate::of_metrics(
                 family,
                 key_names,
                 add_instance,
                 escaping,
+                is_in_part,
             )),
         }
     }
@@ -156,7 +166,7 @@ mod tests {
         let mut out = Vec::new();
         for family in layout.skeleton().families() {
             let mut lines = Vec::new();
-            let template = format.template(family, &names, true);
+            let template = format.template(family, FamilyPart::Main, &names, true);
             let values = &families.values[family.value_range()];
             template.render(
                 &format.render_key(key.labels()),

@@ -17,7 +17,10 @@
 //! | `assembler`         | the rounds                                                             |
 //! | `exposed_groups`    | the groups that the views show, compared with the snapshots taken      |
 //! | `changes`           | which lines of which families a round changes                          |
-//! | `catalog`           | the exposed families, and how to render the layouts in use             |
+//! | `catalog`           | the exposed families, and the layouts in use                           |
+//! | `render_plan`       | how to render the groups of one layout                                 |
+//! | `family_part`       | why native histograms are exposed apart from classic ones              |
+//! | `help_texts`        | which help of a family is exposed; contradictions of helps             |
 //! | `view`              | all pages of one format, cut into stretches by the own families        |
 //! | `rebuild`           | which blocks of a stretch stay and which pages are built               |
 //! | `block`             | a shared page of small families, or a large family                     |
@@ -37,11 +40,14 @@ mod changes;
 mod document;
 mod exposed_groups;
 mod exposition;
+mod family_part;
 mod format;
 mod gzip;
+mod help_texts;
 mod page;
 mod page_writer;
 mod rebuild;
+mod render_plan;
 mod rendezvous;
 mod round;
 mod segment;
@@ -51,10 +57,10 @@ mod testing;
 mod view;
 
 pub use assembler::{Assembler, RoundReport};
-pub use catalog::HelpConflict;
 pub use document::Document;
 pub use exposition::Exposition;
 pub use format::Format;
 pub use gzip::Effort;
+pub use help_texts::HelpConflict;
 pub use rendezvous::Rendezvous;
 pub use sizes::PageSizes;

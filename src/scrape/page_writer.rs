@@ -5,10 +5,10 @@
 //! large families.
 
 use super::block::Block;
-use super::catalog::{RenderPlan, ValueSource};
 use super::changes::{LineChange, RoundChanges};
 use super::format::{Format, RenderedKey, Template};
 use super::page::{FamilyId, Page, PageBuilder, Section};
+use super::render_plan::{RenderPlan, ValueSource};
 use super::sizes::PageSizes;
 use crate::store::Snapshot;
 use std::cell::RefCell;
@@ -255,19 +255,24 @@ impl PageWriter<'_> {
     }
 
     /// Replaces the content of `out` by the header of a family. Leaves `out` empty for the
-    /// gateway's own families: [`super::document`] writes their header, with their metrics.
+    /// gateway's own families, because [`super::document`] writes their header with their metrics;
+    /// and for a native part in text, where the header of the main part stands for both.
     fn write_header(&self, family: FamilyId, metrics_len: usize, out: &mut Vec<u8>) {
         out.clear();
-        let info = self.changes.catalog.family(family);
-        if !info.is_own {
-            self.format.write_header(
-                &info.name,
-                info.help.as_deref(),
-                info.metric_type,
-                metrics_len,
-                out,
-            );
+        if self.changes.catalog.family(family).is_own {
+            return;
         }
+        let header = self.changes.catalog.header_of(family);
+        if header.follows_main_part && !self.format.repeats_header() {
+            return;
+        }
+        self.format.write_header(
+            header.name,
+            header.help,
+            header.metric_type,
+            metrics_len,
+            out,
+        );
     }
 }
 

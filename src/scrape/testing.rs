@@ -117,12 +117,20 @@ pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// The help of a family that these groups have pushed: the smallest one that is not empty, else an
+/// empty one.
+fn help_of(groups: &BTreeMap<u32, (Pushed, u64)>, name: &str) -> Option<String> {
+    let pushed = groups.values().flat_map(|(pushed, _)| pushed);
+    let helps = pushed.filter(|family| family.0 == name && !family.2.is_empty());
+    helps
+        .filter_map(|(_, help, _)| help.clone())
+        .min_by_key(|help| (help.is_empty(), help.clone()))
+}
+
 /// Renders an exposition from nothing: all families of all groups, sorted. `groups` are by slot
-/// what was pushed and its version, `helps` the help of each family.
-pub(super) fn render_plainly(
-    groups: &BTreeMap<u32, (Pushed, u64)>,
-    helps: &BTreeMap<String, String>,
-) -> String {
+/// what was pushed and its version.
+pub(super) fn render_plainly(groups: &BTreeMap<u32, (Pushed, u64)>) -> String {
+    let mut helps: BTreeMap<&str, Option<String>> = BTreeMap::new();
     let mut all: BTreeMap<String, (Option<String>, String)> = BTreeMap::new();
     let mut add = |name: &str, help: Option<String>, line: String| {
         let entry = all.entry(name.to_owned()).or_default();
@@ -138,7 +146,8 @@ pub(super) fn render_plainly(
                 let help = if name.ends_with("_own") {
                     Some("own".to_owned())
                 } else {
-                    helps.get(name).cloned()
+                    let help = helps.entry(name).or_insert_with(|| help_of(groups, name));
+                    help.clone()
                 };
                 add(
                     name,

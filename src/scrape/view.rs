@@ -11,12 +11,13 @@
 
 use super::block::Block;
 use super::builders::Builders;
-use super::catalog::{Catalog, RenderPlanId};
+use super::catalog::Catalog;
 use super::changes::RoundChanges;
 use super::format::{Format, Template};
 use super::gzip::Effort;
 use super::page_writer::PageWriter;
 use super::rebuild::Rebuild;
+use super::render_plan::RenderPlanId;
 use super::segment::Stretch;
 use super::sizes::PageSizes;
 use std::sync::Arc;
@@ -206,9 +207,10 @@ impl View {
             *template = Some(
                 plan.sources
                     .iter()
-                    .map(|(_, source)| {
+                    .map(|(id, source)| {
                         let family = changes.catalog.family_of_source(plan, source);
-                        self.format.template(family, &names, true)
+                        let part = changes.catalog.family(*id).part;
+                        self.format.template(family, part, &names, true)
                     })
                     .collect(),
             );

@@ -7,17 +7,19 @@
 
 use super::candidate::Candidate;
 use super::cell::{Cell, NameRole, suffixes_of};
-use super::claims::{ClaimDenied, Claims};
+use super::claims::{ClaimDenied, Claims, NameConflict};
 use super::conflict::refusal_of_conflict;
 use super::early_series_check::EarlySeriesCheck;
 use super::job_door::{DoorDenied, DoorEntry, JobDoor};
 use super::layout::Layout;
 use super::refusal::Refusal;
+use super::refusal_list::{LOOKED_AT_MAX, RefusalList};
 use super::series_check::check_series;
 use super::slots::Slots;
 use super::snapshot::GroupState;
 use crate::model::{GroupingKey, MetricType};
-use crate::sync::Registry;
+use crate::sync::{Registry, Statistic};
+use ahash::AHashSet;
 use std::sync::Arc;
 
 /// What decides about admission: the cells of all names and the doors of all jobs.
@@ -25,6 +27,7 @@ pub(super) struct Admission {
     cells: Registry<Cell>,
     doors: Registry<JobDoor>,
     shapes_per_job_max: usize,
+    n_groups: Statistic,
 }
 
 /// Why a push may not take effect.
@@ -38,6 +41,8 @@ pub(super) enum Denied {
 /// The right to change which series one group exposes. Dropping it leaves the door of the job.
 pub(super) struct DoorGuard<'a> {
     doors: &'a Registry<JobDoor>,
+    /// How many groups there are in all jobs.
+    n_groups: &'a Statistic,
     door: Arc<JobDoor>,
     entry: DoorEntry,
     key: &'a Arc<GroupingKey>,
@@ -53,9 +58,14 @@ impl<'a> DoorGuard<'a> {
         self.key
     }
 
-    /// Notes, for the counts of the door, that the group was `was` and is `is` now.
+    /// Notes, for the counts of groups, that the group was `was` and is `is` now.
     pub fn note_change(&mut self, was: GroupState, is: GroupState) {
         (self.was, self.is) = (was, is);
+        match (was == GroupState::Absent, is == GroupState::Absent) {
+            (true, false) => self.n_groups.add(1),
+            (false, true) => self.n_groups.sub(1),
+            _ => {}
+        }
     }
 
     /// Keeps a layout that was published, for the next push to the job.
@@ -94,7 +104,14 @@ impl Admission {
             cells,
             doors: Registry::default(),
             shapes_per_job_max,
+            n_groups: Statistic::default(),
         }
+    }
+
+    /// How many groups there are.
+    pub fn n_groups(&self) -> u64 {
+        // The thread that has deleted a group may count before the one that has made it.
+        u64::try_from(self.n_groups.get().cast_signed()).unwrap_or(0)
     }
 
     /// The door of a job, if it has one.
@@ -133,6 +150,7 @@ impl Admission {
                     let (was, is) = (GroupState::Absent, GroupState::Absent);
                     return Some(DoorGuard {
                         doors: &self.doors,
+                        n_groups: &self.n_groups,
                         door,
                         entry,
                         key,
@@ -179,12 +197,8 @@ impl Admission {
             Ok(()) => {}
             Err(ClaimDenied::Busy) => return Err(Denied::Busy),
             Err(ClaimDenied::Conflict(conflict)) => {
-                return Err(Denied::Refused(refusal_of_conflict(
-                    conflict,
-                    candidate,
-                    &self.cells,
-                    slots,
-                )));
+                let refusal = self.refusal_of_conflicts(&conflict, candidate, guard, claims, slots);
+                return Err(Denied::Refused(refusal));
             }
         }
         if guard.entry == DoorEntry::Shared {
@@ -197,7 +211,43 @@ impl Admission {
         {
             return Err(Denied::Refused(Refusal::TooManyShapes { shapes_max }));
         }
-        let shapes = guard.door.shapes();
-        check_series(candidate, &shapes, slots).map_err(Denied::Refused)
+        let mut found = RefusalList::default();
+        check_series(candidate, &guard.door.shapes(), slots, &mut found);
+        found.into_result().map_err(Denied::Refused)
+    }
+
+    /// The refusal of the candidate because of the conflict `first`, and of what else it
+    /// contradicts.
+    fn refusal_of_conflicts(
+        &self,
+        first: &NameConflict,
+        candidate: &Candidate<'_>,
+        guard: &DoorGuard<'_>,
+        claims: &Claims<'_>,
+        slots: &Slots,
+    ) -> Refusal {
+        let refusal_of =
+            |conflict: &NameConflict| refusal_of_conflict(conflict, candidate, &self.cells, slots);
+        let names = candidate.content.layout.exposed_names();
+        // A name that is exposed in three forms, one for each escaping scheme, is listed once.
+        let pair = |conflict: &NameConflict| {
+            let family = names[conflict.name_index].family;
+            (family, Arc::clone(&conflict.exposed_raw))
+        };
+        let mut listed = AHashSet::from_iter([pair(first)]);
+        let mut found = RefusalList::default();
+        found.add(|| refusal_of(first));
+        let (base, next) = (candidate.base.layout(), &candidate.content.layout);
+        for conflict in claims.conflicts_after(first.name_index, base, next, LOOKED_AT_MAX) {
+            if listed.insert(pair(&conflict)) {
+                found.add(|| refusal_of(&conflict));
+            }
+        }
+        if guard.entry == DoorEntry::Exclusive {
+            check_series(candidate, &guard.door.shapes(), slots, &mut found);
+        }
+        found
+            .into_result()
+            .expect_err("the first conflict was added")
     }
 }

@@ -193,6 +193,16 @@ impl Cell {
         Ok(())
     }
 
+    /// The role in which groups expose the name, if a group could not begin to expose it as `role`
+    /// of `raw`. If `own` is true, one of these groups is the one that asks, and that one does not
+    /// count. Claims nothing: another push may change the answer at any time.
+    pub fn conflict_with(&self, role: NameRole, raw: &str, own: bool) -> Option<NameRole> {
+        let state = CellState(self.word.load());
+        let is_other = state.role() != role.bits() || ***self.raw.load() != *raw;
+        (!state.is_dead() && state.firm() > u64::from(own) && is_other)
+            .then(|| NameRole::from_bits(state.role()))
+    }
+
     /// Makes a doubt of `try_take` firm: the group's snapshot is published.
     pub fn settle_take(&self) {
         self.must_update(|state| {

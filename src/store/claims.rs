@@ -121,7 +121,9 @@ impl<'a> Claims<'a> {
                     // the last claim on the cell.
                     remove_dead(self.cells, &cell);
                     return Err(match denied {
-                        CellDenied::Conflict(role) => conflict(&cell, index, role),
+                        CellDenied::Conflict(role) => {
+                            ClaimDenied::Conflict(conflict(&cell, index, role))
+                        }
                         CellDenied::Busy | CellDenied::Dead => ClaimDenied::Busy,
                     });
                 }
@@ -158,9 +160,31 @@ impl<'a> Claims<'a> {
                 });
                 Ok(())
             }
-            Err(CellDenied::Conflict(role)) => Err(conflict(&cell, index, role)),
+            Err(CellDenied::Conflict(role)) => {
+                Err(ClaimDenied::Conflict(conflict(&cell, index, role)))
+            }
             Err(CellDenied::Busy | CellDenied::Dead) => Err(ClaimDenied::Busy),
         }
+    }
+
+    /// The conflicts of `next` after the one with the name `after`, as they are at this moment; for
+    /// the text of a refusal. Looks at no
+    /// more than `names_max` names.
+    pub fn conflicts_after(
+        &self,
+        after: usize,
+        base: &Layout,
+        next: &Layout,
+        names_max: usize,
+    ) -> impl Iterator<Item = NameConflict> {
+        let base = base.exposed_names();
+        let names = next.exposed_names().iter().enumerate().skip(after + 1);
+        names.take(names_max).filter_map(move |(index, name)| {
+            let cell = self.cells.get(&name.escaped)?;
+            let own = base.binary_search_by(|base| base.escaped.cmp(&name.escaped));
+            let role = cell.conflict_with(name.role, &name.raw, own.is_ok())?;
+            Some(conflict(&cell, index, role))
+        })
     }
 
     /// Makes the claims take effect: names that were taken are held firmly, names that were dropped
@@ -202,16 +226,16 @@ fn remove_dead(cells: &Registry<Cell>, cell: &Arc<Cell>) {
     }
 }
 
-fn conflict(cell: &Cell, name_index: usize, exposed_role: NameRole) -> ClaimDenied {
+fn conflict(cell: &Cell, name_index: usize, exposed_role: NameRole) -> NameConflict {
     let owner = if cell.is_own() {
         NameOwner::Gateway
     } else {
         cell.hint().map_or(NameOwner::Unknown, NameOwner::Group)
     };
-    ClaimDenied::Conflict(NameConflict {
+    NameConflict {
         name_index,
         exposed_role,
         exposed_raw: cell.raw(),
         owner,
-    })
+    }
 }

@@ -13,7 +13,7 @@ use crate::sync::Registry;
 /// The refusal of the candidate because of `conflict`. Names who exposes the name, if that is
 /// known.
 pub(super) fn refusal_of_conflict(
-    conflict: NameConflict,
+    conflict: &NameConflict,
     candidate: &Candidate<'_>,
     cells: &Registry<Cell>,
     slots: &Slots,
@@ -21,7 +21,7 @@ pub(super) fn refusal_of_conflict(
     let (layout, key) = (&*candidate.content.layout, candidate.key);
     let name = &layout.exposed_names()[conflict.name_index];
     let exposed = conflict.exposed_role;
-    let owner = verified(slots, conflict.owner, name, exposed, key);
+    let owner = verified(slots, conflict.owner.clone(), name, exposed, key);
     let family = layout.skeleton().family(name.family as usize);
     if **conflict.exposed_raw != *name.raw {
         return Refusal::EscapedName {

@@ -6,7 +6,7 @@ use super::config::Config;
 use super::layout::Layout;
 use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
-use super::slot::Slot;
+use super::slot::{ExistingGroup, Slot};
 use super::slots::{DrawnVersion, Slots};
 use super::snapshot::{GroupContent, GroupState, Snapshot};
 use crate::model::{EncodedLabels, GroupingKey, MetricType, Skeleton};
@@ -25,22 +25,6 @@ pub enum Outcome {
     /// Another push in flight is about to decide something that this one depends on. Nothing is
     /// held: yield and try again.
     Busy,
-}
-
-/// A group that existed when it was looked up for a push whose body is not parsed yet.
-///
-/// Most pushes have the layout of the push before, so that their values can be read along its form:
-/// see [`Store::push_numbers`].
-pub struct ExistingGroup {
-    slot: Arc<Slot>,
-    base: Loaded<Snapshot>,
-}
-
-impl ExistingGroup {
-    /// The state that the group had.
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.base
-    }
 }
 
 /// All groups.
@@ -365,6 +349,11 @@ impl Store {
     /// The group with this key or another one with the same canonical key.
     pub fn group(&self, key: &GroupingKey) -> Option<Arc<Snapshot>> {
         self.slots.group(key.canonical().as_bytes())
+    }
+
+    /// How many groups there are. A push or deletion counts before it returns.
+    pub fn n_groups(&self) -> u64 {
+        self.admission.n_groups()
     }
 
     /// All groups that exist during the whole call, and perhaps some that are pushed or deleted

@@ -111,23 +111,8 @@ impl LayoutIndex {
             }
             let of_family = &mut series[family.metric_range()];
             of_family.sort_unstable();
-            for same in of_family
-                .chunk_by(|a, b| a.0 == b.0)
-                .filter(|same| same.len() > 1)
-            {
-                // Metrics with equal hashes are compared in full. Mostly they are the same series.
-                let labels =
-                    |metric: u32| own_labels(skeleton.metric(metric as usize), key.labels());
-                for (earlier, &(_, metric)) in same.iter().enumerate().skip(1) {
-                    if same[..earlier]
-                        .iter()
-                        .any(|&(_, other)| labels(other) == labels(metric))
-                    {
-                        return Err(LayoutError::DuplicateSeries {
-                            metric: metric as usize,
-                        });
-                    }
-                }
+            if let Some(error) = duplicate_series(skeleton, of_family, key.labels()).next() {
+                return Err(error);
             }
         }
         Ok(Self {
@@ -136,6 +121,62 @@ impl LayoutIndex {
             series: series.into(),
         })
     }
+
+    /// Everything for which [`check`](Self::check) refuses a skeleton: its error and the others.
+    /// Of a family with several flaws perhaps not all of them.
+    pub fn for_each_error(
+        skeleton: &Skeleton,
+        key: &GroupingKey,
+        mut found: impl FnMut(LayoutError),
+    ) {
+        if let Err(error) = check_names(skeleton) {
+            found(error);
+        }
+        for family in skeleton.families() {
+            if let Err(error) = check_other_schemes(family, key.labels()) {
+                found(error);
+                continue;
+            }
+            let mut series = Vec::with_capacity(family.metrics().len());
+            for metric in family.metrics() {
+                match check_labels(family, metric, key.labels()) {
+                    Ok(()) => series.push((
+                        series_hash(&own_labels(metric, key.labels())),
+                        index_u32(metric.index()),
+                    )),
+                    Err(error) => found(error),
+                }
+            }
+            series.sort_unstable();
+            duplicate_series(skeleton, &series, key.labels()).for_each(&mut found);
+        }
+    }
+}
+
+/// The metrics of a family that have the labels of an earlier one. `series` are hashes and indices
+/// of the family's metrics, sorted.
+fn duplicate_series<'a>(
+    skeleton: &'a Skeleton,
+    series: &'a [(u64, u32)],
+    key: &'a LabelSet,
+) -> impl Iterator<Item = LayoutError> {
+    let labels = move |metric: u32| own_labels(skeleton.metric(metric as usize), key);
+    let same_hash = series
+        .chunk_by(|a, b| a.0 == b.0)
+        .filter(|same| same.len() > 1);
+    // Metrics with equal hashes are compared in full. Mostly they are the same series.
+    same_hash.flat_map(move |same| {
+        let is_duplicate = move |&place: &usize| {
+            let (earlier, metric) = (&same[..place], same[place].1);
+            earlier
+                .iter()
+                .any(|&(_, other)| labels(other) == labels(metric))
+        };
+        let duplicates = (1..same.len()).filter(is_duplicate);
+        duplicates.map(|place| LayoutError::DuplicateSeries {
+            metric: same[place].1 as usize,
+        })
+    })
 }
 
 fn index_u32(index: usize) -> u32 {
@@ -304,172 +345,4 @@ fn check_names(skeleton: &Skeleton) -> Result<Box<[ExposedName]>, LayoutError> {
 }
 
 #[cfg(all(test, not(gateway_loom)))]
-mod tests {
-    use super::*;
-    use crate::model::{FamiliesBuilder, MetricFlags};
-
-    type Labels<'a> = &'a [(&'a str, &'a str)];
-
-    /// Families as name, type and the labels of their metrics.
-    fn flaw(
-        families: &[(&str, MetricType, &[Labels<'_>])],
-        key: &[(&'static str, &'static str)],
-    ) -> Option<LayoutError> {
-        let mut builder = FamiliesBuilder::new();
-        for (name, metric_type, metrics) in families {
-            builder.family(name, *metric_type, None);
-            for labels in *metrics {
-                labels
-                    .iter()
-                    .for_each(|(name, value)| builder.label(name, value));
-                (0..metric_type.n_fixed_values()).for_each(|_| builder.value(0));
-                builder.end_metric(MetricFlags::default());
-            }
-        }
-        let key = GroupingKey::new(key.iter().copied().chain([("job", "j")])).unwrap();
-        LayoutIndex::check(&builder.finish().unwrap().skeleton, &key).err()
-    }
-
-    fn gauges(
-        metrics: &[&[(&str, &str)]],
-        key: &[(&'static str, &'static str)],
-    ) -> Option<LayoutError> {
-        flaw(&[("g", MetricType::Gauge, metrics)], key)
-    }
-
-    #[test]
-    fn a_series_is_exposed_once_after_the_key_has_overwritten_its_labels() {
-        assert_eq!(gauges(&[&[("a", "1")], &[("a", "2")]], &[]), None);
-        assert_eq!(
-            gauges(&[&[("a", "1")], &[("a", "2")]], &[("a", "3")]),
-            Some(LayoutError::DuplicateSeries { metric: 1 })
-        );
-        assert_eq!(
-            gauges(&[&[], &[("instance", "")]], &[]),
-            Some(LayoutError::DuplicateSeries { metric: 1 })
-        );
-        assert_eq!(gauges(&[&[], &[("l", "")]], &[]), None);
-    }
-
-    #[test]
-    fn a_label_name_is_on_a_line_once() {
-        let twice = |label: &str| {
-            Some(LayoutError::LabelTwice {
-                metric: 0,
-                label: label.to_owned(),
-            })
-        };
-        assert_eq!(gauges(&[&[("a", "1"), ("a", "2")]], &[]), twice("a"));
-        assert_eq!(gauges(&[&[("a.b", "1"), ("a_b", "2")]], &[]), twice("a_b"));
-        assert_eq!(gauges(&[&[("a.b", "1")]], &[("a_b", "2")]), twice("a_b"));
-        assert_eq!(
-            gauges(&[&[("a.b", "1"), ("a_dot_b", "2")]], &[]),
-            twice("a_dot_b")
-        );
-        assert_eq!(
-            gauges(&[&[("a:b", "1")], &[("a.b", "1")]], &[]),
-            Some(LayoutError::DuplicateSeries { metric: 1 })
-        );
-        assert_eq!(
-            gauges(&[&[("a-b", "1")], &[("a__b", "1")]], &[]),
-            Some(LayoutError::DuplicateSeries { metric: 1 })
-        );
-        let histogram = |labels, key| flaw(&[("h", MetricType::Histogram, labels)], key);
-        assert_eq!(histogram(&[&[("le", "1")]], &[]), twice("le"));
-        assert_eq!(histogram(&[&[]], &[("le", "5")]), twice("le"));
-        assert_eq!(
-            flaw(&[("s", MetricType::Summary, &[&[]])], &[("quantile", "5")]),
-            twice("quantile")
-        );
-        assert_eq!(gauges(&[&[("le", "1")]], &[]), None);
-        let reserved = |label: &str| {
-            Some(LayoutError::LabelName {
-                metric: 0,
-                label: label.to_owned(),
-            })
-        };
-        assert_eq!(gauges(&[&[("__a", "1")]], &[]), reserved("__a"));
-        assert_eq!(gauges(&[&[("", "1")]], &[]), reserved(""));
-        assert_eq!(gauges(&[&[("..name..", "1")]], &[]), reserved("__name__"));
-        // A NUL in a value is exposed in every format, but not one in a name.
-        assert_eq!(gauges(&[&[("a\0b", "1")]], &[]), reserved("a\\0b"));
-        assert_eq!(gauges(&[&[("a", "\0")]], &[]), None);
-        assert_eq!(
-            flaw(
-                &[
-                    ("g", MetricType::Gauge, &[&[]]),
-                    ("\0", MetricType::Gauge, &[&[]])
-                ],
-                &[]
-            ),
-            Some(LayoutError::NulInName { metric: 1 })
-        );
-    }
-
-    #[test]
-    fn names_collide_by_suffix_and_by_escaping() {
-        let one: &[&[(&str, &str)]] = &[&[]];
-        let of_two = |families: [(&str, MetricType); 2]| {
-            flaw(&families.map(|(name, t)| (name, t, one)), &[])
-        };
-        let suffix = |family| {
-            Some(LayoutError::Suffix {
-                name: "s_count".to_owned(),
-                family,
-            })
-        };
-        assert_eq!(
-            of_two([("s", MetricType::Summary), ("s_count", MetricType::Gauge)]),
-            suffix(0)
-        );
-        assert_eq!(
-            of_two([("s_count", MetricType::Gauge), ("s", MetricType::Histogram)]),
-            suffix(1)
-        );
-        assert_eq!(
-            of_two([("s", MetricType::Counter), ("s_count", MetricType::Gauge)]),
-            None
-        );
-        assert_eq!(
-            of_two([("a.b", MetricType::Counter), ("a_b", MetricType::Counter)]),
-            Some(LayoutError::SameEscapedName {
-                family: 1,
-                other: "a.b".to_owned()
-            })
-        );
-        assert_eq!(
-            flaw(
-                &[
-                    ("s", MetricType::Summary, &[]),
-                    ("s_count", MetricType::Gauge, one)
-                ],
-                &[]
-            ),
-            None
-        );
-        // Under `dots` and under `values`.
-        for other in ["a_dot_b", "U__a_2e_b"] {
-            assert_eq!(
-                of_two([("a.b", MetricType::Counter), (other, MetricType::Counter)]),
-                Some(LayoutError::SameEscapedName {
-                    family: 1,
-                    other: "a.b".to_owned()
-                })
-            );
-        }
-        assert_eq!(
-            of_two([
-                ("s.t", MetricType::Summary),
-                ("s_dot_t_sum", MetricType::Gauge)
-            ]),
-            Some(LayoutError::Suffix {
-                name: "s_dot_t_sum".to_owned(),
-                family: 0
-            })
-        );
-        assert_eq!(
-            of_two([("a.b", MetricType::Counter), ("a_b_", MetricType::Counter)]),
-            None
-        );
-    }
-}
+mod tests;

@@ -79,6 +79,7 @@
 //! | `early_series_check`     | the same for a large push, before it enters the door           |
 //! | `shared_series`          | which series two groups of a job can share                     |
 //! | `conflict`               | the refusal for a name that is exposed in another role          |
+//! | `refusal_list`           | all that a push contradicts, up to a limit                      |
 //! | `refusal`, `metric_text` | reasons of refusals, and their texts                           |
 
 mod admission;
@@ -101,6 +102,7 @@ mod metric_text;
 mod push;
 mod push_check;
 mod refusal;
+mod refusal_list;
 mod series_check;
 mod series_labels;
 mod shape;
@@ -111,11 +113,12 @@ mod snapshot;
 
 pub use config::Config;
 pub use consumer::Consumer;
-pub use groups::{ExistingGroup, Outcome, Store};
+pub use groups::{Outcome, Store};
 pub use job_door::{DoorDenied, DoorEntry, JobDoor};
 pub use layout::Layout;
 pub use mark::Mark;
 pub use push::{Push, PushMode};
 pub use refusal::{NameOwner, Refusal};
+pub use slot::ExistingGroup;
 pub use slots::MarkedSlot;
 pub use snapshot::{GroupState, Snapshot};

@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::layout_check::LayoutIndex;
 use super::merge::{merge_families, merge_values};
 use super::push_check::{
-    check_exposed_bytes, refusal_of_invalid, refusal_of_key, refusal_of_layout_error,
+    check_exposed_bytes, refusal_of_flaws, refusal_of_invalid, refusal_of_key,
 };
 use super::refusal::Refusal;
 use super::snapshot::{GroupContent, Snapshot};
@@ -320,9 +320,7 @@ impl Push {
                     None => match LayoutIndex::check(&skeleton, &self.key) {
                         Ok(index) => Arc::new(Layout::of_checked(skeleton, index, &self.key)),
                         Err(error) => {
-                            return Err(refusal_of_layout_error(
-                                &error, &skeleton, &values, &self.key,
-                            ));
+                            return Err(refusal_of_flaws(&error, &skeleton, &values, &self.key));
                         }
                     },
                 };

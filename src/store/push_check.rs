@@ -1,9 +1,10 @@
 //! What can be wrong with a push by itself, whatever other groups expose.
 
 use super::layout::Layout;
-use super::layout_check::LayoutError;
+use super::layout_check::{LayoutError, LayoutIndex};
 use super::metric_text::{show_metric, show_with};
 use super::refusal::Refusal;
+use super::refusal_list::RefusalList;
 use crate::model::{
     BrokenRule, Escaping, Families, Family, GroupingKey, LabelSet, MetricType, Skeleton,
     escape_label_name, is_legacy_label_name,
@@ -29,8 +30,24 @@ pub(super) fn check_exposed_bytes(
     }
 }
 
-/// The refusal of families that no group with the label names of this key can expose.
-pub(super) fn refusal_of_layout_error(
+/// The refusal of families that no group with the label names of this key can expose, because of
+/// `error` and perhaps of other flaws.
+pub(super) fn refusal_of_flaws(
+    error: &LayoutError,
+    skeleton: &Skeleton,
+    values: &[u64],
+    key: &GroupingKey,
+) -> Refusal {
+    let mut list = RefusalList::default();
+    LayoutIndex::for_each_error(skeleton, key, |error| {
+        list.add(|| refusal_of_layout_error(&error, skeleton, values, key));
+    });
+    let of_error = || refusal_of_layout_error(error, skeleton, values, key);
+    list.into_result().err().unwrap_or_else(of_error)
+}
+
+/// The refusal of families because of one error.
+fn refusal_of_layout_error(
     error: &LayoutError,
     skeleton: &Skeleton,
     values: &[u64],

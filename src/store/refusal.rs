@@ -95,6 +95,13 @@ pub enum Refusal {
         /// The limit.
         shapes_max: usize,
     },
+    /// Several things are wrong: at least two, and none of them is a `Several` itself.
+    Several {
+        /// The first ones.
+        listed: Box<[Refusal]>,
+        /// How many more there are; of a large push perhaps not all of them.
+        n_more: usize,
+    },
     /// A label name of the grouping key would make every line of the group invalid.
     KeyNames {
         /// The name.
@@ -139,6 +146,7 @@ impl Refusal {
             Self::OtherKey { .. } | Self::TooManyShapes { .. } | Self::KeyNames { .. } => {
                 "grouping_key"
             }
+            Self::Several { listed, .. } => listed[0].reason(),
         }
     }
 
@@ -274,6 +282,16 @@ impl fmt::Display for Refusal {
                 "the groups of this job have {shapes_max} different sets of grouping label names \
                  already, which is the limit"
             ),
+            Self::Several { listed, n_more } => {
+                write!(f, "{} error(s) occurred:", listed.len() + n_more)?;
+                for refusal in listed {
+                    write!(f, "\n* {refusal}")?;
+                }
+                if *n_more > 0 {
+                    write!(f, "\n* and {n_more} more")?;
+                }
+                Ok(())
+            }
             Self::KeyNames { name, why } => {
                 write!(f, "the label name {name:?} of the grouping key {why}")
             }

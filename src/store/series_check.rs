@@ -11,6 +11,7 @@
 use super::candidate::Candidate;
 use super::metric_text::show_metric;
 use super::refusal::Refusal;
+use super::refusal_list::RefusalList;
 use super::series_labels::{SeriesLabels, series_labels};
 use super::shape::Shape;
 use super::shared_series::{
@@ -24,14 +25,14 @@ use std::sync::Arc;
 /// Compares the series that the candidate adds with those of the job's groups of other shapes. For
 /// a push that is alone behind the door of its job; `shapes` are the shapes of the job.
 ///
-/// # Errors
-///
-/// [`Refusal::Series`] with the first series that another group exposes.
+/// Adds a [`Refusal::Series`] to `found` for each series that another group exposes, as long as it
+/// goes on.
 pub(super) fn check_series(
     candidate: &Candidate<'_>,
     shapes: &[Arc<Shape>],
     slots: &Slots,
-) -> Result<(), Refusal> {
+    found: &mut RefusalList,
+) {
     let Candidate {
         key, base, content, ..
     } = *candidate;
@@ -41,8 +42,10 @@ pub(super) fn check_series(
     let mut others = Vec::new();
     for shape in other_shapes(shapes, key, &content.layout, slots) {
         match early.and_then(|early| early.changed_groups(shape, slots)) {
-            Some(mut changed) => {
-                changed.try_for_each(|group| compare_with_group(candidate, &group))?
+            Some(changed) => {
+                for group in changed {
+                    compare_with_group(candidate, &group, found);
+                }
             }
             None => others.push(OtherShape {
                 shape,
@@ -51,12 +54,15 @@ pub(super) fn check_series(
         }
     }
     if others.is_empty() {
-        return Ok(());
+        return;
     }
     let skeleton = content.layout.skeleton();
     for family in skeleton.families() {
         let before = family_of(base, family.name());
         for metric in family.metrics() {
+            if !found.goes_on() {
+                return;
+            }
             if !others
                 .iter()
                 .any(|other| has_names_in(other.shape, metric, key))
@@ -71,16 +77,16 @@ pub(super) fn check_series(
                 if let Some(group) = other.group_at(&labels, slots)
                     && has_series(group, family_of(group, family.name()), &labels)
                 {
-                    return Err(refusal_of(candidate, metric, group));
+                    found.add(|| refusal_of(candidate, metric, group));
+                    break;
                 }
             }
         }
     }
-    Ok(())
 }
 
 /// Compares the candidate with one group, along the series of that group.
-fn compare_with_group(candidate: &Candidate<'_>, group: &Snapshot) -> Result<(), Refusal> {
+fn compare_with_group(candidate: &Candidate<'_>, group: &Snapshot, found: &mut RefusalList) {
     let (key, layout) = (candidate.key, &candidate.content.layout);
     for of_group in group.layout().skeleton().families() {
         let Some(family) = layout.family_by_name(of_group.name()) else {
@@ -88,15 +94,17 @@ fn compare_with_group(candidate: &Candidate<'_>, group: &Snapshot) -> Result<(),
         };
         let before = family_of(candidate.base, family.name());
         for metric in of_group.metrics() {
+            if !found.goes_on() {
+                return;
+            }
             let labels = series_labels(metric, group.key().labels());
             if let Some(metric) = find_series(layout, key, family, &labels)
                 && !has_series(candidate.base, before, &labels)
             {
-                return Err(refusal_of(candidate, metric, group));
+                found.add(|| refusal_of(candidate, metric, group));
             }
         }
     }
-    Ok(())
 }
 
 /// The refusal of a candidate whose series `metric` is one of `group`.
@@ -186,12 +194,16 @@ mod tests {
             early_check: None,
         };
         let shapes = [Arc::new(shape)];
-        let is_admitted = |candidate: &Candidate<'_>| match check_series(candidate, &shapes, &slots)
-        {
-            Ok(()) => true,
-            Err(refusal) => {
-                assert!(matches!(refusal, Refusal::Series { owner, .. } if owner == existing_key));
-                false
+        let is_admitted = |candidate: &Candidate<'_>| {
+            let mut found = RefusalList::default();
+            check_series(candidate, &shapes, &slots, &mut found);
+            match found.into_result() {
+                Ok(()) => true,
+                Err(refusal) => {
+                    let is_of = |owner: &Arc<GroupingKey>| *owner == existing_key;
+                    assert!(matches!(refusal, Refusal::Series { owner, .. } if is_of(&owner)));
+                    false
+                }
             }
         };
         let without_early_check = is_admitted(&candidate);

@@ -69,3 +69,19 @@ impl Slot {
         Arc::ptr_eq(&self.current.load_for_update(), base)
     }
 }
+
+/// A group that existed when it was looked up for a push whose body is not parsed yet.
+///
+/// Most pushes have the layout of the push before, so that their values can be read along its form:
+/// see [`Store::push_numbers`](super::Store::push_numbers).
+pub struct ExistingGroup {
+    pub(super) slot: Arc<Slot>,
+    pub(super) base: Loaded<Snapshot>,
+}
+
+impl ExistingGroup {
+    /// The state that the group had.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.base
+    }
+}

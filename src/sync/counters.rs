@@ -59,6 +59,13 @@ impl Statistic {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Subtracts `n`. If several threads add and subtract, the number may be seen below zero for a
+    /// moment, and then wraps around.
+    pub fn sub(&self, n: u64) {
+        // Relaxed: a statistic; no decision depends on it.
+        self.0.fetch_sub(n, Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         // Relaxed: a statistic; no decision depends on it.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// What the page shows.
 pub(crate) struct StatusPage<'a> {
     /// How many groups there are.
-    pub n_groups: usize,
+    pub n_groups: u64,
     /// The path of this page, with its last slash.
     pub root: &'a str,
     /// The path of scrapes.

@@ -92,7 +92,7 @@ fn read_summary(
 }
 
 /// A count of a histogram, which may come as an integer, as a float, or as both. If it is both, the
-/// float counts if it is above zero, as in the reference's writer of text.
+/// float counts if it is not zero, as in the reference's writer of text and in Prometheus.
 #[derive(Clone, Copy, Default)]
 struct HistogramCount {
     integer: Option<u64>,
@@ -103,7 +103,7 @@ impl HistogramCount {
     /// The float, if that is what counts.
     fn effective_float(self) -> Option<f64> {
         self.float
-            .filter(|&float| float > 0.0 || self.integer.is_none())
+            .filter(|&float| float != 0.0 || self.integer.is_none())
     }
 
     /// The count as a value of the families: the bits of an `f64` if `is_float`, else an integer.
@@ -123,6 +123,7 @@ fn read_histogram(
     budget: &mut SeriesBudget,
 ) -> Result<ReadValue, ParseError> {
     let (mut count, mut sum, mut buckets) = (HistogramCount::default(), None, Vec::new());
+    let (mut zero_threshold, mut zero_count, mut has_spans) = (0, 0, false);
     let mut has_more = false;
     for field in Fields::new(body) {
         match field? {
@@ -144,6 +145,12 @@ fn read_histogram(
             }
             (field, value) => {
                 has_more = true;
+                match (field, value) {
+                    (6, FieldValue::Fixed64(bits)) => zero_threshold = bits,
+                    (7, FieldValue::Varint(value)) => zero_count = value,
+                    (9 | 12, FieldValue::Bytes(_)) => has_spans = true,
+                    _ => {}
+                }
                 budget.spend(native_buckets_max(field, value))?;
             }
         }
@@ -165,6 +172,10 @@ fn read_histogram(
     let mut flags = MetricFlags::of_presence(has_count, sum.is_some());
     if is_float {
         flags |= MetricFlags::FLOAT_COUNTS;
+    }
+    // The same test as in Prometheus' parser and in `NativeHistogram::check`.
+    if has_spans || zero_count > 0 || f64::from_bits(zero_threshold) > 0.0 {
+        flags |= MetricFlags::NATIVE;
     }
     Ok(ReadValue { flags, has_more })
 }

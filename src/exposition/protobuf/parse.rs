@@ -207,6 +207,33 @@ mod tests {
         assert_eq!(&*families.extras[0].body, histogram);
     }
 
+    /// As Prometheus' parser decides.
+    #[test]
+    fn a_histogram_is_native_if_it_has_a_span_or_a_zero_bucket() {
+        let is_native = |write: &dyn Fn(&mut Vec<u8>)| {
+            let histogram = message(|out| write(out));
+            let metric = message(|out| write_bytes(7, &histogram, out));
+            let families = parse(&delimited(&[family("h", 4, &[metric])])).unwrap();
+            let flags = families.skeleton.metric(0).flags();
+            flags.has(MetricFlags::NATIVE)
+        };
+        let threshold =
+            |number: f64| move |out: &mut Vec<u8>| write_double(6, number.to_bits(), out);
+        assert!(is_native(&threshold(1e-300)));
+        assert!(!is_native(&threshold(-1.0)) && !is_native(&threshold(f64::NAN)));
+        // The last of several numbers counts.
+        assert!(!is_native(&|out| [1.0, 0.0]
+            .map(|n| threshold(n)(out))
+            .into_iter()
+            .collect()));
+        assert!(is_native(&|out| write_varint_field(7, 1, out)));
+        assert!(!is_native(&|out| write_varint_field(7, 0, out)));
+        assert!(!is_native(&|out| write_double(8, 1f64.to_bits(), out)));
+        assert!(is_native(&|out| write_bytes(9, &[], out)));
+        assert!(is_native(&|out| write_bytes(12, &[], out)));
+        assert!(!is_native(&|out| write_varint_field(5, 2, out)));
+    }
+
     #[test]
     fn one_float_count_makes_all_counts_of_a_histogram_floats() {
         let histogram = message(|out| {

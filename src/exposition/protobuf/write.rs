@@ -8,7 +8,7 @@
 use super::wire::{varint_len, write_bytes, write_double, write_varint, write_varint_field};
 use crate::exposition::template_labels::{LabelValue, template_labels};
 use crate::model::{
-    Escaping, Family, LabelSet, MetricExtra, MetricFlags, MetricType, escape_label_name,
+    Escaping, Family, LabelSet, Metric, MetricExtra, MetricFlags, MetricType, escape_label_name,
     escape_name, exposed_order,
 };
 
@@ -118,9 +118,21 @@ impl FamilyTemplate {
         add_instance: bool,
         escaping: Escaping,
     ) -> Self {
+        Self::of_metrics(family, key_names, add_instance, escaping, |_| true)
+    }
+
+    /// As [`new`](Self::new), with those metrics of the family that `is_included`.
+    pub(crate) fn of_metrics(
+        family: Family<'_>,
+        key_names: &[&str],
+        add_instance: bool,
+        escaping: Escaping,
+        is_included: impl Fn(Metric<'_>) -> bool,
+    ) -> Self {
         let (mut own_labels, mut labels, mut bounds, mut metrics) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for metric in exposed_order(family, key_names) {
+        let metrics_in_order = exposed_order(family, key_names).into_iter();
+        for metric in metrics_in_order.filter(|&metric| is_included(metric)) {
             for (name, value) in template_labels(metric, key_names, add_instance) {
                 match value {
                     LabelValue::Own(value) => {

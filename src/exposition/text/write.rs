@@ -105,6 +105,17 @@ impl FamilyTemplate {
         add_instance: bool,
         escaping: Escaping,
     ) -> Self {
+        Self::of_metrics(family, key_names, add_instance, escaping, |_| true)
+    }
+
+    /// As [`new`](Self::new), with those metrics of the family that `is_included`.
+    pub(crate) fn of_metrics(
+        family: Family<'_>,
+        key_names: &[&str],
+        add_instance: bool,
+        escaping: Escaping,
+        is_included: impl Fn(Metric<'_>) -> bool,
+    ) -> Self {
         let mut builder = TemplateBuilder {
             key_names,
             add_instance,
@@ -112,7 +123,8 @@ impl FamilyTemplate {
             text: Vec::new(),
             holes: Vec::new(),
         };
-        for metric in exposed_order(family, key_names) {
+        let metrics_in_order = exposed_order(family, key_names).into_iter();
+        for metric in metrics_in_order.filter(|&metric| is_included(metric)) {
             builder.metric(family, metric);
         }
         Self {

@@ -37,6 +37,17 @@ fn wanted(formats: &[(Format, bool)]) -> WantedViews {
     rendezvous.wanted(1)
 }
 
+/// Mostly the same help; another one, an empty one or none in one of `other` cases.
+fn random_help(random: &mut fastrand::Rng, other: usize) -> Option<String> {
+    let others = [Some("another"), Some("some other"), Some(""), None];
+    let help = if random.usize(..other) == 0 {
+        random.choice(others).expect("not empty")
+    } else {
+        Some("help")
+    };
+    help.map(str::to_owned)
+}
+
 /// Random histories of pushes and deletes. After every round the document has to equal what
 /// rendering all groups from nothing gives: plain text published early, plain text, and compressed
 /// text.
@@ -57,10 +68,9 @@ fn every_round_equals_rendering_everything() {
         let mut snapshots = Snapshots::default();
         let mut groups: BTreeMap<u32, (Pushed, u64)> = BTreeMap::new();
         let mut last: BTreeMap<u32, MarkedSlot> = BTreeMap::new();
-        let helps: BTreeMap<String, String> = names
-            .iter()
-            .map(|name| (name.clone(), format!("help of {name}")))
-            .collect();
+        // Few histories have many contradictions of helps: pages of a family are mostly rebuilt
+        // because of other changes.
+        let other_help = random.usize(1..10);
         for round in 0..25 {
             let mut taken = Vec::new();
             for _ in 0..random.usize(0..n_slots as usize) {
@@ -81,7 +91,7 @@ fn every_round_equals_rendering_everything() {
                     let metric = if name == "m_own" {
                         continue;
                     } else {
-                        (name.clone(), helps.get(name).cloned(), values)
+                        (name.clone(), random_help(&mut random, other_help), values)
                     };
                     pushed.push(metric);
                 }
@@ -99,7 +109,7 @@ fn every_round_equals_rendering_everything() {
             let gzip = round % 7 > 2;
             let formats = [(Format::PLAIN, gzip)];
             assembler.update_pages(taken, &wanted(&formats), |_| ());
-            let expected = render_plainly(&groups, &helps);
+            let expected = render_plainly(&groups);
             let text = |bytes| String::from_utf8(bytes).expect("an exposition is text");
             let plain =
                 assembler.exposition_of(|view| (false, view.plain_stretches(&assembler.catalog)));
@@ -139,11 +149,6 @@ fn a_fleet_comes_and_goes() {
     let mut assembler = new_assembler(OWN, 1 << 10);
     let mut snapshots = Snapshots::default();
     let mut groups = BTreeMap::new();
-    let helps: BTreeMap<String, String> = [
-        ("load".to_owned(), "h".to_owned()),
-        ("up".to_owned(), "h".to_owned()),
-    ]
-    .into();
     let pushed = |i: u32| -> Pushed {
         let names = if i.is_multiple_of(3) {
             vec!["load", "up"]
@@ -159,7 +164,7 @@ fn a_fleet_comes_and_goes() {
                  groups: &BTreeMap<u32, (Pushed, u64)>,
                  taken: Vec<MarkedSlot>| {
         apply(assembler, taken, &wanted(&[(Format::PLAIN, true)]), |_| ());
-        let expected = render_plainly(groups, &helps);
+        let expected = render_plainly(groups);
         assert!(document(assembler, Format::PLAIN, false) == expected.as_bytes());
         assert!(gunzip(&document(assembler, Format::PLAIN, true)) == expected.as_bytes());
     };
@@ -261,7 +266,7 @@ fn long_lines_are_cut_into_pages_while_they_are_built() {
             &wanted(&[(Format::PLAIN, true)]),
             |_| (),
         );
-        let expected = render_plainly(&groups, &BTreeMap::new());
+        let expected = render_plainly(&groups);
         assert!(document(&assembler, Format::PLAIN, false) == expected.as_bytes());
         assert!(gunzip(&document(&assembler, Format::PLAIN, true)) == expected.as_bytes());
         let exposition = assembler.exposition();
@@ -313,49 +318,72 @@ fn an_unchanged_family_keeps_its_pages() {
     assert_eq!(again, 2);
 }
 
+/// The lines of the exposition that begin with `#`.
+fn headers(assembler: &Assembler) -> String {
+    let exposition = Arc::new(assembler.exposition());
+    let mut document =
+        Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).unwrap();
+    let text = document.copy_to_bytes(document.remaining());
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let headers = text
+        .lines()
+        .filter(|l| l.starts_with('#') && l.contains(" up "));
+    headers.collect::<Vec<_>>().join("\n")
+}
+
+/// Once with a small family, once with a large one, of which most pages stay as they are.
 #[test]
-fn the_first_help_stays_and_another_is_reported_once() {
-    let mut assembler = new_assembler(&[], 1 << 10);
-    let mut snapshots = Snapshots::default();
-    let push = |help: Option<&str>| -> Pushed {
-        vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])]
-    };
-    let text = |assembler: &Assembler| {
-        let exposition = Arc::new(assembler.exposition());
-        let mut document =
-            Document::new(exposition, Format::PLAIN, false, &Families::default(), &[]).unwrap();
-        let text = document.copy_to_bytes(document.remaining());
-        String::from_utf8(text.to_vec())
-            .unwrap()
-            .lines()
-            .find(|l| l.contains(" up "))
-            .unwrap()
-            .to_owned()
-    };
-    apply(
-        &mut assembler,
-        vec![snapshots.live(0, &push(None))],
-        &wanted(&[]),
-        |_| (),
-    );
-    assert_eq!(text(&assembler), "# TYPE up gauge");
-    // Of two pushes in one round the older one counts, although its slot comes last.
-    let (older, newer) = (
-        snapshots.live(9, &push(Some("first"))),
-        snapshots.live(1, &push(Some("second"))),
-    );
-    let report = apply(&mut assembler, vec![newer, older], &wanted(&[]), |_| ());
-    assert_eq!(text(&assembler), "# HELP up first");
-    assert_eq!(report.help_conflicts.len(), 1);
-    assert_eq!(report.help_conflicts[0].pushed, "second");
-    let report = apply(
-        &mut assembler,
-        vec![snapshots.live(2, &push(Some("third")))],
-        &wanted(&[]),
-        |_| (),
-    );
-    assert_eq!(report.help_conflicts, []);
-    assert_eq!(text(&assembler), "# HELP up first");
+fn the_exposed_help_follows_from_the_groups_that_exist() {
+    for n_groups in [0, 2000] {
+        let mut assembler = new_assembler(&[], 1 << 10);
+        let mut snapshots = Snapshots::default();
+        let push = |help: Option<&str>| -> Pushed {
+            vec![("up".to_owned(), help.map(str::to_owned), vec![1.0])]
+        };
+        let mut round = |taken| {
+            let report = apply(&mut assembler, taken, &wanted(&[]), |_| ());
+            let conflicts = report.help_conflicts.into_iter();
+            let conflicts: Vec<String> = conflicts
+                .map(|conflict| format!("{} {}", conflict.exposed, conflict.other))
+                .collect();
+            (headers(&assembler), conflicts)
+        };
+        round(
+            (0..n_groups)
+                .map(|n| snapshots.live(n, &push(None)))
+                .collect(),
+        );
+        let (a, b, c) = (n_groups, n_groups + 1, n_groups + 2);
+        let with = |help: &str| format!("# HELP up {help}\n# TYPE up gauge");
+        let none: [String; 0] = [];
+        let replaced = snapshots.live(a, &push(Some("A")));
+        assert_eq!(round(vec![replaced]), (with("A"), none.to_vec()));
+        // Regression test: the help of the group's first push was kept.
+        let of_a = snapshots.live(a, &push(Some("B")));
+        assert_eq!(round(vec![of_a]), (with("B"), none.to_vec()));
+        let of_b = snapshots.live(b, &push(Some("C")));
+        let (tombstone_b, again_b) = (snapshots.deleted(&of_b), of_b.snapshot.clone());
+        assert_eq!(round(vec![of_b]), (with("B"), vec!["B C".to_owned()]));
+        let of_c = snapshots.live(c, &push(Some("A")));
+        let tombstone_c = snapshots.deleted(&of_c);
+        assert_eq!(round(vec![of_c]), (with("A"), vec!["A B".to_owned()]));
+        // What is deleted leaves nothing behind, and a pair is reported once.
+        assert_eq!(round(vec![tombstone_c]), (with("B"), none.to_vec()));
+        assert_eq!(round(vec![tombstone_b]), (with("B"), none.to_vec()));
+        let again_b = MarkedSlot {
+            slot: b,
+            snapshot: again_b,
+        };
+        let tombstone_b = snapshots.deleted(&again_b);
+        assert_eq!(round(vec![again_b]), (with("B"), none.to_vec()));
+        // An empty help counts if there is no other; else it is as if there were none.
+        let of_a = snapshots.live(a, &push(Some("")));
+        let without_a = snapshots.live(a, &push(None));
+        assert_eq!(round(vec![of_a]), (with("C"), none.to_vec()));
+        assert_eq!(round(vec![tombstone_b]), (with(""), none.to_vec()));
+        let bare = "# TYPE up gauge".to_owned();
+        assert_eq!(round(vec![without_a]), (bare, none.to_vec()));
+    }
 }
 
 #[test]

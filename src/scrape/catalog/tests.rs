@@ -19,7 +19,7 @@ fn names(catalog: &Catalog) -> Vec<&str> {
 }
 
 fn help_of<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a str> {
-    catalog.family(catalog.by_name[name]).help.as_deref()
+    catalog.header_of(catalog.by_name[name]).help
 }
 
 const TIMES: [&str; 2] = [PUSH_FAILURE_TIME, PUSH_TIME];
@@ -37,13 +37,13 @@ fn groups_with_one_layout_share_a_plan_until_the_last_one_goes() {
     assert_eq!(catalog.acquire_plan(&second.snapshot), shared);
     let other = catalog.acquire_plan(&other.snapshot);
     assert_ne!(other, shared);
-    assert_eq!(catalog.plan(shared).n_groups(), 2);
+    assert_eq!(catalog.plan(shared).n_groups, 2);
     assert!(catalog.remove_unused().is_empty());
     catalog.release_plan(shared);
     assert!(catalog.remove_unused().is_empty());
     catalog.release_plan(shared);
     // Until the round ends both are there: it has lines to remove.
-    assert_eq!(catalog.plan(shared).n_groups(), 0);
+    assert_eq!(catalog.plan(shared).n_groups, 0);
     assert_eq!(names(&catalog), ["a", "b", TIMES[0], TIMES[1]]);
     assert_eq!(catalog.remove_unused(), [shared]);
     assert_eq!(names(&catalog), ["b", TIMES[0], TIMES[1]]);
@@ -67,9 +67,9 @@ fn a_plan_that_is_released_and_acquired_in_one_round_stays() {
     catalog.release_plan(id);
     let second = snapshots.live(2, &gauge("a", Some("help")));
     assert_eq!(catalog.acquire_plan(&second.snapshot), id);
-    assert_eq!(catalog.update_headers(), []);
+    assert_eq!(catalog.update_headers().conflicts, []);
     assert!(catalog.remove_unused().is_empty());
-    assert_eq!(catalog.plan(id).n_groups(), 1);
+    assert_eq!(catalog.plan(id).n_groups, 1);
     assert_eq!(help_of(&catalog, "a"), Some("help"));
 }
 
@@ -123,36 +123,43 @@ fn a_family_lies_behind_the_own_families_with_names_up_to_its_name() {
     }
 }
 
-/// The first non-empty help stays; of one round, that of the oldest push. Another one is reported
-/// once, and never for the gateway's own families.
+/// The helps of the gateway's own families are not those of pushes.
 #[test]
-fn the_oldest_help_is_exposed_and_another_is_reported_once() {
+fn contradictions_of_helps_are_reported_but_for_own_families() {
     let mut catalog = Catalog::new(["own"]);
     let mut snapshots = Snapshots::default();
-    let mut push = |name: &str, help: Option<&str>| snapshots.live(0, &gauge(name, help)).snapshot;
-    let (oldest, second) = (push("a", Some("first")), push("a", Some("second")));
-    let none = push("b", None);
-    let (own, other_own) = (push("own", Some("x")), push("own", Some("y")));
-    // The newer one is noted first.
-    for snapshot in [&second, &oldest, &none, &own, &other_own] {
-        catalog.acquire_plan(snapshot);
+    let mut push = |name: &str, help: &str| snapshots.live(0, &gauge(name, Some(help))).snapshot;
+    let helps = [("a", "second"), ("a", "first"), ("own", "x"), ("own", "y")];
+    for (name, help) in helps {
+        catalog.acquire_plan(&push(name, help));
     }
-    let conflicts = catalog.update_headers();
+    let conflicts = catalog.update_headers().conflicts;
     let expected = HelpConflict {
         family: "a".to_owned(),
         exposed: "first".to_owned(),
-        pushed: "second".to_owned(),
+        other: "second".to_owned(),
     };
     assert_eq!(conflicts, [expected]);
-    catalog.remove_unused();
-    let third = push("a", Some("third"));
-    let (empty, filled) = (push("b", Some("")), push("b", Some("late")));
-    for snapshot in [&third, &empty, &filled] {
-        catalog.acquire_plan(snapshot);
-    }
-    assert_eq!(catalog.update_headers(), []);
     assert_eq!(help_of(&catalog, "a"), Some("first"));
-    assert_eq!(help_of(&catalog, "b"), Some("late"));
+}
+
+/// A plan that lost its groups in this round is still there, because its lines have to be removed.
+/// Its helps do not count any more.
+#[test]
+fn helps_of_plans_without_groups_do_not_count() {
+    let mut catalog = Catalog::new([]);
+    let mut snapshots = Snapshots::default();
+    let mut push = |help: &str| snapshots.live(0, &gauge("a", Some(help))).snapshot;
+    let (first, second) = (push("1"), push("2"));
+    let plan = catalog.acquire_plan(&first);
+    catalog.update_headers();
+    catalog.remove_unused();
+    catalog.release_plan(plan);
+    catalog.acquire_plan(&second);
+    assert_eq!(catalog.update_headers().conflicts, []);
+    assert_eq!(help_of(&catalog, "a"), Some("2"));
+    catalog.remove_unused();
+    assert_eq!(help_of(&catalog, "a"), Some("2"));
 }
 
 #[test]

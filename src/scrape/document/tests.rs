@@ -120,7 +120,7 @@ fn an_own_family_of_protobuf_counts_the_pushed_metrics_behind_it() {
     let pushed = own(&["b_own"]);
     let mut metrics = Vec::new();
     format
-        .template(pushed.skeleton.family(0), &["job"], true)
+        .template(pushed.skeleton.family(0), FamilyPart::Main, &["job"], true)
         .render(
             &format.render_key(&LabelSet::new([("job", "j")])),
             &pushed.values,
