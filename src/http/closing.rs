@@ -27,7 +27,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const DISCARD_BYTES: usize = 32 << 10;
 
 /// Completes when `closing` says that connections are to be closed; at once if it says so already.
-pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
+pub(super) async fn until_closing(closing: &mut watch::Receiver<bool>) {
     while !*closing.borrow_and_update() {
         if closing.changed().await.is_err() {
             return;
@@ -43,7 +43,7 @@ pub(super) struct LingeringStream<'a> {
     /// The last request was not read to its end.
     is_unread: &'a AtomicBool,
     /// How many bytes may still be thrown away.
-    n_discards_left: u64,
+    discard_bytes_left: u64,
     /// The timers, once the sending side was closed.
     linger: Option<LingerTimers>,
 }
@@ -68,7 +68,7 @@ impl<'a> LingeringStream<'a> {
             stream,
             unanswered,
             is_unread,
-            n_discards_left: discarded_bytes_max,
+            discard_bytes_left: discarded_bytes_max,
             linger: None,
         }
     }
@@ -143,9 +143,9 @@ impl AsyncWrite for LingeringStream<'_> {
         loop {
             let mut read = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() && this.n_discards_left > 0 => {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && this.discard_bytes_left > 0 => {
                     let n_read = read.filled().len() as u64;
-                    this.n_discards_left = this.n_discards_left.saturating_sub(n_read);
+                    this.discard_bytes_left = this.discard_bytes_left.saturating_sub(n_read);
                     let idle_end = Instant::now() + IDLE_TIMEOUT;
                     linger.idle.as_mut().reset(linger.end.min(idle_end));
                 }

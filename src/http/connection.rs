@@ -1,7 +1,7 @@
 //! One connection, from the moment it is accepted to its end.
 
 use super::answer::{Answer, Unread};
-use super::closing::{LingeringStream, closed};
+use super::closing::{LingeringStream, until_closing};
 use super::date;
 use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
@@ -92,20 +92,20 @@ async fn serve_with_hyper(
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let closed = closed(closing);
-    tokio::pin!(closed);
+    let must_close = until_closing(closing);
+    tokio::pin!(must_close);
     let mut is_registered = false;
     let result = std::future::poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(result) = connection.as_mut().poll(context) {
             return Poll::Ready(Some(result));
         }
-        // `closed` wakes this task once it was polled. Draining begins before connections are
+        // `must_close` wakes this task once it was polled. Draining begins before connections are
         // closed, so until then there is no need to poll it again with every request.
         if std::mem::replace(&mut is_registered, true) && !front_end.is_draining() {
             return Poll::Pending;
         }
-        closed.as_mut().poll(context).map(|()| None)
+        must_close.as_mut().poll(context).map(|()| None)
     })
     .await;
     let result = match result {

@@ -16,7 +16,7 @@
 //! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
 use super::answer::Answer;
-use super::closing::closed;
+use super::closing::until_closing;
 use super::date::with_date_line;
 use super::front_end::FrontEnd;
 use super::head::HEAD_TIMEOUT;
@@ -71,12 +71,12 @@ pub(super) async fn serve(
         waiting: None,
         end: None,
         active_at: Instant::now(),
-        has_read: false,
+        has_read_in_this_poll: false,
     };
-    let mut must_close = pin!(closed(closing));
+    let mut must_close = pin!(until_closing(closing));
     let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     // Whether `must_close` and `timer` were polled, so that they wake this task.
-    let mut are_registered = false;
+    let mut are_wakers_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
@@ -85,8 +85,8 @@ pub(super) async fn serve(
         // `must_close` and `timer` keep the waker of their last poll, so they are not polled after
         // every request, but only if one of them may be ready: if nothing was read, or while
         // draining (which begins before connections are closed), or if the timer has elapsed.
-        let has_read = std::mem::take(&mut connection.has_read);
-        if are_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
+        let has_read = std::mem::take(&mut connection.has_read_in_this_poll);
+        if are_wakers_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
         }
         if connection.is_answering() {
@@ -100,16 +100,16 @@ pub(super) async fn serve(
             return Poll::Pending;
         }
         if must_close.as_mut().poll(context).is_ready() {
-            return Poll::Ready(connection.close());
+            return Poll::Ready(connection.end_for_shutdown());
         }
         while timer.as_mut().poll(context).is_ready() {
             let deadline = connection.active_at + HEAD_TIMEOUT;
             if deadline <= Instant::now() {
-                return Poll::Ready(connection.give_up());
+                return Poll::Ready(connection.end_or_hand_over());
             }
             timer.as_mut().reset(deadline.into());
         }
-        are_registered = true;
+        are_wakers_registered = true;
         Poll::Pending
     })
     .await
@@ -128,8 +128,8 @@ struct FastConnection<'a> {
     end: Option<ConnectionEnd>,
     /// When the last request was answered or the next one began.
     active_at: Instant,
-    /// Something was read since `serve` last reset this.
-    has_read: bool,
+    /// The socket was read during the current poll of `serve`.
+    has_read_in_this_poll: bool,
 }
 
 /// A request that waits for another push.
@@ -199,12 +199,12 @@ impl FastConnection<'_> {
             let mut read = ReadBuf::new(buffer);
             read.set_filled(n_before);
             let result = ready!(Pin::new(&mut *self.stream).poll_read(context, &mut read));
-            self.has_read = true;
+            self.has_read_in_this_poll = true;
             if result.is_err() {
                 self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
                 // The client sends no more. An incomplete request is left to hyper.
-                self.end = Some(self.give_up());
+                self.end = Some(self.end_or_hand_over());
             } else {
                 self.answer_all(read.filled());
             }
@@ -299,7 +299,7 @@ impl FastConnection<'_> {
                 } else {
                     (Method::Post, PushMode::Merge)
                 };
-                let reply = push::push_whole(front_end, mode, &path, body_type, request.body);
+                let reply = push::push_received(front_end, mode, &path, body_type, request.body);
                 (method, reply)
             }
             // A delete with a body, or with a `Content-Encoding`, is left to hyper: the reference
@@ -307,7 +307,7 @@ impl FastConnection<'_> {
             Ok(Route::Delete(path))
                 if request.body.is_empty() && request.content_encoding.is_none() =>
             {
-                (Method::Delete, push::delete_whole(front_end, &path))
+                (Method::Delete, push::delete_received(front_end, &path))
             }
             _ => return false,
         };
@@ -374,16 +374,16 @@ impl FastConnection<'_> {
     /// Ends the connection because the process closes its connections. A request whose head has
     /// arrived goes to hyper, which waits for its body. An incomplete head is dropped; hyper drops
     /// it, too.
-    fn close(&mut self) -> ConnectionEnd {
+    fn end_for_shutdown(&mut self) -> ConnectionEnd {
         if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
-            self.give_up()
+            self.end_or_hand_over()
         } else {
             ConnectionEnd::Closed
         }
     }
 
     /// Ends the connection on the fast path: closes it, or leaves an incomplete request to hyper.
-    fn give_up(&mut self) -> ConnectionEnd {
+    fn end_or_hand_over(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
             ConnectionEnd::Closed
         } else {

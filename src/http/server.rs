@@ -1,7 +1,7 @@
 //! Accepts connections until the process is to end, then waits until all requests that were sent by
 //! then are answered.
 
-use super::closing::closed;
+use super::closing::until_closing;
 use super::connection;
 use super::front_end::{FrontEnd, HttpOptions};
 use super::listeners::Listeners;
@@ -88,7 +88,7 @@ async fn accept(
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
-            _ = closed(&mut closing) => return,
+            _ = until_closing(&mut closing) => return,
         };
         match accepted {
             Ok((stream, _)) => {

@@ -112,7 +112,7 @@ fn large_push(job: &str, header: &str) -> String {
     )
 }
 
-/// `push_whole` panics in tests for pushes to the job `panics`.
+/// `push_received` panics in tests for pushes to the job `panics`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_panic_ends_one_connection_with_500_and_is_counted() {
     let server = TestServer::start();
