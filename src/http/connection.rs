@@ -1,11 +1,12 @@
 //! One connection, from the moment it is accepted to its end.
 
 use super::answer::{Answer, Unread};
-use super::closing::{LingeringStream, until_closing};
+use super::closing::{linger, until_closing};
 use super::date;
 use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
 use super::front_end::FrontEnd;
+use super::handed_over_stream::HandedOverStream;
 use super::head::HEAD_TIMEOUT;
 use crate::gateway::catch::{Panicked, catch_in};
 use bytes::Bytes;
@@ -26,6 +27,15 @@ const DISCARDED_BODIES_MAX: u64 = 4;
 /// At least this many bytes may be thrown away, however small the limit on bodies is.
 const DISCARDED_BYTES_MIN: u64 = 16 << 20;
 
+/// How the last request of a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastRequest {
+    /// It was read to its end, or the client has given it up.
+    Complete,
+    /// It was answered and not read to its end. The client may still be sending.
+    Unread,
+}
+
 /// Serves a connection until it ends, or until it is idle and `closing` says that connections are
 /// to be closed. Holds `_connection` as long as that takes.
 pub(super) async fn serve(
@@ -38,28 +48,38 @@ pub(super) async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    match fast_path::serve(&front_end, &mut stream, &mut closing).await {
-        ConnectionEnd::Closed => {}
-        // On the heap: idle connections on the fast path keep no room for this future.
+    let last_request = match fast_path::serve(&front_end, &mut stream, &mut closing).await {
+        ConnectionEnd::Closed => LastRequest::Complete,
+        ConnectionEnd::ClosedUnread => LastRequest::Unread,
+        // On the heap, here and below: idle connections on the fast path keep no room for these
+        // futures.
         ConnectionEnd::HandedOver(unanswered) => {
             Box::pin(serve_with_hyper(
-                stream,
+                &mut stream,
                 unanswered,
                 &front_end,
                 &mut closing,
             ))
             .await
         }
+    };
+    if last_request == LastRequest::Unread {
+        let discard_bytes_max = front_end
+            .body_bytes_max()
+            .saturating_mul(DISCARDED_BODIES_MAX)
+            .max(DISCARDED_BYTES_MIN);
+        Box::pin(linger(stream, discard_bytes_max)).await;
     }
 }
 
-/// Serves a connection with hyper until it ends. `unanswered` was read from it before.
+/// Serves a connection with hyper until it is to be closed. `unanswered` was read from it before.
 async fn serve_with_hyper(
-    stream: TcpStream,
+    stream: &mut TcpStream,
     unanswered: Bytes,
     front_end: &FrontEnd,
     closing: &mut watch::Receiver<bool>,
-) {
+) -> LastRequest {
+    // Relaxed wherever this is used: only the task of this connection uses it.
     let is_unread = AtomicBool::new(false);
     let service = service_fn(|request| {
         let is_unread = &is_unread;
@@ -71,17 +91,11 @@ async fn serve_with_hyper(
                 Answer::panicked().unread().into_response()
             });
             if response.extensions().get::<Unread>().is_some() {
-                // Relaxed: only the task of this connection uses it.
                 is_unread.store(true, Relaxed);
             }
             Ok::<_, Infallible>(response)
         }
     });
-    let discarded_bytes_max = front_end
-        .body_bytes_max()
-        .saturating_mul(DISCARDED_BODIES_MAX)
-        .max(DISCARDED_BYTES_MIN);
-    let stream = LingeringStream::new(stream, unanswered, &is_unread, discarded_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper panics over a date that cannot be written.
@@ -90,7 +104,10 @@ async fn serve_with_hyper(
         // A client that has sent its whole request may close its side, as `nc -N` does, and is
         // still answered.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(
+            TokioIo::new(HandedOverStream::new(stream, unanswered)),
+            service,
+        );
     tokio::pin!(connection);
     let must_close = until_closing(closing);
     tokio::pin!(must_close);
@@ -115,7 +132,18 @@ async fn serve_with_hyper(
             connection.await
         }
     };
-    if let Err(error) = result {
-        tracing::debug!(err = %error, "connection broken");
+    let Err(error) = result else {
+        return if is_unread.load(Relaxed) {
+            LastRequest::Unread
+        } else {
+            LastRequest::Complete
+        };
+    };
+    tracing::debug!(err = %error, "connection broken");
+    if error.is_parse() {
+        // hyper has answered a request that it does not understand.
+        LastRequest::Unread
+    } else {
+        LastRequest::Complete
     }
 }

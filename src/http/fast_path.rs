@@ -52,6 +52,8 @@ thread_local! {
 pub(super) enum ConnectionEnd {
     /// The connection is to be closed.
     Closed,
+    /// The connection is to be closed, but the client may still be sending its last request.
+    ClosedUnread,
     /// hyper serves it from here on; these bytes were read and not answered.
     HandedOver(Bytes),
 }
@@ -230,7 +232,8 @@ impl FastConnection<'_> {
         self.waiting = None;
         self.partial = Vec::new();
         self.active_at = Instant::now();
-        self.end = Some(ConnectionEnd::Closed);
+        // The client may still be sending the next request, and must get this answer.
+        self.end = Some(ConnectionEnd::ClosedUnread);
         write_answer(&Answer::panicked(), true, self.active_at, out);
     }
 

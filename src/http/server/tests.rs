@@ -180,3 +180,17 @@ async fn a_large_push_whose_connection_is_reset_while_it_waits_is_never_stored()
     wait_until("the push is forgotten", || pool.n_bodies(LARGE_BYTES) == 0).await;
     assert!(server.gateway.groups().is_empty());
 }
+
+/// The client sends more than the gateway reads before the panic, and reads only then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_goes_on_sending_gets_the_answer_to_a_request_that_panicked() {
+    let server = TestServer::start();
+    let more = push("later", "").repeat(20_000);
+    let answers = server.exchange(&(push("panics", "") + &more)).await;
+    assert!(
+        answers.starts_with("HTTP/1.1 500 Internal Server Error\r\n"),
+        "{answers}"
+    );
+    assert!(answers.ends_with("this is a bug\n"), "{answers}");
+    assert!(server.gateway.groups().is_empty());
+}
