@@ -12,7 +12,7 @@
 
 use super::group_path::GroupPath;
 use super::request_path::{clean, percent_decode};
-use super::route::{ApiRoute, GET, GROUP, NoRoute, QUIT, Route, allows};
+use super::route::{ApiRoute, GET, GROUP, NoRoute, QUIT, QUIT_BELOW_PREFIX, Route, allows};
 use crate::telemetry::Method;
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub struct Routes {
 }
 
 /// A page with a fixed path: the path, the route, and the methods there are.
-type FixedPage = (String, Route<'static>, &'static str);
+type FixedPage = (Cow<'static, str>, Route<'static>, &'static str);
 
 /// The beginning of a group's path.
 struct GroupStart {
@@ -154,13 +154,25 @@ impl Routes {
         }
     }
 
-    fn fixed_pages(&self) -> [FixedPage; 6] {
-        let below = |path: &str| format!("{}{path}", self.prefix);
+    /// Whether the paths of the gateway's pages have a prefix.
+    fn has_prefix(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+
+    fn fixed_pages(&self) -> [FixedPage; 7] {
+        let below = |path: &str| Cow::Owned(format!("{}{path}", self.prefix));
+        let quit_methods = if self.has_prefix() {
+            QUIT_BELOW_PREFIX
+        } else {
+            QUIT
+        };
         [
-            (self.telemetry.clone(), Route::Scrape, GET),
+            (self.telemetry.clone().into(), Route::Scrape, GET),
             (below("/-/healthy"), Route::Healthy, GET),
             (below("/-/ready"), Route::Ready, GET),
-            (below("/-/quit"), Route::Quit, QUIT),
+            (below("/-/quit"), Route::Quit, quit_methods),
+            // As on the reference, where GET is answered with 405 outside the prefix.
+            ("/-/quit".into(), Route::Quit, GET),
             (below("/"), Route::Status, GET),
             (below("/status"), Route::Status, GET),
         ]
@@ -274,7 +286,7 @@ impl Routes {
                 .filter(|(.., methods)| allows(methods, method));
             for (known, ..) in pages {
                 if (any_case && is_same(&known, path)) || is_same(&known, &toggled) {
-                    return Some(known.into_bytes());
+                    return Some(known.into_owned().into_bytes());
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Tests of the routes.
 
 use super::super::group_path::GroupPath;
-use super::super::route::{GET, GROUP, PUT, QUIT};
+use super::super::route::{GET, GROUP, PUT, QUIT, QUIT_BELOW_PREFIX};
 use super::*;
 
 fn find<'a>(method: &str, path: &'a str) -> Result<Route<'a>, NoRoute> {
@@ -94,6 +94,24 @@ fn other_paths_and_methods_are_answered_as_by_the_reference() {
         "/nope",
     ] {
         assert_eq!(find("PUT", missing), Err(NoRoute::NotFound), "{missing}");
+    }
+}
+
+#[test]
+fn quitting_is_below_the_prefix_and_get_is_refused_outside() {
+    let routes = Routes::new("/pg", "/metrics");
+    let not_allowed = |methods| Err(NoRoute::MethodNotAllowed(methods));
+    for (method, path, expected) in [
+        ("PUT", "/pg/-/quit", Ok(Route::Quit)),
+        ("POST", "/pg/-/quit", Ok(Route::Quit)),
+        ("GET", "/pg/-/quit", not_allowed(QUIT_BELOW_PREFIX)),
+        ("DELETE", "/pg/-/quit", not_allowed(QUIT_BELOW_PREFIX)),
+        ("GET", "/-/quit", Ok(Route::Quit)),
+        ("PUT", "/-/quit", not_allowed(GET)),
+        ("POST", "/-/quit", not_allowed(GET)),
+    ] {
+        let found = routes.find(method, path, None);
+        assert_eq!(found, expected, "{method} {path}");
     }
 }
 
