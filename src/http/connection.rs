@@ -7,7 +7,6 @@ use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
 use super::front_end::FrontEnd;
 use super::handed_over_stream::HandedOverStream;
-use super::head::HEAD_TIMEOUT;
 use crate::gateway::catch::{Panicked, catch_in};
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -17,7 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
@@ -53,10 +52,14 @@ pub(super) async fn serve(
         ConnectionEnd::ClosedUnread => LastRequest::Unread,
         // On the heap, here and below: idle connections on the fast path keep no room for these
         // futures.
-        ConnectionEnd::HandedOver(unanswered) => {
+        ConnectionEnd::HandedOver {
+            unanswered,
+            head_deadline,
+        } => {
             Box::pin(serve_with_hyper(
                 &mut stream,
                 unanswered,
+                head_deadline,
                 &front_end,
                 &mut closing,
             ))
@@ -73,15 +76,20 @@ pub(super) async fn serve(
 }
 
 /// Serves a connection with hyper until it is to be closed. `unanswered` was read from it before.
-async fn serve_with_hyper(
+/// If that is the beginning of a head that the client takes too long to send, `head_deadline` says
+/// when the rest must have arrived.
+pub(super) async fn serve_with_hyper(
     stream: &mut TcpStream,
     unanswered: Bytes,
+    head_deadline: Option<Instant>,
     front_end: &FrontEnd,
     closing: &mut watch::Receiver<bool>,
 ) -> LastRequest {
-    // Relaxed wherever this is used: only the task of this connection uses it.
+    // Relaxed wherever these two are used: only the task of this connection uses them.
     let is_unread = AtomicBool::new(false);
+    let has_read_head = AtomicBool::new(false);
     let service = service_fn(|request| {
+        has_read_head.store(true, Relaxed);
         let is_unread = &is_unread;
         async move {
             let answered = catch_in(dispatch::answer(front_end, request)).await;
@@ -100,7 +108,7 @@ async fn serve_with_hyper(
         .timer(TokioTimer::new())
         // hyper panics over a date that cannot be written.
         .auto_date_header(date::is_writable(SystemTime::now()))
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(front_end.head_timeout)
         // A client that has sent its whole request may close its side, as `nc -N` does, and is
         // still answered.
         .half_close(true)
@@ -112,10 +120,20 @@ async fn serve_with_hyper(
     let must_close = until_closing(closing);
     tokio::pin!(must_close);
     let mut is_registered = false;
+    // hyper's timer begins anew. This one goes on with what the fast path has measured.
+    let mut head_timer =
+        head_deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
     let result = std::future::poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(result) = connection.as_mut().poll(context) {
             return Poll::Ready(Some(result));
+        }
+        if let Some(timer) = &mut head_timer {
+            if has_read_head.load(Relaxed) {
+                head_timer = None;
+            } else if timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Some(Ok(())));
+            }
         }
         // `must_close` wakes this task once it was polled. Draining begins before connections are
         // closed, so until then there is no need to poll it again with every request.

@@ -19,7 +19,6 @@ use super::answer::Answer;
 use super::closing::until_closing;
 use super::date::with_date_line;
 use super::front_end::FrontEnd;
-use super::head::HEAD_TIMEOUT;
 use super::negotiation;
 use super::push::{self, Reply};
 use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
@@ -54,8 +53,14 @@ pub(super) enum ConnectionEnd {
     Closed,
     /// The connection is to be closed, but the client may still be sending its last request.
     ClosedUnread,
-    /// hyper serves it from here on; these bytes were read and not answered.
-    HandedOver(Bytes),
+    /// hyper serves the connection from here on.
+    HandedOver {
+        /// What was read and not answered.
+        unanswered: Bytes,
+        /// By when the rest of the head has to arrive that `unanswered` is the beginning of, if
+        /// that began to arrive some time ago.
+        head_deadline: Option<Instant>,
+    },
 }
 
 /// Serves a connection as long as its requests are of the usual form. Ends also when `closing` says
@@ -76,7 +81,7 @@ pub(super) async fn serve(
         has_read_in_this_poll: false,
     };
     let mut must_close = pin!(until_closing(closing));
-    let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let mut timer = pin!(tokio::time::sleep(front_end.head_timeout));
     // Whether `must_close` and `timer` were polled, so that they wake this task.
     let mut are_wakers_registered = false;
     poll_fn(|context| {
@@ -102,12 +107,12 @@ pub(super) async fn serve(
             return Poll::Pending;
         }
         if must_close.as_mut().poll(context).is_ready() {
-            return Poll::Ready(connection.end_for_shutdown());
+            return Poll::Ready(connection.close_or_leave_body_to_hyper());
         }
         while timer.as_mut().poll(context).is_ready() {
-            let deadline = connection.active_at + HEAD_TIMEOUT;
+            let deadline = connection.head_deadline();
             if deadline <= Instant::now() {
-                return Poll::Ready(connection.end_or_hand_over());
+                return Poll::Ready(connection.close_or_leave_body_to_hyper());
             }
             timer.as_mut().reset(deadline.into());
         }
@@ -206,7 +211,7 @@ impl FastConnection<'_> {
                 self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
                 // The client sends no more. An incomplete request is left to hyper.
-                self.end = Some(self.end_or_hand_over());
+                self.end = Some(self.hand_over_or_close());
             } else {
                 self.answer_all(read.filled());
             }
@@ -270,8 +275,17 @@ impl FastConnection<'_> {
 
     /// Hands the connection over to hyper, with all of `bytes`, once all answers are sent.
     fn hand_over(&mut self, bytes: &mut &[u8]) {
-        self.end = Some(ConnectionEnd::HandedOver(Bytes::copy_from_slice(bytes)));
+        let is_late = !self.partial.is_empty() && !has_whole_head(bytes);
+        self.end = Some(ConnectionEnd::HandedOver {
+            unanswered: Bytes::copy_from_slice(bytes),
+            head_deadline: is_late.then(|| self.head_deadline()),
+        });
         *bytes = &[];
+    }
+
+    /// When the client must have sent the head of the next request.
+    fn head_deadline(&self) -> Instant {
+        self.active_at + self.front_end.head_timeout
     }
 
     /// Answers a request, the first one in the `n_arrived` bytes that have arrived. Returns false,
@@ -374,25 +388,32 @@ impl FastConnection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends the connection because the process closes its connections. A request whose head has
-    /// arrived goes to hyper, which waits for its body. An incomplete head is dropped; hyper drops
-    /// it, too.
-    fn end_for_shutdown(&mut self) -> ConnectionEnd {
-        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
-            self.end_or_hand_over()
+    /// Ends the connection because the process closes its connections, or because the client has not
+    /// sent a request in time. A request whose head has arrived goes to hyper, which waits for its
+    /// body. An incomplete head is dropped, as hyper drops it.
+    fn close_or_leave_body_to_hyper(&mut self) -> ConnectionEnd {
+        if has_whole_head(&self.partial) {
+            self.hand_over_or_close()
         } else {
             ConnectionEnd::Closed
         }
     }
 
-    /// Ends the connection on the fast path: closes it, or leaves an incomplete request to hyper.
-    fn end_or_hand_over(&mut self) -> ConnectionEnd {
+    /// Leaves an incomplete request to hyper, and closes the connection if there is none.
+    fn hand_over_or_close(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
             ConnectionEnd::Closed
         } else {
-            ConnectionEnd::HandedOver(std::mem::take(&mut self.partial).into())
+            ConnectionEnd::HandedOver {
+                unanswered: std::mem::take(&mut self.partial).into(),
+                head_deadline: None,
+            }
         }
     }
+}
+
+fn has_whole_head(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"\r\n\r\n").is_some()
 }
 
 /// The answers to the requests of one read; usually they need no memory of their own.

@@ -1,5 +1,7 @@
 //! Tests with a server in this process, so that a test can make requests fail or wait.
 
+use super::super::connection::{LastRequest, serve_with_hyper};
+use super::super::fast_path::{self, ConnectionEnd};
 use super::*;
 use crate::exposition::ParseLimits;
 use crate::gateway::{BodyLimits, GatewayOptions, IngestOptions};
@@ -21,6 +23,11 @@ struct TestServer {
 impl TestServer {
     /// Starts a server on a free loopback port, in the background.
     fn start() -> Self {
+        Self::with_head_timeout(crate::http::head::HEAD_TIMEOUT)
+    }
+
+    /// Does the same with another time for the heads of requests.
+    fn with_head_timeout(head_timeout: Duration) -> Self {
         let gateway = Gateway::start(GatewayOptions {
             ingest: IngestOptions {
                 names: NameScheme::Legacy,
@@ -48,7 +55,9 @@ impl TestServer {
         };
         let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()]).unwrap();
         let address = listeners.addresses()[0];
-        let server = Server::new(Arc::clone(&gateway), options, listeners);
+        let mut server = Server::new(Arc::clone(&gateway), options, listeners);
+        let shared = Arc::get_mut(&mut server.front_end).expect("nothing has started");
+        shared.head_timeout = head_timeout;
         let front_end = Arc::clone(&server.front_end);
         tokio::spawn(server.run());
         Self {
@@ -193,4 +202,69 @@ async fn a_client_that_goes_on_sending_gets_the_answer_to_a_request_that_panicke
     );
     assert!(answers.ends_with("this is a bug\n"), "{answers}");
     assert!(server.gateway.groups().is_empty());
+}
+
+/// A connection on which a client has sent `begun` and nothing else: the client's end and the
+/// gateway's.
+async fn begun_connection(begun: &str) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (client, accepted) = tokio::join!(client, listener.accept());
+    let (mut client, (accepted, _)) = (client.unwrap(), accepted.unwrap());
+    client.write_all(begun.as_bytes()).await.unwrap();
+    accepted.readable().await.unwrap();
+    (client, accepted)
+}
+
+#[tokio::test]
+async fn half_a_head_is_not_left_to_hyper_when_its_time_is_over() {
+    let server = TestServer::with_head_timeout(Duration::from_millis(1));
+    let end_after = async |begun: &str| {
+        let (_client, mut accepted) = begun_connection(begun).await;
+        let (_close, mut closing) = watch::channel(false);
+        fast_path::serve(&server.front_end, &mut accepted, &mut closing).await
+    };
+    let head = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
+    assert_eq!(end_after(head).await, ConnectionEnd::Closed);
+    // The head is complete: hyper waits for the body.
+    let begun = format!("{head}\r\nx");
+    let handed_over = ConnectionEnd::HandedOver {
+        unanswered: begun.clone().into(),
+        head_deadline: None,
+    };
+    assert_eq!(end_after(&begun).await, handed_over);
+}
+
+#[tokio::test]
+async fn the_time_for_a_head_goes_on_when_its_beginning_is_left_to_hyper() {
+    let server = TestServer::start();
+    let head = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\n";
+    let (mut client, mut accepted) = begun_connection(head).await;
+    let (_close, mut closing) = watch::channel(false);
+    let send_the_rest = async {
+        // So that the head arrives in two pieces.
+        tokio::task::yield_now().await;
+        let rest = format!("X: {}", "x".repeat(20 << 10));
+        client.write_all(rest.as_bytes()).await.unwrap();
+    };
+    let served = fast_path::serve(&server.front_end, &mut accepted, &mut closing);
+    let (end, ()) = tokio::join!(served, send_the_rest);
+    let ConnectionEnd::HandedOver {
+        unanswered,
+        head_deadline: Some(_),
+    } = end
+    else {
+        panic!("{end:?}");
+    };
+    // As if the time were over. hyper's own timer would wait for minutes.
+    let now = Some(std::time::Instant::now());
+    let served = serve_with_hyper(
+        &mut accepted,
+        unanswered,
+        now,
+        &server.front_end,
+        &mut closing,
+    );
+    let served = tokio::time::timeout(TIMEOUT, served).await;
+    assert_eq!(served.expect("the connection ends"), LastRequest::Complete);
 }
