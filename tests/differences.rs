@@ -180,6 +180,9 @@ fn a_form_is_decoded_only_if_it_does_not_parse_as_it_stands() {
         gateway.lines("b"),
         [r#"b{instance="",job="j",l="x+y%20"} 1"#]
     );
+    // curl sends what comes before the first `=` as it is: this is `e{l="v"} 1`.
+    assert_eq!(post("e{l=%22v%22%7D%201").0, 200);
+    assert_eq!(gateway.lines("e"), [r#"e{instance="",job="j",l="v"} 1"#]);
     // If both ways fail, the error is that of the body as it stands.
     assert_eq!(
         post("c+d"),
@@ -427,6 +430,17 @@ fn groups_of_a_job_are_queried_by_path() {
     gateway.put("/metrics/job@base64/cy90", "x 1\n");
     assert_eq!(n_groups("/api/v1/metrics/s%2Ft"), Some(1));
     assert_eq!(error("/api/v1/metrics/s/t").0, 404);
+    // The dots of `.` and `..` are written as `%2E`. These are the jobs `.` and `..`.
+    gateway.put("/metrics/job@base64/Lg/instance@base64/Li4", "x 1\n");
+    gateway.put("/metrics/job@base64/Li4/instance@base64/Lg", "x 1\n");
+    for path in [
+        "/api/v1/metrics/%2E",
+        "/api/v1/metrics/%2e%2E",
+        "/api/v1/metrics/%2E/%2E%2E",
+        "/api/v1/metrics/%2E%2E/%2E",
+    ] {
+        assert_eq!(n_groups(path), Some(1), "{path}");
+    }
     for method in ["POST", "PUT", "DELETE"] {
         assert_eq!(
             gateway

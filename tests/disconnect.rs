@@ -141,3 +141,20 @@ fn a_shutdown_can_be_requested_over_http_only_where_that_is_enabled() {
     let closed = Gateway::start();
     assert_eq!(closed.put("/-/quit", "").status, 403);
 }
+
+/// As on the reference, which refuses GET by a handler of its own that is outside the prefix.
+#[test]
+fn quitting_is_below_the_route_prefix() {
+    let gateway = Gateway::with_flags(&["--web.route-prefix=/pg"]);
+    for (method, path, status, allowed) in [
+        ("GET", "/pg/-/quit", 405, Some("OPTIONS, POST, PUT")),
+        ("PUT", "/pg/-/quit", 403, None),
+        ("GET", "/-/quit", 405, None),
+        ("PUT", "/-/quit", 405, Some("GET, OPTIONS")),
+        ("POST", "/-/quit", 405, Some("GET, OPTIONS")),
+    ] {
+        let response = gateway.request(method, path, &[], b"");
+        assert_eq!(response.status, status, "{method} {path}");
+        assert_eq!(response.header("allow"), allowed, "{method} {path}");
+    }
+}

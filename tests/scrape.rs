@@ -64,6 +64,22 @@ fn gzip_is_one_member_of_the_same_text() {
 }
 
 #[test]
+fn encodings_that_a_client_accepts_may_be_spread_over_several_headers() {
+    let gateway = Gateway::start();
+    let encoding = |accepted: &[&str]| {
+        let headers: Vec<_> = accepted
+            .iter()
+            .map(|value| ("Accept-Encoding", *value))
+            .collect();
+        let response = gateway.request("GET", "/metrics", &headers, b"");
+        response.header("content-encoding").map(str::to_owned)
+    };
+    assert_eq!(encoding(&["br", "gzip"]).as_deref(), Some("gzip"));
+    assert_eq!(encoding(&["br", "zstd", "gzip"]).as_deref(), Some("gzip"));
+    assert_eq!(encoding(&["gzip", "identity"]), None);
+}
+
+#[test]
 fn every_scrape_shows_the_pushes_that_were_answered_before() {
     let gateway = Gateway::start();
     let (mut pusher, mut scraper) = (Client::new(&gateway), Client::new(&gateway));

@@ -190,23 +190,60 @@ fn read_all(
     }
 }
 
-/// The text in a body that was sent as a URL-encoded form, as `curl --data-urlencode` sends it: `+`
-/// stands for a space and `%XX` for any byte. A missing newline at the end is added. None if the
-/// body has a byte that such a form does not have.
+/// The text in a body that was sent as a URL-encoded form, as `curl --data-urlencode` sends it. None
+/// if the body is not such a form.
+///
+/// ```text
+/// form  = field { "&" field }        each field is a line or several; a missing newline is added
+/// field = [ name "=" ] value         both are parts of the text, with the "=" between them
+/// value = one byte or more of A–Z a–z 0–9 - . _ ~ * + %, where "+" stands for a space and %XX for
+///         any byte; at least one blank is among what the value stands for
+/// name  = the same, but without the blank; or any text, which then stands for itself
+/// ```
+///
+/// curl takes what comes before the first `=` for the name of a field and sends the name as it is:
+/// `m{l="v"} 1` becomes `m{l=%22v%22%7D%201`. The text format has a blank between the labels and the
+/// value of every sample, so a body without an encoded blank is not a form.
 pub(crate) fn decode_urlencoded_form(body: &[u8]) -> Option<Vec<u8>> {
-    let is_form = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
-    if body.is_empty() || !body.iter().all(|&byte| is_form(byte)) {
-        return None;
+    let mut text = Vec::with_capacity(body.len() + 1);
+    for field in body.split(|&byte| byte == b'&') {
+        let value = match memchr::memchr(b'=', field) {
+            Some(end) => {
+                let (name, value) = (&field[..end], &field[end + 1..]);
+                if is_urlencoded(name) {
+                    urldecode(name, &mut text);
+                } else {
+                    text.extend_from_slice(name);
+                }
+                text.push(b'=');
+                value
+            }
+            None => field,
+        };
+        let start = text.len();
+        if !is_urlencoded(value) {
+            return None;
+        }
+        urldecode(value, &mut text);
+        if !text[start..].iter().any(|byte| b" \t".contains(byte)) {
+            return None;
+        }
+        if text.last() != Some(&b'\n') {
+            text.push(b'\n');
+        }
     }
-    let spaced: Vec<u8> = body
-        .iter()
-        .map(|&byte| if byte == b'+' { b' ' } else { byte })
-        .collect();
-    let mut decoded: Vec<u8> = percent_encoding::percent_decode(&spaced).collect();
-    if decoded.last() != Some(&b'\n') {
-        decoded.push(b'\n');
-    }
-    Some(decoded)
+    Some(text)
+}
+
+fn is_urlencoded(bytes: &[u8]) -> bool {
+    let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~*+%".contains(&byte);
+    bytes.iter().all(|&byte| is_encoded(byte))
+}
+
+fn urldecode(bytes: &[u8], text: &mut Vec<u8>) {
+    let with_space = |&byte: &u8| if byte == b'+' { b' ' } else { byte };
+    let spaced: Vec<u8> = bytes.iter().map(with_space).collect();
+    text.extend(percent_encoding::percent_decode(&spaced));
 }
 
 #[cfg(test)]
@@ -311,16 +348,32 @@ mod tests {
 
     #[test]
     fn a_urlencoded_form_is_decoded_if_it_looks_like_one() {
-        assert_eq!(
-            decode_urlencoded_form(b"nightly_success+1").as_deref(),
-            Some(&b"nightly_success 1\n"[..])
-        );
-        assert_eq!(
-            decode_urlencoded_form(b"x%7Ba%3D%22b%22%7D+1%0A").as_deref(),
-            Some(&b"x{a=\"b\"} 1\n"[..])
-        );
-        assert_eq!(decode_urlencoded_form(b"x=1"), None);
-        assert_eq!(decode_urlencoded_form(b""), None);
+        for (body, expected) in [
+            ("nightly_success+1", Some("nightly_success 1\n")),
+            ("x%7Ba%3D%22b%22%7D+1%0A", Some("x{a=\"b\"} 1\n")),
+            // What curl sends of `m{l="v"} 1`, of `m{l="v",k="w x"} 1` and of two lines.
+            ("m{l=%22v%22%7D%201", Some("m{l=\"v\"} 1\n")),
+            (
+                "m{l=%22v%22%2Ck%3D%22w%20x%22%7D%201",
+                Some("m{l=\"v\",k=\"w x\"} 1\n"),
+            ),
+            ("a 1\nm{l=%22v%22%7D%202%0A", Some("a 1\nm{l=\"v\"} 2\n")),
+            ("{\"a.b\",l=%22v%22%7D%201", Some("{\"a.b\",l=\"v\"} 1\n")),
+            // The name is encoded, too; several fields.
+            ("m%7Bl=%22v%22%7D+1", Some("m{l=\"v\"} 1\n")),
+            ("a+1&m{l=%22v%22%7D+2", Some("a 1\nm{l=\"v\"} 2\n")),
+            ("", None),
+            ("x=1", None),
+            ("x%3D1", None),
+            ("a+1&", None),
+            ("m{l=\"v\"}+1", None),
+            // The text format, with an error somewhere.
+            ("m{l=\"v\"} 1", None),
+            ("a 1\n# HELP a b=c", None),
+        ] {
+            let decoded = decode_urlencoded_form(body.as_bytes());
+            assert_eq!(decoded.as_deref(), expected.map(str::as_bytes), "{body}");
+        }
     }
 
     #[test]

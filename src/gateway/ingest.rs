@@ -197,6 +197,12 @@ impl Ingester {
         &self.admitter
     }
 
+    /// The threads for large bodies and their queues, so that tests can hold them.
+    #[cfg(test)]
+    pub fn parse_pool(&self) -> &ParsePool {
+        &self.parse_pool
+    }
+
     /// Reads a push and brings it into effect, unless it is refused or has to wait. Not for bodies
     /// that are [large](BodyType::is_large), which would keep other work from this thread.
     pub fn ingest(&self, incoming: &IncomingPush<'_, '_>) -> IngestOutcome {

@@ -166,6 +166,12 @@ impl ParsePool {
         (0..self.releases.len() / 2).map(block_thread).collect()
     }
 
+    /// How many bodies of this size are queued or being parsed or admitted.
+    #[cfg(test)]
+    pub fn n_bodies(&self, n_bytes: usize) -> usize {
+        LANE_BODIES_MAX - self.lane(n_bytes).room.bodies.available_permits()
+    }
+
     fn lane(&self, n_bytes: usize) -> &Lane {
         &self.lanes[usize::from(n_bytes >= HUGE_BODY_BYTES)]
     }

@@ -78,6 +78,9 @@ impl Answer {
 
     /// This answer as the last one of its connection.
     pub fn closing(self) -> Self {
+        if self.is_closing() {
+            return self;
+        }
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
@@ -85,6 +88,11 @@ impl Answer {
     pub fn unread(mut self) -> Self {
         self.is_unread = true;
         self.closing()
+    }
+
+    fn is_closing(&self) -> bool {
+        let mut names = self.headers.iter().map(|(name, _)| name);
+        names.any(|name| name == header::CONNECTION)
     }
 
     /// Whether this is nothing but a status.
@@ -95,13 +103,7 @@ impl Answer {
     /// Writes the status line and all headers but the date to `out`, as hyper would. `is_last` says
     /// that the client wants the connection to end; not for answers that end it themselves.
     pub fn write_head(&self, is_last: bool, out: &mut impl Extend<u8>) {
-        debug_assert!(
-            !self.is_unread
-                && self
-                    .headers
-                    .iter()
-                    .all(|(name, _)| name != header::CONNECTION)
-        );
+        debug_assert!(!self.is_unread && !self.is_closing());
         let status = self.status_code();
         let head = format!(
             "HTTP/1.1 {} {}\r\n",

@@ -3,7 +3,8 @@
 use super::answer::Answer;
 use super::answer_body::AnswerBody;
 use super::front_end::FrontEnd;
-use super::head::{head_size, header_size, is_host};
+use super::head::{head_size, header_size};
+use super::head_check::{check_head, expects_continue};
 use super::negotiation;
 use super::request_body;
 use super::route::{ApiRoute, NoRoute, Route};
@@ -27,7 +28,7 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     let routes = &front_end.options.routes;
     let found = routes.find(parts.method.as_str(), parts.uri.path(), parts.uri.query());
-    if let Some(refused) = check_host(&parts) {
+    if let Some(refused) = check_head(&parts) {
         return refused.into_response();
     }
     let is_head = parts.method == hyper::Method::HEAD;
@@ -46,8 +47,26 @@ pub(super) async fn answer(
     };
     let mut answer = match (checked, found) {
         (Err(refused), _) => refused,
-        (Ok(body), Ok(route)) => answer_route(front_end, route, &parts, body).await,
-        (Ok(_), Err(no_route)) => no_route_answer(&no_route, &parts),
+        (Ok(body), Ok(route @ (Route::Push(_) | Route::Delete(_)))) => {
+            answer_with_body(front_end, route, &parts, body).await
+        }
+        (Ok(body), found) => {
+            let is_read = match body {
+                Some(body) if !body.is_end_stream() => {
+                    Box::pin(request_body::discard(
+                        body,
+                        expects_continue(&parts.headers),
+                    ))
+                    .await
+                }
+                Some(_) | None => true,
+            };
+            let answer = match found {
+                Ok(route) => Box::pin(answer_without_body(front_end, route, &parts)).await,
+                Err(no_route) => no_route_answer(&no_route, &parts),
+            };
+            if is_read { answer } else { answer.unread() }
+        }
     };
     if is_draining {
         answer = answer.closing();
@@ -56,21 +75,6 @@ pub(super) async fn answer(
         answer.body = AnswerBody::Empty;
     }
     answer.into_response()
-}
-
-/// Refuses a request that has not exactly one `Host` header (RFC 9112, section 3.2), or a malformed
-/// one.
-fn check_host(parts: &Parts) -> Option<Answer> {
-    let refused = |what: &str| Some(Answer::text(400, format!("400 Bad Request: {what}")).unread());
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if parts.version >= hyper::Version::HTTP_11 => {
-            refused("missing required Host header")
-        }
-        (Some(_), Some(_)) => refused("too many Host headers"),
-        (Some(host), None) if !is_host(host.as_bytes()) => refused("malformed Host header"),
-        (Some(_) | None, _) => None,
-    }
 }
 
 /// Refuses a request whose body says that it is compressed by gzip and is not: the reference looks
@@ -95,20 +99,15 @@ async fn check_gzip(
     }
 }
 
-/// Answers a request that has a route. There is no `body` if it was received before.
-async fn answer_route(
+/// Answers a push or a delete. There is no `body` if it was received before.
+async fn answer_with_body(
     front_end: &FrontEnd,
     route: Route<'_>,
     parts: &Parts,
     body: Option<Incoming>,
 ) -> Answer {
     let began = Instant::now();
-    let method = match parts.method {
-        hyper::Method::DELETE => Method::Delete,
-        hyper::Method::POST => Method::Post,
-        hyper::Method::PUT => Method::Put,
-        _ => Method::Get,
-    };
+    let method = method_of(parts);
     match (route, body) {
         (Route::Push(path), Some(body)) => {
             let size = request_size(parts, &body);
@@ -126,7 +125,17 @@ async fn answer_route(
             count(front_end, Handler::Delete, method, &answer);
             answer
         }
-        (route, _) => Box::pin(answer_without_body(front_end, route, parts, method)).await,
+        _ => unreachable!("only pushes and deletes look at the body"),
+    }
+}
+
+/// The method of a request that has a route.
+fn method_of(parts: &Parts) -> Method {
+    match parts.method {
+        hyper::Method::DELETE => Method::Delete,
+        hyper::Method::POST => Method::Post,
+        hyper::Method::PUT => Method::Put,
+        _ => Method::Get,
     }
 }
 
@@ -136,12 +145,8 @@ fn count(front_end: &FrontEnd, handler: Handler, method: Method, answer: &Answer
 }
 
 /// Answers a request of a route that does not look at the body.
-async fn answer_without_body(
-    front_end: &FrontEnd,
-    route: Route<'_>,
-    parts: &Parts,
-    method: Method,
-) -> Answer {
+async fn answer_without_body(front_end: &FrontEnd, route: Route<'_>, parts: &Parts) -> Answer {
+    let method = method_of(parts);
     let (handler, answer) = match route {
         Route::Scrape => return scrape::scrape(&front_end.gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
@@ -159,7 +164,7 @@ async fn answer_without_body(
             api_v1::metrics(&front_end.gateway, job, instance).await,
         ),
         Route::Api(ApiRoute::Wipe) => (Handler::Wipe, admin::wipe(&front_end.gateway).await),
-        Route::Push(_) | Route::Delete(_) => unreachable!("`answer_route` answers them"),
+        Route::Push(_) | Route::Delete(_) => unreachable!("`answer_with_body` answers them"),
     };
     count(front_end, handler, method, &answer);
     answer

@@ -16,10 +16,9 @@
 //! A connection between two requests keeps no buffer: all connections of a thread read into one.
 
 use super::answer::Answer;
-use super::closing::closed;
+use super::closing::until_closing;
 use super::date::with_date_line;
 use super::front_end::FrontEnd;
-use super::head::HEAD_TIMEOUT;
 use super::negotiation;
 use super::push::{self, Reply};
 use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
@@ -52,8 +51,16 @@ thread_local! {
 pub(super) enum ConnectionEnd {
     /// The connection is to be closed.
     Closed,
-    /// hyper serves it from here on; these bytes were read and not answered.
-    HandedOver(Bytes),
+    /// The connection is to be closed, but the client may still be sending its last request.
+    ClosedUnread,
+    /// hyper serves the connection from here on.
+    HandedOver {
+        /// What was read and not answered.
+        unanswered: Bytes,
+        /// By when the rest of the head has to arrive that `unanswered` is the beginning of, if
+        /// that began to arrive some time ago.
+        head_deadline: Option<Instant>,
+    },
 }
 
 /// Serves a connection as long as its requests are of the usual form. Ends also when `closing` says
@@ -71,12 +78,12 @@ pub(super) async fn serve(
         waiting: None,
         end: None,
         active_at: Instant::now(),
-        has_read: false,
+        has_read_in_this_poll: false,
     };
-    let mut must_close = pin!(closed(closing));
-    let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let mut must_close = pin!(until_closing(closing));
+    let mut timer = pin!(tokio::time::sleep(front_end.head_timeout));
     // Whether `must_close` and `timer` were polled, so that they wake this task.
-    let mut are_registered = false;
+    let mut are_wakers_registered = false;
     poll_fn(|context| {
         // First: what has arrived is read before the connection may count as idle.
         if let Poll::Ready(end) = connection.poll(context) {
@@ -85,8 +92,8 @@ pub(super) async fn serve(
         // `must_close` and `timer` keep the waker of their last poll, so they are not polled after
         // every request, but only if one of them may be ready: if nothing was read, or while
         // draining (which begins before connections are closed), or if the timer has elapsed.
-        let has_read = std::mem::take(&mut connection.has_read);
-        if are_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
+        let has_read = std::mem::take(&mut connection.has_read_in_this_poll);
+        if are_wakers_registered && has_read && !front_end.is_draining() && !timer.is_elapsed() {
             return Poll::Pending;
         }
         if connection.is_answering() {
@@ -100,16 +107,16 @@ pub(super) async fn serve(
             return Poll::Pending;
         }
         if must_close.as_mut().poll(context).is_ready() {
-            return Poll::Ready(connection.close());
+            return Poll::Ready(connection.close_or_leave_body_to_hyper());
         }
         while timer.as_mut().poll(context).is_ready() {
-            let deadline = connection.active_at + HEAD_TIMEOUT;
+            let deadline = connection.head_deadline();
             if deadline <= Instant::now() {
-                return Poll::Ready(connection.give_up());
+                return Poll::Ready(connection.close_or_leave_body_to_hyper());
             }
             timer.as_mut().reset(deadline.into());
         }
-        are_registered = true;
+        are_wakers_registered = true;
         Poll::Pending
     })
     .await
@@ -128,8 +135,8 @@ struct FastConnection<'a> {
     end: Option<ConnectionEnd>,
     /// When the last request was answered or the next one began.
     active_at: Instant,
-    /// Something was read since `serve` last reset this.
-    has_read: bool,
+    /// The socket was read during the current poll of `serve`.
+    has_read_in_this_poll: bool,
 }
 
 /// A request that waits for another push.
@@ -199,12 +206,12 @@ impl FastConnection<'_> {
             let mut read = ReadBuf::new(buffer);
             read.set_filled(n_before);
             let result = ready!(Pin::new(&mut *self.stream).poll_read(context, &mut read));
-            self.has_read = true;
+            self.has_read_in_this_poll = true;
             if result.is_err() {
                 self.end = Some(ConnectionEnd::Closed);
             } else if read.filled().len() == n_before {
                 // The client sends no more. An incomplete request is left to hyper.
-                self.end = Some(self.give_up());
+                self.end = Some(self.hand_over_or_close());
             } else {
                 self.answer_all(read.filled());
             }
@@ -230,7 +237,8 @@ impl FastConnection<'_> {
         self.waiting = None;
         self.partial = Vec::new();
         self.active_at = Instant::now();
-        self.end = Some(ConnectionEnd::Closed);
+        // The client may still be sending the next request, and must get this answer.
+        self.end = Some(ConnectionEnd::ClosedUnread);
         write_answer(&Answer::panicked(), true, self.active_at, out);
     }
 
@@ -267,8 +275,17 @@ impl FastConnection<'_> {
 
     /// Hands the connection over to hyper, with all of `bytes`, once all answers are sent.
     fn hand_over(&mut self, bytes: &mut &[u8]) {
-        self.end = Some(ConnectionEnd::HandedOver(Bytes::copy_from_slice(bytes)));
+        let is_late = !self.partial.is_empty() && !has_whole_head(bytes);
+        self.end = Some(ConnectionEnd::HandedOver {
+            unanswered: Bytes::copy_from_slice(bytes),
+            head_deadline: is_late.then(|| self.head_deadline()),
+        });
         *bytes = &[];
+    }
+
+    /// When the client must have sent the head of the next request.
+    fn head_deadline(&self) -> Instant {
+        self.active_at + self.front_end.head_timeout
     }
 
     /// Answers a request, the first one in the `n_arrived` bytes that have arrived. Returns false,
@@ -299,7 +316,7 @@ impl FastConnection<'_> {
                 } else {
                     (Method::Post, PushMode::Merge)
                 };
-                let reply = push::push_whole(front_end, mode, &path, body_type, request.body);
+                let reply = push::push_received(front_end, mode, &path, body_type, request.body);
                 (method, reply)
             }
             // A delete with a body, or with a `Content-Encoding`, is left to hyper: the reference
@@ -307,7 +324,7 @@ impl FastConnection<'_> {
             Ok(Route::Delete(path))
                 if request.body.is_empty() && request.content_encoding.is_none() =>
             {
-                (Method::Delete, push::delete_whole(front_end, &path))
+                (Method::Delete, push::delete_received(front_end, &path))
             }
             _ => return false,
         };
@@ -371,25 +388,32 @@ impl FastConnection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends the connection because the process closes its connections. A request whose head has
-    /// arrived goes to hyper, which waits for its body. An incomplete head is dropped; hyper drops
-    /// it, too.
-    fn close(&mut self) -> ConnectionEnd {
-        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
-            self.give_up()
+    /// Ends the connection because the process closes its connections, or because the client has not
+    /// sent a request in time. A request whose head has arrived goes to hyper, which waits for its
+    /// body. An incomplete head is dropped, as hyper drops it.
+    fn close_or_leave_body_to_hyper(&mut self) -> ConnectionEnd {
+        if has_whole_head(&self.partial) {
+            self.hand_over_or_close()
         } else {
             ConnectionEnd::Closed
         }
     }
 
-    /// Ends the connection on the fast path: closes it, or leaves an incomplete request to hyper.
-    fn give_up(&mut self) -> ConnectionEnd {
+    /// Leaves an incomplete request to hyper, and closes the connection if there is none.
+    fn hand_over_or_close(&mut self) -> ConnectionEnd {
         if self.partial.is_empty() {
             ConnectionEnd::Closed
         } else {
-            ConnectionEnd::HandedOver(std::mem::take(&mut self.partial).into())
+            ConnectionEnd::HandedOver {
+                unanswered: std::mem::take(&mut self.partial).into(),
+                head_deadline: None,
+            }
         }
     }
+}
+
+fn has_whole_head(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"\r\n\r\n").is_some()
 }
 
 /// The answers to the requests of one read; usually they need no memory of their own.

@@ -1,9 +1,11 @@
 //! What all connections share: the gateway, and what only HTTP needs to know.
 
+use super::head::HEAD_TIMEOUT;
 use super::router::Routes;
 use crate::gateway::Gateway;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::time::Duration;
 
 /// What the operator decides about HTTP.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct HttpOptions {
 pub(super) struct FrontEnd {
     pub gateway: Arc<Gateway>,
     pub options: HttpOptions,
+    /// [`HEAD_TIMEOUT`], but in tests.
+    pub head_timeout: Duration,
     is_draining: AtomicBool,
 }
 
@@ -32,6 +36,7 @@ impl FrontEnd {
         Self {
             gateway,
             options,
+            head_timeout: HEAD_TIMEOUT,
             is_draining: AtomicBool::new(false),
         }
     }

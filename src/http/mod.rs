@@ -12,9 +12,11 @@
 //! |----------------------------------------|---------------------------------------------------|
 //! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them |
 //! | `connection.rs`, `closing.rs`          | one connection, and its end                       |
+//! | `handed_over_stream.rs`                | a connection as hyper sees it                     |
 //! | `fast_path.rs`, `request_start.rs`     | usual pushes and deletes, without hyper           |
 //! | `dispatch.rs`                          | any other request, read by hyper                  |
-//! | `head.rs`, `request_body.rs`           | what is checked in every head; receiving a body   |
+//! | `head.rs`, `head_check.rs`             | what is checked in heads: in all; behind hyper    |
+//! | `request_body.rs`                      | receiving a body, and discarding one              |
 //! | `router.rs`, `route.rs`                | from a method and a path to a route               |
 //! | `request_path.rs`, `group_path.rs`     | percent decoding and cleaning; a group's path     |
 //! | `negotiation.rs`                       | formats and encodings, by headers                 |
@@ -34,7 +36,9 @@ mod dispatch;
 mod fast_path;
 mod front_end;
 mod group_path;
+mod handed_over_stream;
 mod head;
+mod head_check;
 mod listeners;
 mod negotiation;
 mod push;

@@ -210,8 +210,8 @@ fn is_delimited_protobuf(content_type: &str) -> bool {
             "proto" => &mut proto,
             _ => continue,
         };
-        // A repeated parameter makes the whole type invalid.
-        if place.replace(value).is_some() {
+        // A parameter with two values makes the whole type invalid.
+        if place.replace(value).is_some_and(|other| other != value) {
             return false;
         }
     }
@@ -294,6 +294,18 @@ mod tests {
             (
                 "Application/vnd.google.protobuf;Encoding=\"delimited\";proto=io.prometheus.client.MetricFamily;x=y",
                 true,
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; Encoding=\"delimited\"",
+                true,
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; encoding=text",
+                false,
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text; encoding=delimited",
+                false,
             ),
             (
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily",

@@ -55,7 +55,7 @@ pub(super) async fn push(
         // On the heap: this future is large, and every idle connection would keep room for it.
         return Box::pin(push_large(front_end, mode, path, body_type, body)).await;
     }
-    match push_whole(front_end, mode, path, body_type, &body.into_bytes()) {
+    match push_received(front_end, mode, path, body_type, &body.into_bytes()) {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
     }
@@ -63,7 +63,7 @@ pub(super) async fn push(
 
 /// Brings a push into effect whose body was received, and answers it. Not for bodies that are
 /// [large](BodyType::is_large).
-pub(super) fn push_whole<'a>(
+pub(super) fn push_received<'a>(
     front_end: &'a FrontEnd,
     mode: PushMode,
     path: &GroupPath<'_>,
@@ -279,14 +279,14 @@ pub(super) async fn delete(
     {
         return body_error_answer(&error);
     }
-    match delete_whole(front_end, path) {
+    match delete_received(front_end, path) {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
     }
 }
 
 /// Deletes a group and answers; the body of the request was received.
-pub(super) fn delete_whole<'a>(front_end: &'a FrontEnd, path: &GroupPath<'_>) -> Reply<'a> {
+pub(super) fn delete_received<'a>(front_end: &'a FrontEnd, path: &GroupPath<'_>) -> Reply<'a> {
     let gateway = &front_end.gateway;
     let key = match grouping_labels(path, gateway.ingester.options().names) {
         Ok(labels) => labels.key(),

@@ -1,9 +1,12 @@
-//! Receives the body of a request. The limit on its size as it is sent is enforced here.
+//! Receives the body of a request, or discards one that nobody needs. The limit on the size of a
+//! body as it is sent is enforced here.
 
 use crate::gateway::body_pieces::BodyPieces;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::fmt;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Why the body of a request does not arrive. `Display` is the text for the client.
 #[derive(Debug)]
@@ -65,4 +68,36 @@ pub(super) async fn receive(mut body: Incoming, bytes_max: u64) -> Result<BodyPi
         }
     }
     Ok(received)
+}
+
+/// At most this many bytes of a body that nobody needs are received. A longer body ends the
+/// connection: setting up another one costs less.
+const DISCARD_BYTES_MAX: u64 = 256 << 10;
+/// How long the client may take to send a body that nobody needs.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Receives and throws away a body that nobody needs, because the next request comes after it.
+/// Returns whether all of the body was received; otherwise the connection has to end with the
+/// answer.
+///
+/// A client that waits for `100 Continue` (`expects_continue`) is not told to send such a body.
+pub(super) async fn discard(mut body: Incoming, expects_continue: bool) -> bool {
+    if expects_continue || body.size_hint().lower() > DISCARD_BYTES_MAX {
+        return false;
+    }
+    let receive = async {
+        let mut n_bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                return false;
+            };
+            // Any other frame is a trailer.
+            n_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if n_bytes > DISCARD_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(DISCARD_TIMEOUT, receive).await.unwrap_or(false)
 }

@@ -9,8 +9,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 pub(super) const GET: &str = "GET, OPTIONS";
 /// The methods of a group.
 pub(super) const GROUP: &str = "DELETE, OPTIONS, POST, PUT";
-/// The methods of `/-/quit`.
+/// The methods of `/-/quit` without a route prefix. GET is answered, but only with 405.
 pub(super) const QUIT: &str = "GET, OPTIONS, POST, PUT";
+/// The methods of `/-/quit` below a route prefix.
+pub(super) const QUIT_BELOW_PREFIX: &str = "OPTIONS, POST, PUT";
 /// The methods of `/api/v1/admin/wipe`.
 pub(super) const PUT: &str = "OPTIONS, PUT";
 

@@ -8,12 +8,14 @@ use crate::gateway::Gateway;
 use crate::scrape::{Document, Format};
 use crate::telemetry::OWN_FAMILIES;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
 /// Answers a scrape with everything that was answered before it came.
 pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
+    // The reference reads only the first `Accept`, but every `Accept-Encoding`.
     let accept = header_text(headers, &header::ACCEPT);
     let (format, escaping) = negotiation::scrape_format(accept);
-    let gzip = negotiation::wants_gzip(header_text(headers, &header::ACCEPT_ENCODING));
+    let gzip = negotiation::wants_gzip(&header_list(headers, &header::ACCEPT_ENCODING));
     let content_type =
         HeaderValue::try_from(format.content_type(escaping)).expect("a content type is ASCII");
     let document = match format {
@@ -50,8 +52,18 @@ async fn document(gateway: &Gateway, format: Format, gzip: bool) -> Document {
 
 /// The first header with this name; empty if there is none, or if it is not visible ASCII.
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+    headers.get(name).and_then(visible).unwrap_or_default()
+}
+
+/// The list in all headers with this name. Those that are not visible ASCII do not count.
+fn header_list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Cow<'a, str> {
+    let mut values = headers.get_all(name).iter().filter_map(visible);
+    let first = values.next().unwrap_or_default();
+    values.fold(Cow::Borrowed(first), |list, value| {
+        format!("{list}, {value}").into()
+    })
+}
+
+fn visible(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
 }

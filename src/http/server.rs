@@ -1,7 +1,7 @@
 //! Accepts connections until the process is to end, then waits until all requests that were sent by
 //! then are answered.
 
-use super::closing::closed;
+use super::closing::until_closing;
 use super::connection;
 use super::front_end::{FrontEnd, HttpOptions};
 use super::listeners::Listeners;
@@ -88,7 +88,7 @@ async fn accept(
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
-            _ = closed(&mut closing) => return,
+            _ = until_closing(&mut closing) => return,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -122,89 +122,4 @@ async fn accept(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exposition::ParseLimits;
-    use crate::gateway::{BodyLimits, GatewayOptions, IngestOptions};
-    use crate::http::Routes;
-    use crate::model::NameScheme;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    fn start_gateway() -> Arc<Gateway> {
-        Gateway::start(GatewayOptions {
-            ingest: IngestOptions {
-                names: NameScheme::Legacy,
-                body_limits: BodyLimits {
-                    body_bytes_max: 1 << 20,
-                    decoded_bytes_max: 1 << 20,
-                    decoded_ratio_max: 100,
-                },
-                parse_limits: ParseLimits {
-                    series_max: 1000,
-                    labels_max: 100,
-                },
-            },
-            shapes_per_job_max: 10,
-            exposition_bytes_max: 1 << 20,
-            release_memory: || (),
-            request_release: || (),
-        })
-        .expect("threads start")
-    }
-
-    /// Sends `requests`, and returns what is answered until the connection is closed.
-    async fn exchange(stream: &mut TcpStream, requests: &str) -> String {
-        stream.write_all(requests.as_bytes()).await.unwrap();
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).await.unwrap();
-        answers
-    }
-
-    /// `push_whole` panics in tests for pushes to the job `panics`.
-    #[test]
-    fn a_panic_ends_one_connection_with_500_and_is_counted() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()]).unwrap();
-            let address = listeners.addresses()[0];
-            let options = HttpOptions {
-                routes: Routes::new("", "/metrics"),
-                is_check_announced: true,
-                is_lifecycle_enabled: false,
-                flags: Vec::new(),
-            };
-            let gateway = start_gateway();
-            let server = Server::new(Arc::clone(&gateway), options, listeners);
-            tokio::spawn(server.run());
-            let push = |job: &str, header: &str| {
-                format!("PUT /metrics/job/{job} HTTP/1.1\r\nHost: h\r\n{header}Content-Length: 4\r\n\r\nx 1\n")
-            };
-            let mut other = TcpStream::connect(address).await.unwrap();
-            other.write_all(push("other", "").as_bytes()).await.unwrap();
-            // The second form is one for hyper.
-            for (n, header) in ["", "Expect: 100-continue\r\n"].into_iter().enumerate() {
-                let mut stream = TcpStream::connect(address).await.unwrap();
-                let requests = push("fine", "") + &push("panics", header);
-                let answers = exchange(&mut stream, &requests).await;
-                let (fine, panicked) = answers[1..].split_once("HTTP/1.1 ").unwrap();
-                assert!(fine.starts_with("TTP/1.1 200 OK\r\n"), "{answers}");
-                let panicked = panicked
-                    .split_once("HTTP/1.1 ")
-                    .map_or(panicked, |(_, after_100)| after_100);
-                assert!(panicked.starts_with("500 Internal Server Error\r\n"), "{answers}");
-                assert!(panicked.contains("\r\nconnection: close\r\n"), "{answers}");
-                assert!(panicked.ends_with("this is a bug\n"), "{answers}");
-                assert_eq!(gateway.telemetry.n_panics(), n as u64 + 1);
-            }
-            let close = push("other", "Connection: close\r\n");
-            let answers = exchange(&mut other, &close).await;
-            assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
-            assert_eq!(gateway.groups().len(), 2);
-        });
-    }
-}
+mod tests;
