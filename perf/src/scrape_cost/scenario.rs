@@ -4,6 +4,7 @@ use super::figures::{FigureValues, Figures};
 use super::scraper::{ScrapeClient, TimedScrape};
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
+use crate::numbers::ratios_in_order;
 use crate::process::ProcessUsage;
 use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
@@ -402,20 +403,22 @@ impl ScrapeScenario {
 
     /// Adds the figures that are ratios of others.
     fn add_ratios(&mut self) {
-        let plain = self.figures.median("size, plain");
-        for name in [
+        let plain = [
             "resident, pushed and never scraped",
             "resident, scraped plain and gzip",
             "resident, at rest after all that",
             "resident, highest beside pushes and scrapes",
-        ] {
-            let ratio = self.figures.median(name) / plain;
-            self.figures
-                .add(&format!("{name} / size, plain"), "×", ratio);
-        }
-        for name in ["size, gzip", "size, gzip, at rest"] {
-            let ratio = self.figures.median(name) / self.figures.median("size, gzip -1");
-            self.figures.add(&format!("{name} / gzip -1"), "×", ratio);
+        ]
+        .map(|name| (name, "size, plain"));
+        let gzip = ["size, gzip", "size, gzip, at rest"].map(|name| (name, "size, gzip -1"));
+        for (name, to) in plain.into_iter().chain(gzip) {
+            let title = match to {
+                "size, gzip -1" => format!("{name} / gzip -1"),
+                _ => format!("{name} / {to}"),
+            };
+            for ratio in ratios_in_order(self.figures.values(name), self.figures.values(to)) {
+                self.figures.add(&title, "×", ratio);
+            }
         }
     }
 
