@@ -5,6 +5,7 @@ use crate::axis::{Axis, interval};
 use crate::load::BulkSettings;
 use crate::measure::LoadSettings;
 use crate::target::Programs;
+use crate::values::ValueKind;
 use crate::workload::{Encoding, Format, N_FLEET_LINES, Workload, WorkloadKind};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Compare targets at several values of an axis, and plot the results.
+    /// Compare targets at several points of an axis, and plot the results.
     ///
     /// Results are written to the files after each point. A target that cannot be preloaded with
     /// all groups within --give-up-after is left out at that point and at larger numbers of groups.
@@ -60,11 +61,11 @@ pub enum Command {
         /// What varies from point to point.
         #[arg(long, value_enum, default_value_t = Axis::Groups)]
         axis: Axis,
-        /// Values of the axis, separated by commas, smallest first [default: values that suit the
+        /// Points of the axis, separated by commas, smallest first [default: points that suit the
         /// axis].
         #[arg(long, value_delimiter = ',')]
-        values: Vec<f64>,
-        /// Number of rounds for each value.
+        points: Vec<f64>,
+        /// Number of rounds for each point.
         #[arg(long, default_value_t = 3)]
         rounds: u32,
         #[command(flatten)]
@@ -81,6 +82,9 @@ pub enum Command {
         /// Number of rounds.
         #[arg(long, default_value_t = 9)]
         rounds: u32,
+        /// How the values of different groups and pushes relate to each other.
+        #[arg(long, value_enum, default_value_t)]
+        values: ValueKind,
         /// Do this instead: create the groups, scrape once, delete all groups, and measure the
         /// memory that is left.
         #[arg(long)]
@@ -162,7 +166,7 @@ pub struct LoadArgs {
     #[arg(long, value_enum, default_value_t = WorkloadKind::Fleet, help_heading = "Load")]
     workload: WorkloadKind,
     /// Read the workload from a TOML file instead (keys: kind, groups, add_percent, format,
-    /// encoding, lines).
+    /// encoding, lines, values).
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     workload_file: Option<PathBuf>,
     /// Number of groups; all are created before the measurement.
@@ -174,6 +178,9 @@ pub struct LoadArgs {
     /// Percentage of the pushes that are POSTs; the others are PUTs.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     add_percent: u8,
+    /// How the values of different groups and pushes relate to each other.
+    #[arg(long, value_enum, default_value_t, help_heading = "Load")]
+    values: ValueKind,
     /// Format of bodies.
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Load")]
     format: Format,
@@ -290,6 +297,7 @@ impl LoadArgs {
             format: self.format,
             encoding: self.encoding,
             lines: self.lines,
+            values: self.values,
         })
     }
 

@@ -24,6 +24,7 @@ mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
+mod values;
 mod workload;
 
 use axis::Axis;
@@ -66,14 +67,15 @@ fn run(command: Command) -> Result<bool, String> {
         Command::Sweep {
             targets,
             axis,
-            values,
+            points,
             rounds,
             load,
             output,
-        } => sweep(&targets, axis, &values, rounds, &load, &output),
+        } => sweep(&targets, axis, &points, rounds, &load, &output),
         Command::Scrape {
             groups,
             rounds,
+            values,
             only_delete,
             threads,
             seed,
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<bool, String> {
             scrape_cost::run(scrape_cost::ScrapeCostSettings {
                 groups,
                 rounds,
+                values,
                 threads,
                 seed,
                 programs,

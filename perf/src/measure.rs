@@ -204,7 +204,7 @@ fn prepare(
     let mut target = target::start(name, &settings.programs, settings.floor_bytes)?;
     target.pid = target.pid.or(pid);
     let wanted = settings.workload.n_groups();
-    let ledger = Arc::new(Ledger::new(wanted, settings.workload.has_shared_groups()));
+    let ledger = Arc::new(Ledger::new(&settings.workload));
     let (mut groups, mut note) = (0, None);
     if !settings.workload.deletes_groups() {
         let bar = progress_bar(u64::from(wanted), "group");

@@ -1,6 +1,7 @@
 //! Renders requests as bytes.
 
-use crate::body::{compress, to_protobuf, write_number, write_seven_digits, write_text};
+use crate::body::{compress, to_protobuf, write_text};
+use crate::values::{write_integer, write_seven_digits};
 use crate::workload::{
     Action, Encoding, Format, N_MIXED_JOBS, RequestSpec, Workload, WorkloadKind,
 };
@@ -111,7 +112,7 @@ impl RequestWriter {
             &self.path
         });
         if is_mixed {
-            write_number(u64::from(group % N_MIXED_JOBS), None, head);
+            write_integer(u64::from(group % N_MIXED_JOBS), head);
         }
         head.extend_from_slice(b"/instance/node-");
         write_seven_digits(u64::from(group), head);
@@ -123,11 +124,7 @@ impl RequestWriter {
         } else {
             &self.push_fields
         });
-        write_number(
-            (self.buffer.len() - self.head_room_bytes) as u64,
-            None,
-            head,
-        );
+        write_integer((self.buffer.len() - self.head_room_bytes) as u64, head);
         head.extend_from_slice(b"\r\n\r\n");
     }
 }

@@ -187,7 +187,7 @@ fn measure_generator(address: SocketAddr, duration: Duration, connections: u32) 
         is_checked: false,
     };
     let before = ProcessUsage::of(std::process::id()).unwrap_or_default();
-    let measured = load::run(plan, &Arc::new(Ledger::new(N_GROUPS, false)));
+    let measured = load::run(plan, &Arc::new(Ledger::new(&Workload::fleet(N_GROUPS))));
     CpuPerRequest::of(
         ProcessUsage::of(std::process::id())
             .unwrap_or_default()

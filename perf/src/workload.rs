@@ -1,10 +1,8 @@
 //! Workloads: what is pushed, to how many groups, and in which form.
 //!
-//! Every number of a push is a function of its group and its sequence number, and the sequence
-//! number is one of the numbers. So a reader of a scrape can tell which push of a group the scrape
-//! shows, and whether it shows all of that push. Values differ between groups and from push to
-//! push, because text whose values are all the same compresses far better than real text.
+//! The numbers of pushes are made by [`values`](crate::values).
 
+use crate::values::ValueKind;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +67,9 @@ pub struct Workload {
     /// Lines with a value in each push, at least 12.
     #[serde(default = "default_lines")]
     pub lines: u32,
+    /// How the values of different groups and pushes relate to each other.
+    #[serde(default)]
+    pub values: ValueKind,
 }
 
 fn default_groups() -> u32 {
@@ -128,6 +129,7 @@ impl Workload {
             format: default_format(),
             encoding: default_encoding(),
             lines: default_lines(),
+            values: ValueKind::default(),
         }
     }
 

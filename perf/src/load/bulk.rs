@@ -19,7 +19,7 @@ pub(super) fn push_bulk(run: &RunState, client: u32) -> BulkTotals {
     // latency is measured. On Linux, `nice` affects only the calling thread.
     let _ = rustix::process::nice(BULK_NICE_LEVEL);
     let requests = [1, 2].map(|seq| {
-        let body = bulk_body(bulk.series, seq);
+        let body = bulk_body(run.plan.workload.values, bulk.series, seq);
         let mut request = format!(
             "PUT {}/job/bulk/instance/client-{client} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
             run.plan.prefix,

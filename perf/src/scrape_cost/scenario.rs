@@ -4,10 +4,11 @@ use super::figures::{FigureValues, Figures};
 use super::scraper::{ScrapeClient, TimedScrape};
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
-use crate::numbers::ratios_in_order;
+use crate::numbers::{group_digits, ratios_in_order};
 use crate::process::ProcessUsage;
 use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
+use crate::values::ValueKind;
 use crate::workload::{Action, Workload};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub struct ScrapeCostSettings {
     pub groups: u32,
     pub rounds: u32,
+    pub values: ValueKind,
     pub threads: usize,
     pub seed: u64,
     pub programs: Programs,
@@ -74,10 +76,15 @@ struct ScrapeScenario {
 /// A program is missing, or a server does not answer.
 pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
     let gateway = target::start("self", &settings.programs, 0)?;
+    let workload = Workload {
+        values: settings.values,
+        ..Workload::fleet(settings.groups)
+    };
+    let ledger = Arc::new(Ledger::new(&workload));
     let plan = Plan {
         address: gateway.address,
         prefix: gateway.prefix.clone(),
-        workload: Workload::fleet(settings.groups),
+        workload,
         arrivals: Arrivals::Closed,
         connections: 16,
         threads: settings.threads,
@@ -89,7 +96,6 @@ pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
         scrapes: None,
         is_checked: true,
     };
-    let ledger = Arc::new(Ledger::new(settings.groups, false));
     let random = fastrand::Rng::with_seed(settings.seed);
     let mut scenario = ScrapeScenario {
         settings,
@@ -104,7 +110,11 @@ pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
     } else {
         scenario.measure_scrapes()?
     };
-    println!();
+    println!(
+        "\n{} groups, {} values",
+        group_digits(&scenario.settings.groups.to_string()),
+        scenario.settings.values.name()
+    );
     scenario.figures.print();
     scenario.write_json()?;
     Ok(has_passed)
@@ -428,6 +438,7 @@ impl ScrapeScenario {
         struct Line<'a> {
             scenario: &'a str,
             groups: u32,
+            values: ValueKind,
             figures: BTreeMap<&'a str, &'a FigureValues>,
         }
         let figures = self
@@ -444,6 +455,7 @@ impl ScrapeScenario {
         JsonLines::open(self.settings.json.as_deref())?.append(&Line {
             scenario,
             groups: self.settings.groups,
+            values: self.settings.values,
             figures,
         })
     }
