@@ -2,7 +2,7 @@
 //! arguments are the text of `--help`.
 
 use crate::axis::{Axis, interval};
-use crate::load::BulkSettings;
+use crate::load::{BulkSettings, HERD_SIZE_MAX};
 use crate::measure::LoadSettings;
 use crate::target::Programs;
 use crate::values::ValueKind;
@@ -169,7 +169,8 @@ pub struct LoadArgs {
     /// encoding, lines, values).
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     workload_file: Option<PathBuf>,
-    /// Number of groups; all are created before the measurement.
+    /// Number of groups. All are created before the measurement, except by the workloads churn, mixed
+    /// and herd. A herd has as many connections as groups.
     #[arg(long, default_value_t = 1000, help_heading = "Load")]
     groups: u32,
     /// Lines with a value in each push; the first twelve are compared with what scrapes show.
@@ -233,7 +234,8 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
     /// Seconds after which preloading stops. Targets that do not have all groups by then are
-    /// measured with those they have, and left out of a sweep.
+    /// measured with those they have, and left out of a sweep. Pushes of a herd without an answer
+    /// after this time are lost.
     #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
     #[arg(help_heading = "Measurement")]
     give_up_after: Duration,
@@ -263,6 +265,10 @@ pub struct LoadArgs {
         help_heading = "Targets"
     )]
     pub pid: Vec<u32>,
+    /// Leave the groups that were pushed on targets that are given by URL. Otherwise they are deleted
+    /// at the end.
+    #[arg(long, help_heading = "Targets")]
+    keep: bool,
     /// Size of the body that `floor` serves to scrapes [default: the size of the groups'
     /// exposition].
     #[arg(long, value_name = "BYTES", help_heading = "Targets")]
@@ -317,6 +323,11 @@ impl LoadArgs {
         if (workload.lines as usize) < N_FLEET_LINES {
             return Err(format!("a push has at least {N_FLEET_LINES} lines"));
         }
+        if workload.kind == WorkloadKind::Herd && workload.groups > HERD_SIZE_MAX {
+            return Err(format!(
+                "a herd has at most {HERD_SIZE_MAX} groups: each of its connections needs a local port"
+            ));
+        }
         Ok(LoadSettings {
             connections: self.connections,
             keep_alive: !self.reconnect,
@@ -335,6 +346,7 @@ impl LoadArgs {
             leave_out_incomplete: false,
             threads: self.threads,
             seed: self.seed,
+            keeps_groups: self.keep,
             programs: Programs {
                 gateway: self.gateway.clone(),
                 folder: self.programs.clone(),

@@ -69,6 +69,15 @@ pub fn format_short(value: f64) -> String {
     format!("{text}{unit}")
 }
 
+/// Writes how often something happens: by the second, or by the minute if it is rare.
+pub fn format_rate(per_second: f64) -> String {
+    match per_second {
+        rate if !rate.is_finite() => "–".to_owned(),
+        rate if rate >= 1.0 || rate == 0.0 => format!("{}/s", format_short(rate)),
+        rate => format!("{}/min", format_short(rate * 60.0)),
+    }
+}
+
 /// Writes a time in the unit that suits it: 85 µs, 1.3 ms, 42 s, 3 min 20 s, 2 h 5 min.
 pub fn format_seconds(seconds: f64) -> String {
     if !seconds.is_finite() {
@@ -177,6 +186,15 @@ mod tests {
             (2.5e9, "2.5G"),
         ] {
             assert_eq!(format_short(value), text, "{value}");
+        }
+        for (value, text) in [
+            (f64::NAN, "–"),
+            (0.0, "0/s"),
+            (0.05, "3/min"),
+            (1.0, "1/s"),
+            (164_230.0, "164k/s"),
+        ] {
+            assert_eq!(format_rate(value), text, "{value}");
         }
         for (value, text) in [
             (f64::NAN, "–"),

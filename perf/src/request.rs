@@ -6,6 +6,16 @@ use crate::workload::{
     Action, Encoding, Format, N_MIXED_JOBS, RequestSpec, Workload, WorkloadKind,
 };
 
+/// The path of the group of one of the clients that push large bodies.
+pub fn bulk_path(prefix: &str, client: u32) -> String {
+    format!("{prefix}/job/bulk/instance/client-{client}")
+}
+
+/// The path of the group that a push which has to be refused would make.
+pub fn clash_path(prefix: &str, group: u32) -> String {
+    format!("{prefix}/job/clash/instance/node-{group:07}")
+}
+
 /// Writes the requests of a workload into one buffer. The parts that are the same in all requests
 /// are prepared in advance.
 pub struct RequestWriter {

@@ -44,6 +44,9 @@ pub enum WorkloadKind {
     Hot,
     /// Like fleet, but every tenth push contradicts the type of a family and has to be refused.
     Clash,
+    /// Every group pushes once, all at the same instant and each over a new connection, as when the
+    /// cron jobs of a fleet end on the minute.
+    Herd,
 }
 
 /// A workload. Can be read from a TOML file (`--workload-file`).
@@ -108,6 +111,16 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// Whether a server that works answers the request with this status.
+    pub fn expects(self, status: u16) -> bool {
+        match self {
+            Self::Push | Self::Delete => status / 100 == 2,
+            Self::Clash => status / 100 == 4,
+        }
+    }
+}
+
 /// One request of a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSpec {
@@ -147,9 +160,13 @@ impl Workload {
         self.kind == WorkloadKind::Hot
     }
 
-    /// Whether groups are created and deleted during the run.
-    pub fn deletes_groups(&self) -> bool {
-        matches!(self.kind, WorkloadKind::Churn | WorkloadKind::Mixed)
+    /// Whether all groups are created before the measurement. Otherwise the measured pushes create
+    /// them.
+    pub fn is_preloaded(&self) -> bool {
+        !matches!(
+            self.kind,
+            WorkloadKind::Churn | WorkloadKind::Mixed | WorkloadKind::Herd
+        )
     }
 
     /// What request number `n` of a connection does; numbers start at 0.
