@@ -115,6 +115,45 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Let a real Prometheus scrape gateways, and measure how long scrapes take as it sees them, what
+    /// they cost the gateway, and its memory.
+    ///
+    /// The targets are measured one after the other: first while nothing is pushed, then while each
+    /// group pushes once a minute.
+    Prometheus {
+        /// Built-in targets, separated by commas. (With its consistency check, the reference takes
+        /// most of an hour to receive the groups.)
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "self,reference-unchecked"
+        )]
+        targets: Vec<String>,
+        /// Number of groups.
+        #[arg(long, default_value_t = 30_000)]
+        groups: u32,
+        /// How the values of different groups and pushes relate to each other.
+        #[arg(long, value_enum, default_value_t)]
+        values: ValueKind,
+        /// Number of scrapes of each target while nothing is pushed, and beside pushes.
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+        scrapes: u32,
+        /// Time between scrapes, and the longest time that a scrape may take.
+        #[arg(long, value_name = "SECONDS", default_value = "5s", value_parser = seconds)]
+        interval: Duration,
+        /// Seconds after which pushing the groups stops.
+        #[arg(long, value_name = "SECONDS", default_value = "300s", value_parser = seconds)]
+        give_up_after: Duration,
+        /// The gateway's binary [default: the one in the folder of this program].
+        #[arg(long, value_name = "PATH")]
+        gateway: Option<PathBuf>,
+        /// Folder that contains prometheus and prometheus-pushgateway, if they are not on the PATH.
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
+        /// Append all raw figures to this file, as lines of JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Measure the CPU that the generator itself needs, compared with wrk and with a bare loop of
     /// send and recv, against a server that costs next to nothing.
     SelfCost {

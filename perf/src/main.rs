@@ -17,6 +17,7 @@ mod measure;
 mod measurement;
 mod numbers;
 mod process;
+mod prometheus;
 mod push_connection;
 mod reachability;
 mod report;
@@ -26,6 +27,7 @@ mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
+mod temp_folder;
 mod values;
 mod workload;
 
@@ -114,6 +116,29 @@ fn run(command: Command) -> Result<bool, String> {
             json.as_deref(),
         )
         .map(|()| true),
+        Command::Prometheus {
+            targets,
+            groups,
+            values,
+            scrapes,
+            interval,
+            give_up_after,
+            gateway,
+            programs,
+            json,
+        } => prometheus::run(&prometheus::PrometheusSettings {
+            targets,
+            groups,
+            values,
+            scrapes,
+            interval,
+            give_up_after,
+            programs: Programs {
+                gateway,
+                folder: programs,
+            },
+            json,
+        }),
         Command::SelfCost {
             seconds,
             connections,

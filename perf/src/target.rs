@@ -267,6 +267,22 @@ pub fn start_nginx(programs: &Programs, folder: &Path) -> Result<Target, String>
     })
 }
 
+/// Starts Prometheus with the configuration `prometheus.yml` in a folder, which also gets its data.
+///
+/// # Errors
+///
+/// Prometheus is not installed, or does not listen.
+pub fn start_prometheus(programs: &Programs, folder: &Path) -> Result<Target, String> {
+    let address = free_address()?;
+    let mut command = Command::new(programs.find("prometheus")?);
+    command
+        .arg(format!("--web.listen-address={address}"))
+        .arg(format!("--config.file={}/prometheus.yml", folder.display()))
+        .arg(format!("--storage.tsdb.path={}/data", folder.display()));
+    let child = spawn_silent(&mut command, address)?;
+    Ok(pushgateway_like("prometheus", address, child))
+}
+
 fn by_url(url: &str) -> Result<Target, String> {
     let unknown =
         || format!("{url:?} is neither one of {BUILT_IN} nor an URL such as http://localhost:9091");

@@ -8,6 +8,7 @@ use crate::numbers::{group_digits, ratios_in_order};
 use crate::process::ProcessUsage;
 use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
+use crate::temp_folder::TempFolder;
 use crate::values::ValueKind;
 use crate::workload::{Action, Workload};
 use serde::Serialize;
@@ -47,16 +48,6 @@ const AT_REST_ROUNDS_FACTOR: u32 = 3;
 /// Number of scrapes at even intervals before scrapes count as expected. The gateway may have
 /// learned other intervals from the scrapes before.
 const N_WARM_UP_SCRAPES: u32 = 5;
-
-/// A temporary folder, removed when this value is dropped.
-struct TempFolder(PathBuf);
-
-impl Drop for TempFolder {
-    fn drop(&mut self) {
-        // Best effort: the folder is in the directory for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The running scenario.
 struct ScrapeScenario {
@@ -182,13 +173,10 @@ impl ScrapeScenario {
     /// The scenario without `only_delete`. Returns whether the final check found no violation.
     fn measure_scrapes(&mut self) -> Result<bool, String> {
         let mut scraper = self.push_new_groups();
-        let folder = TempFolder(
-            std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())),
-        );
-        std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
-        self.measure_first_scrapes(&mut scraper, &folder.0)?;
+        let folder = TempFolder::new("scrape")?;
+        self.measure_first_scrapes(&mut scraper, folder.path())?;
         // The servers run until all figures are taken.
-        let _servers = self.measure_scrapes_at_rest(&mut scraper, &folder.0)?;
+        let _servers = self.measure_scrapes_at_rest(&mut scraper, folder.path())?;
         self.record_memory("resident, scraped plain and gzip");
         self.measure_scrapes_after_some_pushes(&mut scraper)?;
         let push_all = self.measure_scrapes_after_all_pushes(&mut scraper)?;
