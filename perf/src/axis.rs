@@ -28,7 +28,7 @@ impl Axis {
         }
     }
 
-    /// The values of a sweep without `--values`.
+    /// The values of a sweep without `--points`.
     pub fn default_values(self) -> &'static [f64] {
         match self {
             Self::Groups => &[100.0, 1000.0, 10_000.0, 100_000.0],
@@ -52,7 +52,7 @@ impl Axis {
                 Ok(value as u32)
             } else {
                 Err(format!(
-                    "--values: {name} are whole numbers from {least} on, not {value}"
+                    "--points: {name} are whole numbers from {least} on, not {value}"
                 ))
             }
         };
@@ -60,7 +60,7 @@ impl Axis {
             Self::Groups => settings.workload.groups = whole(1)?,
             Self::Connections => settings.connections = whole(1)?,
             Self::Lines => settings.workload.lines = whole(N_FLEET_LINES as u32)?,
-            Self::ScrapeInterval => settings.scrape_interval = interval("--values", value)?,
+            Self::ScrapeInterval => settings.scrape_interval = interval("--points", value)?,
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 //! arguments are the text of `--help`.
 
 use crate::axis::{Axis, interval};
-use crate::load::BulkSettings;
+use crate::load::{BulkSettings, HERD_SIZE_MAX};
 use crate::measure::LoadSettings;
 use crate::target::Programs;
+use crate::values::ValueKind;
 use crate::workload::{Encoding, Format, N_FLEET_LINES, Workload, WorkloadKind};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Compare targets at several values of an axis, and plot the results.
+    /// Compare targets at several points of an axis, and plot the results.
     ///
     /// Results are written to the files after each point. A target that cannot be preloaded with
     /// all groups within --give-up-after is left out at that point and at larger numbers of groups.
@@ -60,11 +61,11 @@ pub enum Command {
         /// What varies from point to point.
         #[arg(long, value_enum, default_value_t = Axis::Groups)]
         axis: Axis,
-        /// Values of the axis, separated by commas, smallest first [default: values that suit the
+        /// Points of the axis, separated by commas, smallest first [default: points that suit the
         /// axis].
         #[arg(long, value_delimiter = ',')]
-        values: Vec<f64>,
-        /// Number of rounds for each value.
+        points: Vec<f64>,
+        /// Number of rounds for each point.
         #[arg(long, default_value_t = 3)]
         rounds: u32,
         #[command(flatten)]
@@ -81,6 +82,9 @@ pub enum Command {
         /// Number of rounds.
         #[arg(long, default_value_t = 9)]
         rounds: u32,
+        /// How the values of different groups and pushes relate to each other.
+        #[arg(long, value_enum, default_value_t)]
+        values: ValueKind,
         /// Do this instead: create the groups, scrape once, delete all groups, and measure the
         /// memory that is left.
         #[arg(long)]
@@ -107,6 +111,45 @@ pub enum Command {
         /// The gateway's binary [default: the one in the folder of this program].
         #[arg(long, value_name = "PATH")]
         gateway: Option<PathBuf>,
+        /// Append all raw figures to this file, as lines of JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Let a real Prometheus scrape gateways, and measure how long scrapes take as it sees them, what
+    /// they cost the gateway, and its memory.
+    ///
+    /// The targets are measured one after the other: first while nothing is pushed, then while each
+    /// group pushes once a minute.
+    Prometheus {
+        /// Built-in targets, separated by commas. (With its consistency check, the reference takes
+        /// most of an hour to receive the groups.)
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "self,reference-unchecked"
+        )]
+        targets: Vec<String>,
+        /// Number of groups.
+        #[arg(long, default_value_t = 30_000)]
+        groups: u32,
+        /// How the values of different groups and pushes relate to each other.
+        #[arg(long, value_enum, default_value_t)]
+        values: ValueKind,
+        /// Number of scrapes of each target while nothing is pushed, and beside pushes.
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+        scrapes: u32,
+        /// Time between scrapes, and the longest time that a scrape may take.
+        #[arg(long, value_name = "SECONDS", default_value = "5s", value_parser = seconds)]
+        interval: Duration,
+        /// Seconds after which pushing the groups stops.
+        #[arg(long, value_name = "SECONDS", default_value = "300s", value_parser = seconds)]
+        give_up_after: Duration,
+        /// The gateway's binary [default: the one in the folder of this program].
+        #[arg(long, value_name = "PATH")]
+        gateway: Option<PathBuf>,
+        /// Folder that contains prometheus and prometheus-pushgateway, if they are not on the PATH.
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
         /// Append all raw figures to this file, as lines of JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -162,10 +205,11 @@ pub struct LoadArgs {
     #[arg(long, value_enum, default_value_t = WorkloadKind::Fleet, help_heading = "Load")]
     workload: WorkloadKind,
     /// Read the workload from a TOML file instead (keys: kind, groups, add_percent, format,
-    /// encoding, lines).
+    /// encoding, lines, values).
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     workload_file: Option<PathBuf>,
-    /// Number of groups; all are created before the measurement.
+    /// Number of groups. All are created before the measurement, except by the workloads churn, mixed
+    /// and herd. A herd has as many connections as groups.
     #[arg(long, default_value_t = 1000, help_heading = "Load")]
     groups: u32,
     /// Lines with a value in each push; the first twelve are compared with what scrapes show.
@@ -174,6 +218,9 @@ pub struct LoadArgs {
     /// Percentage of the pushes that are POSTs; the others are PUTs.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     add_percent: u8,
+    /// How the values of different groups and pushes relate to each other.
+    #[arg(long, value_enum, default_value_t, help_heading = "Load")]
+    values: ValueKind,
     /// Format of bodies.
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Load")]
     format: Format,
@@ -226,7 +273,8 @@ pub struct LoadArgs {
     #[arg(long, default_value_t = 1.0, help_heading = "Measurement")]
     warm_up: f64,
     /// Seconds after which preloading stops. Targets that do not have all groups by then are
-    /// measured with those they have, and left out of a sweep.
+    /// measured with those they have, and left out of a sweep. Pushes of a herd without an answer
+    /// after this time are lost.
     #[arg(long, alias = "preload-max", value_name = "SECONDS", default_value = "60s", value_parser = seconds)]
     #[arg(help_heading = "Measurement")]
     give_up_after: Duration,
@@ -256,6 +304,10 @@ pub struct LoadArgs {
         help_heading = "Targets"
     )]
     pub pid: Vec<u32>,
+    /// Leave the groups that were pushed on targets that are given by URL. Otherwise they are deleted
+    /// at the end.
+    #[arg(long, help_heading = "Targets")]
+    keep: bool,
     /// Size of the body that `floor` serves to scrapes [default: the size of the groups'
     /// exposition].
     #[arg(long, value_name = "BYTES", help_heading = "Targets")]
@@ -290,6 +342,7 @@ impl LoadArgs {
             format: self.format,
             encoding: self.encoding,
             lines: self.lines,
+            values: self.values,
         })
     }
 
@@ -309,6 +362,11 @@ impl LoadArgs {
         if (workload.lines as usize) < N_FLEET_LINES {
             return Err(format!("a push has at least {N_FLEET_LINES} lines"));
         }
+        if workload.kind == WorkloadKind::Herd && workload.groups > HERD_SIZE_MAX {
+            return Err(format!(
+                "a herd has at most {HERD_SIZE_MAX} groups: each of its connections needs a local port"
+            ));
+        }
         Ok(LoadSettings {
             connections: self.connections,
             keep_alive: !self.reconnect,
@@ -327,6 +385,7 @@ impl LoadArgs {
             leave_out_incomplete: false,
             threads: self.threads,
             seed: self.seed,
+            keeps_groups: self.keep,
             programs: Programs {
                 gateway: self.gateway.clone(),
                 folder: self.programs.clone(),

@@ -20,9 +20,7 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// A request without an answer after this time has failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the loop looks for requests that have exceeded [`ANSWER_TIMEOUT`].
+/// How often the loop looks for requests that have had no answer for too long.
 const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a connection waits after a failure before its next request, so that a server that is
 /// not there is not asked in a busy loop.
@@ -57,6 +55,7 @@ struct EventLoop<S> {
     epoll: OwnedFd,
     address: SocketAddr,
     keep_alive: bool,
+    answer_timeout: Duration,
     connections: Vec<PushConnection>,
     source: S,
     /// Connections that wait, by the time at which they ask for their next step; earliest first.
@@ -65,8 +64,8 @@ struct EventLoop<S> {
 }
 
 /// Runs `n_connections` connections to `address` until all of them have finished, and returns the
-/// source. Connections are opened when they have something to send. Without `keep_alive` a
-/// connection is closed after every answer.
+/// source. Connections are opened when they have something to send, and without `keep_alive` closed
+/// after every answer. A request that has no answer after `answer_timeout` has failed.
 ///
 /// # Panics
 ///
@@ -74,6 +73,7 @@ struct EventLoop<S> {
 pub fn run<S: RequestSource>(
     address: SocketAddr,
     keep_alive: bool,
+    answer_timeout: Duration,
     n_connections: usize,
     source: S,
 ) -> S {
@@ -84,6 +84,7 @@ pub fn run<S: RequestSource>(
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("the kernel offers epoll"),
         address,
         keep_alive,
+        answer_timeout,
         connections: (0..n_connections)
             .map(|_| PushConnection::default())
             .collect(),
@@ -240,12 +241,12 @@ impl<S: RequestSource> EventLoop<S> {
         }
     }
 
-    /// Fails all requests that have been in flight for longer than [`ANSWER_TIMEOUT`].
+    /// Fails all requests that have been in flight for longer than the timeout.
     fn fail_overdue_requests(&mut self, now: Instant) {
         for n in 0..self.connections.len() {
             if self.connections[n]
                 .sent_at
-                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > ANSWER_TIMEOUT)
+                .is_some_and(|sent_at| now.saturating_duration_since(sent_at) > self.answer_timeout)
             {
                 self.fail_request(n, io::ErrorKind::TimedOut.to_string());
             }
@@ -303,17 +304,16 @@ mod tests {
         n: u32,
         gap: Duration,
     ) -> RepeatedRequest {
-        let due = vec![Instant::now(); n_connections];
-        let left = vec![n; n_connections];
         let source = RepeatedRequest {
             request,
-            left,
+            left: vec![n; n_connections],
             gap,
-            due,
+            due: vec![Instant::now(); n_connections],
             statuses: BTreeMap::new(),
             failures: BTreeMap::new(),
         };
-        run(address, keep_alive, n_connections, source)
+        let timeout = Duration::from_secs(30);
+        run(address, keep_alive, timeout, n_connections, source)
     }
 
     fn request(body_len: usize) -> Vec<u8> {

@@ -1,11 +1,14 @@
 //! The performance goals of the gateway, compared with the figures that `perf/record` left in a
 //! folder.
 //!
-//! Ratios are computed within each round, from figures that were measured one after the other. The
-//! table shows the median, the smallest and the largest of these ratios.
+//! Ratios are those of [`numbers`](crate::numbers): quotients within each round. The table shows
+//! their median, the smallest and the largest of them.
 
-use crate::numbers::{format_figure, median};
-use crate::results::{RecordedResults, cpu, p99, per_second, ratios_by_round, ratios_in_order};
+use crate::numbers::{
+    ByRound, format_figure, median, ratios_by_round, ratios_in_order, values as without_rounds,
+};
+use crate::results::{RecordedResults, cpu, p99, per_second};
+use serde_json::Value;
 use std::path::Path;
 
 /// The largest or smallest value that meets a goal.
@@ -53,7 +56,7 @@ impl Goal {
                 String::new(),
             ];
         };
-        let median = sorted[sorted.len() / 2];
+        let median = median(&sorted);
         let is_met = match *self {
             Goal {
                 bound: Bound::AtMost(limit),
@@ -96,12 +99,16 @@ fn goals(results: &RecordedResults) -> Vec<Goal> {
             &results.figures_of("p2-ends", "floor", Some(groups), cpu),
         )
     };
-    let rate = |name, target| results.ratios_to(name, target, per_second);
-    let p99_beside_bulk = ratios_by_round(
+    let ratio = |name, target, figure: fn(&Value) -> Option<f64>| {
+        without_rounds(&results.ratios_to(name, target, figure))
+    };
+    let between = |of: &ByRound, to: &ByRound| without_rounds(&ratios_by_round(of, to));
+    let rate = |name, target| ratio(name, target, per_second);
+    let p99_beside_bulk = between(
         &results.figures_of("p11-bulk", "self", None, p99),
         &results.figures_of("p11-alone", "self", None, p99),
     );
-    let p99_beside_others = ratios_by_round(
+    let p99_beside_others = between(
         &results.figures_of("p11-bulk", "self", None, p99),
         &results.figures_of("p11-elsewhere", "self", None, p99),
     );
@@ -110,32 +117,26 @@ fn goals(results: &RecordedResults) -> Vec<Goal> {
     });
     // The machine's speed drifts from run to run. So each workload is first compared with bare
     // hyper in the same run, and then these ratios are compared.
-    let fleet = median(&results.ratios_to("p13-fleet", "floor", cpu));
-    let structural = |name| {
-        results
-            .ratios_to(name, "floor", cpu)
-            .into_iter()
-            .map(|ratio| ratio / fleet)
-            .collect()
-    };
+    let fleet = results.ratios_to("p13-fleet", "floor", cpu);
+    let structural = |name| between(&results.ratios_to(name, "floor", cpu), &fleet);
     let scraped = |name| results.scrape_figures("scrape", name);
-    let at_rest = median(&scraped("at rest, plain: last byte"));
-    let after_some = scraped("1 % pushed, plain: last byte")
-        .into_iter()
-        .map(|ms| ms / at_rest)
-        .collect();
-    let idle = results.idle_bytes("self").into_iter();
+    let after_some = ratios_in_order(
+        &scraped("1 % pushed, plain: last byte"),
+        &scraped("at rest, plain: last byte"),
+    );
+    let [idle, of_floor] =
+        ["self", "floor"].map(|target| Vec::from_iter(results.idle_bytes(target)));
     vec![
         most(
             1.15,
             "CPU a push, 10,000 groups, gzip scrapes beside, against bare hyper",
-            results.ratios_to("p1-fleet", "floor", cpu),
+            ratio("p1-fleet", "floor", cpu),
         ),
         least(0.9, "throughput of the same", rate("p1-fleet", "floor")),
         most(
             1.25,
             "the same CPU at 1,000,000 groups, against 1,000",
-            ratios_in_order(&grown(1_000_000), &grown(1_000)),
+            between(&grown(1_000_000), &grown(1_000)),
         ),
         least(
             0.95,
@@ -145,12 +146,12 @@ fn goals(results: &RecordedResults) -> Vec<Goal> {
         most(
             1.3,
             "p99 of an open loop at half of what drives bare hyper, against it",
-            results.ratios_to("p4-open", "floor", p99),
+            ratio("p4-open", "floor", p99),
         ),
         most(
             1.6,
             "the same with a gzip scrape each second",
-            results.ratios_to("p4-open-scraped", "floor", p99),
+            ratio("p4-open-scraped", "floor", p99),
         ),
         most(
             1.1,
@@ -256,23 +257,18 @@ fn goals(results: &RecordedResults) -> Vec<Goal> {
         most(
             1.0,
             "the same against bare hyper that throws the bodies away",
-            results.ratios_to("p11-bulk", "floor", p99),
+            ratio("p11-bulk", "floor", p99),
         ),
         most(
             1.05,
             "9,900 connections that pushed once: memory against bare hyper",
-            results
-                .idle_bytes("floor")
-                .into_iter()
-                .zip(idle.clone())
-                .map(|(floor, own)| own / floor)
-                .collect(),
+            ratios_in_order(&idle, &of_floor),
         ),
         most_of(
             100.0,
             "MB",
             "the same in all",
-            idle.map(|bytes| bytes / 1e6).collect(),
+            idle.iter().map(|bytes| bytes / 1e6).collect(),
         ),
         most(
             1.5,

@@ -4,7 +4,8 @@
 //! each group must show the values of exactly one push.
 
 use crate::body::{GroupValues, expected_values, line_index};
-use crate::workload::N_FLEET_LINES;
+use crate::values::{ValueKind, sequence_number};
+use crate::workload::{N_FLEET_LINES, Workload};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
@@ -70,6 +71,7 @@ type PushTimes = (Instant, Option<Instant>);
 /// All pushes of a run, by group.
 pub struct Ledger {
     accounts: Vec<GroupAccount>,
+    values: ValueKind,
     has_shared_groups: bool,
     /// The times of each push, by group and sequence number. Only used if several connections push
     /// to one group at the same time: the order of their answers then decides what a scrape may
@@ -86,15 +88,26 @@ pub struct AnsweredBefore {
 }
 
 impl Ledger {
-    /// An empty ledger of `n_groups` groups. `has_shared_groups`: several connections push to the
-    /// same group at the same time.
-    pub fn new(n_groups: u32, has_shared_groups: bool) -> Self {
-        let accounts = (0..n_groups).map(|_| GroupAccount::default()).collect();
+    /// An empty ledger of the groups of a workload.
+    pub fn new(workload: &Workload) -> Self {
+        let accounts = (0..workload.n_groups())
+            .map(|_| GroupAccount::default())
+            .collect();
         Self {
             accounts,
-            has_shared_groups,
+            values: workload.values,
+            has_shared_groups: workload.has_shared_groups(),
             push_times: Mutex::default(),
         }
+    }
+
+    /// The groups to which a push was sent.
+    pub fn pushed_groups(&self) -> Vec<u32> {
+        (0..)
+            .zip(&self.accounts)
+            .filter(|(_, account)| account.started.load(Acquire) > 0)
+            .map(|(group, _)| group)
+            .collect()
     }
 
     /// Records that a push of the group is about to be sent, and returns its sequence number.
@@ -180,11 +193,11 @@ impl Ledger {
                 }
                 continue;
             };
-            let seq = shown[0] as u64;
+            let seq = sequence_number(self.values, group, shown[0]).unwrap_or(0);
             let started = self.accounts[group as usize].started.load(Acquire);
-            if seq == 0 || seq > started || shown[0].fract() != 0.0 || (is_deleted && is_quiet) {
+            if seq == 0 || seq > started || (is_deleted && is_quiet) {
                 violations.push(Violation::Invented { group });
-            } else if *shown != expected_values(group, seq) {
+            } else if *shown != expected_values(self.values, group, seq) {
                 violations.push(Violation::Torn { group, seq });
             } else if self.is_stale(group, seq, answered, before.at) {
                 violations.push(Violation::Stale {
@@ -268,7 +281,7 @@ fn read_groups(scrape: &[u8], n_groups: usize) -> Result<Vec<Option<GroupValues>
 mod tests {
     use super::*;
     use crate::request::RequestWriter;
-    use crate::workload::{Action, RequestSpec, Workload};
+    use crate::workload::{Action, RequestSpec, WorkloadKind};
 
     /// The lines of a push as a gateway exposes them.
     fn exposed(group: u32, seq: u64) -> String {
@@ -293,7 +306,7 @@ mod tests {
     }
 
     fn ledger(pushes: &[(u32, u64)]) -> Ledger {
-        let ledger = Ledger::new(9, false);
+        let ledger = Ledger::new(&Workload::fleet(9));
         for &(group, n) in pushes {
             for _ in 0..n {
                 let seq = ledger.begin_push(group);
@@ -364,7 +377,10 @@ mod tests {
 
     #[test]
     fn any_of_several_concurrent_pushes_may_be_the_last() {
-        let ledger = Ledger::new(1, true);
+        let ledger = Ledger::new(&Workload {
+            kind: WorkloadKind::Hot,
+            ..Workload::fleet(1)
+        });
         let (first, second) = (ledger.begin_push(0), ledger.begin_push(0));
         ledger.record_answer(0, second);
         ledger.record_answer(0, first);

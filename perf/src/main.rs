@@ -14,9 +14,12 @@ mod idle;
 mod ledger;
 mod load;
 mod measure;
+mod measurement;
 mod numbers;
 mod process;
+mod prometheus;
 mod push_connection;
+mod reachability;
 mod report;
 mod request;
 mod results;
@@ -24,16 +27,20 @@ mod scrape_cost;
 mod self_cost;
 mod servers;
 mod target;
+mod temp_folder;
+mod values;
 mod workload;
 
 use axis::Axis;
 use clap::Parser;
 use cli::{Cli, Command, LoadArgs, OutputArgs};
 use measure::LoadSettings;
+use measurement::Measurement;
 use report::JsonLines;
 use std::process::ExitCode;
 use std::time::Duration;
 use target::Programs;
+use workload::WorkloadKind;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,14 +73,15 @@ fn run(command: Command) -> Result<bool, String> {
         Command::Sweep {
             targets,
             axis,
-            values,
+            points,
             rounds,
             load,
             output,
-        } => sweep(&targets, axis, &values, rounds, &load, &output),
+        } => sweep(&targets, axis, &points, rounds, &load, &output),
         Command::Scrape {
             groups,
             rounds,
+            values,
             only_delete,
             threads,
             seed,
@@ -87,6 +95,7 @@ fn run(command: Command) -> Result<bool, String> {
             scrape_cost::run(scrape_cost::ScrapeCostSettings {
                 groups,
                 rounds,
+                values,
                 threads,
                 seed,
                 programs,
@@ -107,6 +116,29 @@ fn run(command: Command) -> Result<bool, String> {
             json.as_deref(),
         )
         .map(|()| true),
+        Command::Prometheus {
+            targets,
+            groups,
+            values,
+            scrapes,
+            interval,
+            give_up_after,
+            gateway,
+            programs,
+            json,
+        } => prometheus::run(&prometheus::PrometheusSettings {
+            targets,
+            groups,
+            values,
+            scrapes,
+            interval,
+            give_up_after,
+            programs: Programs {
+                gateway,
+                folder: programs,
+            },
+            json,
+        }),
         Command::SelfCost {
             seconds,
             connections,
@@ -155,31 +187,50 @@ fn compare(
     output: &OutputArgs,
 ) -> Result<bool, String> {
     load.pin()?;
-    let (settings, targets) = (load.settings()?, target::with_pids(targets, &load.pid)?);
+    let settings = load.settings()?;
+    let targets = check_targets(targets, load, &settings)?;
     measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
     let compared = measure::compare(&targets, rounds, &settings, |row| json.append(row))?;
-    report::print_table(&compared.rows);
+    report::print_table(&compared.rows, &compared.gave_up);
     if let Some(path) = &output.html {
-        report::write_page(path, &compared.rows, &compared.notes)?;
+        report::write_page(path, &compared.rows, &compared.gave_up, &compared.notes)?;
     }
-    Ok(compared.rows.iter().all(measure::Measurement::has_passed))
+    Ok(compared.rows.iter().all(Measurement::has_passed))
+}
+
+/// Checks that the targets can be measured with these settings, before anything takes time. Returns
+/// them with their process ids.
+fn check_targets(
+    targets: &[String],
+    load: &LoadArgs,
+    settings: &LoadSettings,
+) -> Result<Vec<(String, Option<u32>)>, String> {
+    let targets = target::with_pids(targets, &load.pid)?;
+    if settings.workload.kind == WorkloadKind::Herd {
+        process::raise_open_files_for(settings.workload.groups)?;
+    }
+    target::check(
+        targets.iter().map(|(name, _)| name.as_str()),
+        &settings.programs,
+    )?;
+    Ok(targets)
 }
 
 /// Compares targets at every value of the axis. Returns whether all checks passed at all of them.
 fn sweep(
     targets: &[String],
     axis: Axis,
-    values: &[f64],
+    points: &[f64],
     rounds: u32,
     load: &LoadArgs,
     output: &OutputArgs,
 ) -> Result<bool, String> {
     load.pin()?;
-    let values = if values.is_empty() {
+    let values = if points.is_empty() {
         axis.default_values()
     } else {
-        values
+        points
     };
     let at = |&value: &f64| -> Result<LoadSettings, String> {
         let mut settings = LoadSettings {
@@ -193,42 +244,45 @@ fn sweep(
     // Check all values before the first measurement, so that a mistake in the last one does not
     // show after an hour.
     let all = values.iter().map(at).collect::<Result<Vec<_>, _>>()?;
-    let targets = target::with_pids(targets, &load.pid)?;
+    let largest = all.iter().max_by_key(|settings| settings.workload.groups);
+    let targets = check_targets(targets, load, largest.expect("an axis has points"))?;
     measure_generator_cost(load)?;
     let mut json = JsonLines::open(output.json.as_deref())?;
     let mut points: Vec<report::SweepPoint> = Vec::new();
     // Targets that could not be preloaded, with the number of groups at which that happened.
-    let mut gave_up: Vec<(String, f64)> = Vec::new();
+    let mut too_many: Vec<(String, f64)> = Vec::new();
     for (&value, settings) in values.iter().zip(all) {
         println!("\n{} = {value}", axis.name());
-        let too_many = |name: &str| {
-            gave_up
-                .iter()
-                .find(|(other, at)| axis == Axis::Groups && other == name && *at <= value)
-        };
         let mut notes = Vec::new();
         let mut here = targets.clone();
-        here.retain(|(name, _)| match too_many(name) {
-            Some((_, at)) => {
+        here.retain(|(name, _)| {
+            let at = too_many
+                .iter()
+                .find(|(other, at)| axis == Axis::Groups && other == name && *at <= value);
+            if let Some((_, at)) = at {
                 notes.push(format!(
                     "{name}: left out here, as {at} groups were too many for it"
                 ));
-                false
             }
-            None => true,
+            at.is_none()
         });
         notes.iter().for_each(|note| println!("{note}"));
         let compared = measure::compare(&here, rounds, &settings, |row| json.append(row))?;
-        report::print_table(&compared.rows);
-        gave_up.extend(compared.left_out.into_iter().map(|name| (name, value)));
+        report::print_table(&compared.rows, &compared.gave_up);
+        let gave_up = compared
+            .gave_up
+            .iter()
+            .map(|one| (one.target.clone(), value));
+        too_many.extend(gave_up);
         notes.extend(compared.notes);
         let point = report::SweepPoint {
             value,
             rows: compared.rows,
+            gave_up: compared.gave_up,
             notes,
         };
-        if !point.notes.is_empty() {
-            json.append(&point.left_out(axis.name()))?;
+        if let Some(line) = point.left_out(axis.name()) {
+            json.append(&line)?;
         }
         points.push(point);
         if let Some(path) = &output.html {
@@ -237,5 +291,5 @@ fn sweep(
     }
     Ok(points
         .iter()
-        .all(|point| point.rows.iter().all(measure::Measurement::has_passed)))
+        .all(|point| point.rows.iter().all(Measurement::has_passed)))
 }

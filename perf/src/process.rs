@@ -1,6 +1,7 @@
 //! CPU, memory and context switches of processes and threads, from `/proc`.
 
 use procfs::process::Process;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
-    /// Reads the counters of a process. `None` if the process does not exist or may not be looked
-    /// at.
+    /// Reads the counters of a process. `None` if the process does not exist, has ended or may not be
+    /// looked at.
     pub fn of(pid: u32) -> Option<Self> {
         let process = Process::new(pid.cast_signed()).ok()?;
         let (stat, status) = (process.stat().ok()?, process.status().ok()?);
@@ -38,8 +39,9 @@ impl ProcessUsage {
         Some(Self {
             user_seconds: stat.utime as f64 / ticks,
             system_seconds: stat.stime as f64 / ticks,
-            resident_bytes: status.vmrss.unwrap_or(0) * 1024,
-            resident_bytes_max: status.vmhwm.unwrap_or(0) * 1024,
+            // A process that has ended has no memory.
+            resident_bytes: status.vmrss? * 1024,
+            resident_bytes_max: status.vmhwm? * 1024,
             context_switches: tasks.map(|status| switches(&status)).sum(),
         })
     }
@@ -82,7 +84,6 @@ pub fn thread_busy_time() -> Option<Duration> {
 
 /// Raises the limit of open files as far as permitted: each connection needs a descriptor.
 pub fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // If the limit stays too low, connecting fails with an error that says so.
     let _ = setrlimit(
@@ -92,4 +93,76 @@ pub fn raise_open_files() {
             maximum: limit.maximum,
         },
     );
+}
+
+/// Descriptors that the harness needs beside those of its connections, with room to spare.
+const OTHER_OPEN_FILES: u64 = 100;
+
+/// Raises the limit of open files so that `n_connections` connections can be open at once. Processes
+/// that are started later inherit the limit.
+///
+/// # Errors
+///
+/// This process may not raise the limit that far.
+pub fn raise_open_files_for(n_connections: u32) -> Result<(), String> {
+    let needed = u64::from(n_connections) + OTHER_OPEN_FILES;
+    raise_open_files();
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < needed) {
+        // Only a privileged process may raise the maximum.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(needed),
+                maximum: Some(needed),
+            },
+        );
+    }
+    has_room_for(n_connections, getrlimit(Resource::Nofile).current)
+}
+
+/// Checks whether a process with this limit of open files (`None` for no limit) can have so many
+/// connections.
+fn has_room_for(n_connections: u32, limit: Option<u64>) -> Result<(), String> {
+    let needed = u64::from(n_connections) + OTHER_OPEN_FILES;
+    match limit {
+        Some(limit) if limit < needed => Err(format!(
+            "{n_connections} connections at once need {needed} open files, and this process may open {limit}: \
+             raise the limit with `ulimit -n {needed}`, or ask for at most {} groups",
+            limit.saturating_sub(OTHER_OPEN_FILES)
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_open_files_that_is_too_low_is_explained() {
+        assert_eq!(has_room_for(9000, None), Ok(()));
+        assert_eq!(has_room_for(9000, Some(9100)), Ok(()));
+        assert_eq!(
+            has_room_for(9000, Some(1024)),
+            Err("9000 connections at once need 9100 open files, and this process may open 1024: raise the \
+                 limit with `ulimit -n 9100`, or ask for at most 924 groups"
+                .to_owned())
+        );
+    }
+
+    #[test]
+    fn a_process_that_has_ended_has_no_figures() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        // Waits for the end of the process, but leaves its entry in /proc.
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::waitid(
+            rustix::process::WaitId::Pid(id),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        assert!(ProcessUsage::of(child.id()).is_none());
+        child.wait().unwrap();
+        assert!(ProcessUsage::of(child.id()).is_none());
+    }
 }

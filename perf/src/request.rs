@@ -1,9 +1,20 @@
 //! Renders requests as bytes.
 
-use crate::body::{compress, to_protobuf, write_number, write_seven_digits, write_text};
+use crate::body::{compress, to_protobuf, write_text};
+use crate::values::{write_integer, write_seven_digits};
 use crate::workload::{
     Action, Encoding, Format, N_MIXED_JOBS, RequestSpec, Workload, WorkloadKind,
 };
+
+/// The path of the group of one of the clients that push large bodies.
+pub fn bulk_path(prefix: &str, client: u32) -> String {
+    format!("{prefix}/job/bulk/instance/client-{client}")
+}
+
+/// The path of the group that a push which has to be refused would make.
+pub fn clash_path(prefix: &str, group: u32) -> String {
+    format!("{prefix}/job/clash/instance/node-{group:07}")
+}
 
 /// Writes the requests of a workload into one buffer. The parts that are the same in all requests
 /// are prepared in advance.
@@ -111,7 +122,7 @@ impl RequestWriter {
             &self.path
         });
         if is_mixed {
-            write_number(u64::from(group % N_MIXED_JOBS), None, head);
+            write_integer(u64::from(group % N_MIXED_JOBS), head);
         }
         head.extend_from_slice(b"/instance/node-");
         write_seven_digits(u64::from(group), head);
@@ -123,11 +134,7 @@ impl RequestWriter {
         } else {
             &self.push_fields
         });
-        write_number(
-            (self.buffer.len() - self.head_room_bytes) as u64,
-            None,
-            head,
-        );
+        write_integer((self.buffer.len() - self.head_room_bytes) as u64, head);
         head.extend_from_slice(b"\r\n\r\n");
     }
 }

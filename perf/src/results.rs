@@ -1,6 +1,7 @@
 //! Reads the figures that `perf/record` left in a folder. The name of a measurement is the name of
 //! its JSON file without the extension.
 
+use crate::numbers::{ByRound, ratios_by_round};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ impl RecordedResults {
         target: &str,
         groups: Option<u64>,
         figure: impl Fn(&Value) -> Option<f64>,
-    ) -> Vec<(u64, f64)> {
+    ) -> ByRound {
         let is_asked = |line: &Value| {
             line["target"] == target && groups.is_none_or(|n| line["workload"]["groups"] == n)
         };
@@ -43,7 +44,7 @@ impl RecordedResults {
         name: &str,
         target: &str,
         figure: impl Fn(&Value) -> Option<f64>,
-    ) -> Vec<f64> {
+    ) -> ByRound {
         ratios_by_round(
             &self.figures_of(name, "self", None, &figure),
             &self.figures_of(name, target, None, &figure),
@@ -113,21 +114,4 @@ pub fn per_second(line: &Value) -> Option<f64> {
 pub fn p99(line: &Value) -> Option<f64> {
     let pairs = line["latency_us"].as_array()?;
     pairs.iter().find(|pair| pair[0].as_f64() == Some(99.0))?[1].as_f64()
-}
-
-/// Divides figures by figures of the same round. Rounds that only one side has are left out.
-pub fn ratios_by_round(of: &[(u64, f64)], to: &[(u64, f64)]) -> Vec<f64> {
-    let other = |round: u64| {
-        to.iter()
-            .find(|(other, _)| *other == round)
-            .map(|(_, value)| *value)
-    };
-    of.iter()
-        .filter_map(|&(round, value)| Some(value / other(round)?))
-        .collect()
-}
-
-/// Divides figures by figures at the same place. Both sides were measured in the same order.
-pub fn ratios_in_order(of: &[f64], to: &[f64]) -> Vec<f64> {
-    of.iter().zip(to).map(|(of, to)| of / to).collect()
 }

@@ -5,6 +5,7 @@
 use crate::bare_loop;
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
+use crate::numbers::{median, ratios_in_order};
 use crate::process::ProcessUsage;
 use crate::request::RequestWriter;
 use crate::target::{self, Programs};
@@ -120,23 +121,36 @@ pub fn run(duration: Duration, connections: u32, rounds: u32) -> Result<(), Stri
             values.push(cpu);
         }
     }
-    let [bare, own, wrk] = all.map(|(name, values)| {
-        let cpu = median(values);
-        print("median", name, cpu);
-        cpu.total_us()
+    for (name, values) in &all {
+        print("median", name, median_cpu(values));
+    }
+    let [bare, own, wrk] = all.map(|(_, values)| {
+        values
+            .iter()
+            .map(|cpu| cpu.total_us())
+            .collect::<Vec<f64>>()
     });
+    let above: Vec<f64> = own
+        .iter()
+        .zip(&bare)
+        .map(|(own, bare)| own - bare)
+        .collect();
     println!(
         "generator / wrk: {:.2}; above the bare loop: {:.2} µs",
-        own / wrk,
-        own - bare
+        median(&ratios_in_order(&own, &wrk)),
+        median(&above)
     );
     Ok(())
 }
 
-/// The value with the median total.
-fn median(mut values: Vec<CpuPerRequest>) -> CpuPerRequest {
-    values.sort_by(|a, b| a.total_us().total_cmp(&b.total_us()));
-    values[values.len() / 2]
+/// The medians of user and system time, each for itself.
+fn median_cpu(values: &[CpuPerRequest]) -> CpuPerRequest {
+    let of =
+        |time: fn(&CpuPerRequest) -> f64| median(&values.iter().map(time).collect::<Vec<f64>>());
+    CpuPerRequest {
+        user_us: of(|cpu| cpu.user_us),
+        system_us: of(|cpu| cpu.system_us),
+    }
 }
 
 fn measure_bare_loop(
@@ -173,7 +187,7 @@ fn measure_generator(address: SocketAddr, duration: Duration, connections: u32) 
         is_checked: false,
     };
     let before = ProcessUsage::of(std::process::id()).unwrap_or_default();
-    let measured = load::run(plan, &Arc::new(Ledger::new(N_GROUPS, false)));
+    let measured = load::run(plan, &Arc::new(Ledger::new(&Workload::fleet(N_GROUPS))));
     CpuPerRequest::of(
         ProcessUsage::of(std::process::id())
             .unwrap_or_default()

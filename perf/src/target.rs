@@ -2,6 +2,7 @@
 //! by URL.
 
 use crate::process::ProcessUsage;
+use crate::reachability;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,13 @@ pub struct Target {
     pub pid: Option<u32>,
     /// Kills the process when this value is dropped; `None` if the harness did not start it.
     _child: Option<ChildProcess>,
+}
+
+impl Target {
+    /// Whether the harness did not start this target, so that it goes on after the measurement.
+    pub fn is_foreign(&self) -> bool {
+        self._child.is_none()
+    }
 }
 
 /// A process that is killed when this value is dropped.
@@ -73,7 +81,11 @@ impl Programs {
 
     fn gateway(&self) -> Result<PathBuf, String> {
         if let Some(path) = &self.gateway {
-            return Ok(path.clone());
+            return if path.is_file() {
+                Ok(path.clone())
+            } else {
+                Err(format!("{}: no such file", path.display()))
+            };
         }
         let beside = std::env::current_exe()
             .ok()
@@ -166,6 +178,32 @@ pub fn start(name: &str, programs: &Programs, floor_bytes: usize) -> Result<Targ
     }
 }
 
+/// Checks that all targets can be measured, without starting any: built-in ones have their program,
+/// and those given by URL answer. Takes less than a second for each.
+///
+/// # Errors
+///
+/// A program is missing, a server does not answer, or a name is unknown.
+pub fn check<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    programs: &Programs,
+) -> Result<(), String> {
+    for name in names {
+        match name {
+            "self" => drop(programs.gateway()?),
+            "floor" | "sink" => {}
+            "reference" | "reference-unchecked" => drop(programs.find("prometheus-pushgateway")?),
+            "victoria-metrics" => drop(programs.find("victoria-metrics")?),
+            url => {
+                let target = by_url(url)?;
+                let base = target.prefix.trim_end_matches("/metrics");
+                reachability::check_answers(url, target.address, base)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Pairs target names with process ids: the targets that are given by URL get `pids` in their
 /// order.
 ///
@@ -229,14 +267,31 @@ pub fn start_nginx(programs: &Programs, folder: &Path) -> Result<Target, String>
     })
 }
 
+/// Starts Prometheus with the configuration `prometheus.yml` in a folder, which also gets its data.
+///
+/// # Errors
+///
+/// Prometheus is not installed, or does not listen.
+pub fn start_prometheus(programs: &Programs, folder: &Path) -> Result<Target, String> {
+    let address = free_address()?;
+    let mut command = Command::new(programs.find("prometheus")?);
+    command
+        .arg(format!("--web.listen-address={address}"))
+        .arg(format!("--config.file={}/prometheus.yml", folder.display()))
+        .arg(format!("--storage.tsdb.path={}/data", folder.display()));
+    let child = spawn_silent(&mut command, address)?;
+    Ok(pushgateway_like("prometheus", address, child))
+}
+
 fn by_url(url: &str) -> Result<Target, String> {
     let unknown =
         || format!("{url:?} is neither one of {BUILT_IN} nor an URL such as http://localhost:9091");
     let rest = url.strip_prefix("http://").ok_or_else(unknown)?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut addresses = host
+    let addresses: Vec<SocketAddr> = host
         .to_socket_addrs()
-        .map_err(|error| format!("{host}: {error}"))?;
+        .map_err(|error| format!("{url}: {error}"))?
+        .collect();
     let prefix = if path.is_empty() {
         String::new()
     } else {
@@ -244,7 +299,7 @@ fn by_url(url: &str) -> Result<Target, String> {
     };
     Ok(Target {
         name: url.to_owned(),
-        address: addresses.next().ok_or_else(unknown)?,
+        address: reachability::first_reachable(url, &addresses)?,
         prefix: format!("{prefix}/metrics"),
         scrape_path: Some(format!("{prefix}/metrics")),
         is_checked: true,
@@ -355,6 +410,22 @@ mod tests {
             with_pids(&names[..1], &[own])
                 .unwrap_err()
                 .contains("given by URL")
+        );
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_measured_is_found_without_starting_any() {
+        let programs = Programs {
+            gateway: Some(PathBuf::from("/nowhere/pushgateway")),
+            folder: None,
+        };
+        let error = |name: &str| check([name], &programs).unwrap_err();
+        assert_eq!(error("self"), "/nowhere/pushgateway: no such file");
+        assert!(error("nonsense").contains("is neither one of"));
+        let url = format!("http://{}", free_address().unwrap());
+        assert_eq!(
+            error(&url),
+            format!("{url} does not answer: connection refused")
         );
     }
 

@@ -1,10 +1,8 @@
 //! Workloads: what is pushed, to how many groups, and in which form.
 //!
-//! Every number of a push is a function of its group and its sequence number, and the sequence
-//! number is one of the numbers. So a reader of a scrape can tell which push of a group the scrape
-//! shows, and whether it shows all of that push. Values differ between groups and from push to
-//! push, because text whose values are all the same compresses far better than real text.
+//! The numbers of pushes are made by [`values`](crate::values).
 
+use crate::values::ValueKind;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +44,9 @@ pub enum WorkloadKind {
     Hot,
     /// Like fleet, but every tenth push contradicts the type of a family and has to be refused.
     Clash,
+    /// Every group pushes once, all at the same instant and each over a new connection, as when the
+    /// cron jobs of a fleet end on the minute.
+    Herd,
 }
 
 /// A workload. Can be read from a TOML file (`--workload-file`).
@@ -69,6 +70,9 @@ pub struct Workload {
     /// Lines with a value in each push, at least 12.
     #[serde(default = "default_lines")]
     pub lines: u32,
+    /// How the values of different groups and pushes relate to each other.
+    #[serde(default)]
+    pub values: ValueKind,
 }
 
 fn default_groups() -> u32 {
@@ -107,6 +111,16 @@ pub enum Action {
     Delete,
 }
 
+impl Action {
+    /// Whether a server that works answers the request with this status.
+    pub fn expects(self, status: u16) -> bool {
+        match self {
+            Self::Push | Self::Delete => status / 100 == 2,
+            Self::Clash => status / 100 == 4,
+        }
+    }
+}
+
 /// One request of a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSpec {
@@ -128,6 +142,7 @@ impl Workload {
             format: default_format(),
             encoding: default_encoding(),
             lines: default_lines(),
+            values: ValueKind::default(),
         }
     }
 
@@ -145,9 +160,13 @@ impl Workload {
         self.kind == WorkloadKind::Hot
     }
 
-    /// Whether groups are created and deleted during the run.
-    pub fn deletes_groups(&self) -> bool {
-        matches!(self.kind, WorkloadKind::Churn | WorkloadKind::Mixed)
+    /// Whether all groups are created before the measurement. Otherwise the measured pushes create
+    /// them.
+    pub fn is_preloaded(&self) -> bool {
+        !matches!(
+            self.kind,
+            WorkloadKind::Churn | WorkloadKind::Mixed | WorkloadKind::Herd
+        )
     }
 
     /// What request number `n` of a connection does; numbers start at 0.

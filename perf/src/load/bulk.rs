@@ -4,6 +4,7 @@ use super::result::BulkTotals;
 use super::run_state::RunState;
 use crate::blocking_client::BlockingClient;
 use crate::body::bulk_body;
+use crate::request::bulk_path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -19,10 +20,10 @@ pub(super) fn push_bulk(run: &RunState, client: u32) -> BulkTotals {
     // latency is measured. On Linux, `nice` affects only the calling thread.
     let _ = rustix::process::nice(BULK_NICE_LEVEL);
     let requests = [1, 2].map(|seq| {
-        let body = bulk_body(bulk.series, seq);
+        let body = bulk_body(run.plan.workload.values, bulk.series, seq);
         let mut request = format!(
-            "PUT {}/job/bulk/instance/client-{client} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
-            run.plan.prefix,
+            "PUT {} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n",
+            bulk_path(&run.plan.prefix, client),
             body.len()
         )
         .into_bytes();

@@ -9,6 +9,7 @@
 
 mod bulk;
 mod each_group;
+mod herd;
 mod plan;
 mod pushers;
 mod result;
@@ -18,8 +19,9 @@ mod scraper;
 #[cfg(test)]
 mod tests;
 
-pub use each_group::{for_each_group, preload};
+pub use each_group::{delete_groups, for_each_group, preload};
+pub use herd::{HERD_SIZE_MAX, run_herd};
 pub use plan::{Arrivals, BulkSettings, Plan, ScrapeSettings};
-pub use result::{BulkTotals, RunResult, ScrapeTiming};
+pub use result::{BulkTotals, HerdTotals, RunResult, ScrapeTiming};
 pub use run::run;
 pub use scraper::{ACCEPT, final_scrape};

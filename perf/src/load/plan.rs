@@ -5,6 +5,9 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// A request without an answer after this time has failed, except in a herd.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// When pushes are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Arrivals {
@@ -27,6 +30,7 @@ pub struct Plan {
     pub threads: usize,
     /// Whether connections are kept; otherwise each push has a new connection.
     pub keep_alive: bool,
+    /// How long the run takes; of a herd, how long it waits for an answer.
     pub duration: Duration,
     /// The run ends after this many pushes, if that is before `duration` is over.
     pub count: Option<u64>,

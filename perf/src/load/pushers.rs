@@ -1,7 +1,7 @@
 //! One thread of the generator: its connections, the groups that each of them pushes to, and the
 //! times at which pushes are due.
 
-use super::plan::{Arrivals, Plan};
+use super::plan::{ANSWER_TIMEOUT, Arrivals, Plan};
 use super::result::new_histogram;
 use super::run_state::RunState;
 use crate::event_loop::{self, NextStep, RequestSource};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(super) struct ThreadResult {
     pub(super) latency: Histogram<u64>,
     pub(super) statuses: BTreeMap<u16, u64>,
+    pub(super) unexpected: BTreeMap<u16, u64>,
     pub(super) unanswered: BTreeMap<String, u64>,
     pub(super) lateness: Histogram<u64>,
     pub(super) n_unsent: u64,
@@ -29,6 +30,7 @@ impl ThreadResult {
         Self {
             latency: new_histogram(),
             statuses: BTreeMap::new(),
+            unexpected: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             lateness: new_histogram(),
             n_unsent: 0,
@@ -58,8 +60,14 @@ pub(super) fn run_pushers(run: &Arc<RunState>, thread: u32) -> ThreadResult {
         n_200: 0,
     };
     let (began, busy_before) = (Instant::now(), process::thread_busy_time());
-    let mut result =
-        event_loop::run(plan.address, plan.keep_alive, n_pushers, pusher_thread).finish();
+    let mut result = event_loop::run(
+        plan.address,
+        plan.keep_alive,
+        ANSWER_TIMEOUT,
+        n_pushers,
+        pusher_thread,
+    )
+    .finish();
     let busy = busy_before
         .zip(process::thread_busy_time())
         .map_or(Duration::ZERO, |(before, after)| {
@@ -260,6 +268,9 @@ impl RequestSource for PusherThread {
         match status {
             200 => self.n_200 += 1,
             _ => *self.result.statuses.entry(status).or_default() += 1,
+        }
+        if !action.expects(status) {
+            *self.result.unexpected.entry(status).or_default() += 1;
         }
         if action == Action::Push && status / 100 == 2 {
             self.run.ledger.record_answer(group, seq);

@@ -19,6 +19,23 @@ pub struct BulkTotals {
     pub bytes_per_second: f64,
 }
 
+/// What became of the pushes of a herd.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct HerdTotals {
+    /// Number of pushes at the same instant.
+    pub pushes: u32,
+    /// Pushes that were answered with a 2xx status.
+    pub answered: u64,
+    /// Pushes that were answered with another status.
+    pub refused: u64,
+    /// Pushes without a valid answer.
+    pub lost: u64,
+    /// Seconds from the instant to the last answer; `None` if there was no answer.
+    pub last_answer_seconds: Option<f64>,
+    /// Seconds from the instant until the generator had opened all connections.
+    pub sent_within_seconds: f64,
+}
+
 /// How long one scrape took and how large it was.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ScrapeTiming {
@@ -36,12 +53,15 @@ pub struct RunResult {
     pub latency: Histogram<u64>,
     /// Number of answers by status.
     pub statuses: BTreeMap<u16, u64>,
+    /// Those answers that a server that works does not give to such requests.
+    pub unexpected: BTreeMap<u16, u64>,
     /// Number of pushes without a valid answer, by kind of failure.
     pub unanswered: BTreeMap<String, u64>,
     pub elapsed: Duration,
     pub scrapes: Vec<ScrapeTiming>,
     /// Totals of the clients that push large bodies.
     pub bulk: Option<BulkTotals>,
+    pub herd: Option<HerdTotals>,
     /// The first violations that scrapes during the run showed.
     pub violations: Vec<Violation>,
     /// Open loop: nanoseconds from when a push could have been sent (when it was due and its
@@ -55,6 +75,24 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// The result of a run that has measured nothing yet.
+    pub(super) fn empty() -> Self {
+        Self {
+            latency: new_histogram(),
+            statuses: BTreeMap::new(),
+            unexpected: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            elapsed: Duration::ZERO,
+            scrapes: Vec::new(),
+            bulk: None,
+            herd: None,
+            violations: Vec::new(),
+            lateness: new_histogram(),
+            n_unsent: 0,
+            busy: 0.0,
+        }
+    }
+
     /// Answers per second, whatever their status.
     pub fn per_second(&self) -> f64 {
         self.n_answered() as f64 / self.elapsed.as_secs_f64()

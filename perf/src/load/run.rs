@@ -3,11 +3,10 @@
 use super::bulk::push_bulk;
 use super::plan::Plan;
 use super::pushers::run_pushers;
-use super::result::{RunResult, new_histogram};
+use super::result::RunResult;
 use super::run_state::RunState;
 use super::scraper::scrape_beside;
 use crate::ledger::Ledger;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -53,16 +52,8 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
     run.must_stop.store(true, Relaxed);
     let elapsed = run.began.elapsed();
     let mut result = RunResult {
-        latency: new_histogram(),
-        statuses: BTreeMap::new(),
-        unanswered: BTreeMap::new(),
         elapsed,
-        scrapes: Vec::new(),
-        bulk: None,
-        violations: Vec::new(),
-        lateness: new_histogram(),
-        n_unsent: 0,
-        busy: 0.0,
+        ..RunResult::empty()
     };
     for thread in threads {
         let thread_result = thread.join().expect("a generator panicked");
@@ -78,6 +69,10 @@ pub fn run(plan: Plan, ledger: &Arc<Ledger>) -> RunResult {
             .statuses
             .into_iter()
             .for_each(|(status, n)| *result.statuses.entry(status).or_default() += n);
+        thread_result
+            .unexpected
+            .into_iter()
+            .for_each(|(status, n)| *result.unexpected.entry(status).or_default() += n);
         thread_result
             .unanswered
             .into_iter()

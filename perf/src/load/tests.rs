@@ -167,7 +167,7 @@ fn plan(address: SocketAddr, arrivals: Arrivals) -> Plan {
 
 /// Violations that a run and its final scrape find.
 fn violations(fault: Fault) -> Vec<Violation> {
-    let (address, ledger) = (serve(fault), Arc::new(Ledger::new(40, false)));
+    let (address, ledger) = (serve(fault), Arc::new(Ledger::new(&Workload::fleet(40))));
     let result = run(plan(address, Arrivals::Closed), &ledger);
     assert!(
         result.n_answered() > 100 && result.unanswered.is_empty(),
@@ -209,7 +209,7 @@ fn lost_stale_and_torn_pushes_are_found() {
 fn a_run_ends_after_the_planned_number_of_pushes() {
     let mut plan = plan(serve(Fault::None), Arrivals::Closed);
     (plan.count, plan.duration) = (Some(123), Duration::from_secs(60));
-    let result = run(plan, &Arc::new(Ledger::new(40, false)));
+    let result = run(plan, &Arc::new(Ledger::new(&Workload::fleet(40))));
     assert_eq!(result.n_answered(), 123);
     assert!(result.elapsed < Duration::from_secs(60));
 }
@@ -218,7 +218,7 @@ fn a_run_ends_after_the_planned_number_of_pushes() {
 fn one_lost_push_in_ten_thousand_is_found() {
     let (address, ledger) = (
         serve(Fault::Drops(10_000)),
-        Arc::new(Ledger::new(40, false)),
+        Arc::new(Ledger::new(&Workload::fleet(40))),
     );
     let mut found = Vec::new();
     // A lost push is only visible until the next push of its group. So the run is repeated until a
@@ -255,7 +255,7 @@ fn an_open_loop_measures_a_stall_in_full() {
     let mut plan = plan(serve(Fault::Stalls(stall)), arrivals);
     plan.duration = Duration::from_secs(3);
     plan.scrapes = None;
-    let result = run(plan, &Arc::new(Ledger::new(40, false)));
+    let result = run(plan, &Arc::new(Ledger::new(&Workload::fleet(40))));
     let milliseconds = |rank: f64| result.latency.value_at_quantile(rank) / 1_000_000;
     // The stall takes a third of the run. The pushes that were due during the stall waited for half
     // of it in the median.

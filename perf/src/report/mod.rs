@@ -1,9 +1,12 @@
 //! Reports: a printed table, lines of JSON, and an HTML page with plots.
 
+mod charts;
 mod conditions;
 mod json_lines;
 mod page;
 mod plot;
+#[cfg(test)]
+pub(crate) mod samples;
 mod summary;
 mod sweep;
 mod table;

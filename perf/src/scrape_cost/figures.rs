@@ -34,12 +34,17 @@ impl Figures {
         self.0[place].1.values.push(value);
     }
 
-    /// The median of the figure `name`; NaN if it has no values.
-    pub(super) fn median(&self, name: &str) -> f64 {
+    /// The values of the figure `name`, one per round; empty if there is no such figure.
+    pub(super) fn values(&self, name: &str) -> &[f64] {
         self.0
             .iter()
             .find(|(known, _)| known == name)
-            .map_or(f64::NAN, |(_, series)| median(&series.values))
+            .map_or(&[], |(_, series)| &series.values)
+    }
+
+    /// The median of the figure `name`; NaN if it has no values.
+    pub(super) fn median(&self, name: &str) -> f64 {
+        median(self.values(name))
     }
 
     /// Prints a table of all figures.

@@ -4,9 +4,12 @@ use super::figures::{FigureValues, Figures};
 use super::scraper::{ScrapeClient, TimedScrape};
 use crate::ledger::Ledger;
 use crate::load::{self, Arrivals, Plan};
+use crate::numbers::{group_digits, ratios_in_order};
 use crate::process::ProcessUsage;
 use crate::report::JsonLines;
 use crate::target::{self, Programs, Target};
+use crate::temp_folder::TempFolder;
+use crate::values::ValueKind;
 use crate::workload::{Action, Workload};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use std::time::{Duration, Instant};
 pub struct ScrapeCostSettings {
     pub groups: u32,
     pub rounds: u32,
+    pub values: ValueKind,
     pub threads: usize,
     pub seed: u64,
     pub programs: Programs,
@@ -45,16 +49,6 @@ const AT_REST_ROUNDS_FACTOR: u32 = 3;
 /// learned other intervals from the scrapes before.
 const N_WARM_UP_SCRAPES: u32 = 5;
 
-/// A temporary folder, removed when this value is dropped.
-struct TempFolder(PathBuf);
-
-impl Drop for TempFolder {
-    fn drop(&mut self) {
-        // Best effort: the folder is in the directory for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The running scenario.
 struct ScrapeScenario {
     settings: ScrapeCostSettings,
@@ -73,10 +67,15 @@ struct ScrapeScenario {
 /// A program is missing, or a server does not answer.
 pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
     let gateway = target::start("self", &settings.programs, 0)?;
+    let workload = Workload {
+        values: settings.values,
+        ..Workload::fleet(settings.groups)
+    };
+    let ledger = Arc::new(Ledger::new(&workload));
     let plan = Plan {
         address: gateway.address,
         prefix: gateway.prefix.clone(),
-        workload: Workload::fleet(settings.groups),
+        workload,
         arrivals: Arrivals::Closed,
         connections: 16,
         threads: settings.threads,
@@ -88,7 +87,6 @@ pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
         scrapes: None,
         is_checked: true,
     };
-    let ledger = Arc::new(Ledger::new(settings.groups, false));
     let random = fastrand::Rng::with_seed(settings.seed);
     let mut scenario = ScrapeScenario {
         settings,
@@ -103,7 +101,11 @@ pub fn run(settings: ScrapeCostSettings) -> Result<bool, String> {
     } else {
         scenario.measure_scrapes()?
     };
-    println!();
+    println!(
+        "\n{} groups, {} values",
+        group_digits(&scenario.settings.groups.to_string()),
+        scenario.settings.values.name()
+    );
     scenario.figures.print();
     scenario.write_json()?;
     Ok(has_passed)
@@ -171,13 +173,10 @@ impl ScrapeScenario {
     /// The scenario without `only_delete`. Returns whether the final check found no violation.
     fn measure_scrapes(&mut self) -> Result<bool, String> {
         let mut scraper = self.push_new_groups();
-        let folder = TempFolder(
-            std::env::temp_dir().join(format!("pushgateway-bench-scrape-{}", std::process::id())),
-        );
-        std::fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
-        self.measure_first_scrapes(&mut scraper, &folder.0)?;
+        let folder = TempFolder::new("scrape")?;
+        self.measure_first_scrapes(&mut scraper, folder.path())?;
         // The servers run until all figures are taken.
-        let _servers = self.measure_scrapes_at_rest(&mut scraper, &folder.0)?;
+        let _servers = self.measure_scrapes_at_rest(&mut scraper, folder.path())?;
         self.record_memory("resident, scraped plain and gzip");
         self.measure_scrapes_after_some_pushes(&mut scraper)?;
         let push_all = self.measure_scrapes_after_all_pushes(&mut scraper)?;
@@ -402,20 +401,22 @@ impl ScrapeScenario {
 
     /// Adds the figures that are ratios of others.
     fn add_ratios(&mut self) {
-        let plain = self.figures.median("size, plain");
-        for name in [
+        let plain = [
             "resident, pushed and never scraped",
             "resident, scraped plain and gzip",
             "resident, at rest after all that",
             "resident, highest beside pushes and scrapes",
-        ] {
-            let ratio = self.figures.median(name) / plain;
-            self.figures
-                .add(&format!("{name} / size, plain"), "×", ratio);
-        }
-        for name in ["size, gzip", "size, gzip, at rest"] {
-            let ratio = self.figures.median(name) / self.figures.median("size, gzip -1");
-            self.figures.add(&format!("{name} / gzip -1"), "×", ratio);
+        ]
+        .map(|name| (name, "size, plain"));
+        let gzip = ["size, gzip", "size, gzip, at rest"].map(|name| (name, "size, gzip -1"));
+        for (name, to) in plain.into_iter().chain(gzip) {
+            let title = match to {
+                "size, gzip -1" => format!("{name} / gzip -1"),
+                _ => format!("{name} / {to}"),
+            };
+            for ratio in ratios_in_order(self.figures.values(name), self.figures.values(to)) {
+                self.figures.add(&title, "×", ratio);
+            }
         }
     }
 
@@ -425,6 +426,7 @@ impl ScrapeScenario {
         struct Line<'a> {
             scenario: &'a str,
             groups: u32,
+            values: ValueKind,
             figures: BTreeMap<&'a str, &'a FigureValues>,
         }
         let figures = self
@@ -441,6 +443,7 @@ impl ScrapeScenario {
         JsonLines::open(self.settings.json.as_deref())?.append(&Line {
             scenario,
             groups: self.settings.groups,
+            values: self.settings.values,
             figures,
         })
     }
