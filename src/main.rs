@@ -9,6 +9,7 @@ use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
 use std::cell::Cell;
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -69,8 +70,10 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    // Before the first thread: the environment is changed.
+    let from_systemd = flags.systemd_socket.then(Listeners::from_systemd);
     log::init(flags.log_format, flags.log_level);
-    match run(&flags) {
+    match run(&flags, from_systemd) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(err = %error, "cannot run");
@@ -86,7 +89,7 @@ fn fail(message: &str) -> ExitCode {
 }
 
 /// Checks the flags, then serves until the end of the process is requested.
-fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+fn run(flags: &Flags, from_systemd: Option<io::Result<Listeners>>) -> Result<(), Box<dyn Error>> {
     let http_options = http_options(flags)?;
     if !flags.web_config_file.is_empty() {
         // The operator asked for protection: starting without it would be worse than not starting.
@@ -108,15 +111,15 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         .on_thread_park(release_if_requested)
         .build()?;
     let _ = RUNTIME.set(runtime.handle().clone());
-    runtime.block_on(serve(flags, http_options))
+    let listeners = from_systemd.unwrap_or_else(|| Listeners::bind(&flags.listen_addresses))?;
+    runtime.block_on(serve(flags, http_options, listeners))
 }
 
-async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn Error>> {
-    let listeners = if flags.systemd_socket {
-        Listeners::from_systemd()?
-    } else {
-        Listeners::bind(&flags.listen_addresses)?
-    };
+async fn serve(
+    flags: &Flags,
+    http_options: HttpOptions,
+    listeners: Listeners,
+) -> Result<(), Box<dyn Error>> {
     let gateway = Gateway::start(gateway_options(flags))?;
     // Before the log says that the process listens: a supervisor may send a signal right after
     // that.
@@ -129,7 +132,7 @@ async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn E
         tracing::info!(%address, "listening");
     }
     tokio::spawn(end_on_signals(signals, Arc::clone(&gateway)));
-    Server::new(gateway, http_options, listeners).run().await;
+    Server::new(gateway, http_options, listeners)?.run().await;
     tracing::info!("ended");
     Ok(())
 }

@@ -21,8 +21,8 @@ use duration::parse_duration;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pushgateway", version, max_term_width = 100)]
 pub struct Flags {
-    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a
-    /// port, any free port. May be repeated.
+    /// Address to listen on, as HOST:PORT, or :PORT for all addresses of IPv6 and IPv4, or
+    /// vsock://:PORT; without a port, any free port. May be repeated.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",

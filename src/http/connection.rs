@@ -34,10 +34,6 @@ pub(super) async fn serve(
     mut closing: watch::Receiver<bool>,
     _connection: mpsc::Sender<Infallible>,
 ) {
-    // Answers are small and written whole: there is nothing to wait for to fill a packet.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     match fast_path::serve(&front_end, &mut stream, &mut closing).await {
         ConnectionEnd::Closed => {}
         // On the heap: idle connections on the fast path keep no room for this future.

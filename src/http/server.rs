@@ -4,14 +4,13 @@
 use super::closing::closed;
 use super::connection;
 use super::front_end::{FrontEnd, HttpOptions};
-use super::listeners::Listeners;
+use super::listeners::{Listener, Listeners};
 use crate::gateway::Gateway;
 use crate::gateway::catch::catch_in;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -27,16 +26,25 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// Serves a gateway over HTTP.
 pub struct Server {
     front_end: Arc<FrontEnd>,
-    listeners: Listeners,
+    listeners: Vec<Listener>,
 }
 
 impl Server {
-    /// A server that begins to accept connections when it is [run](Self::run).
-    pub fn new(gateway: Arc<Gateway>, options: HttpOptions, listeners: Listeners) -> Self {
-        Self {
+    /// A server that begins to accept connections when it is [run](Self::run), in the runtime that
+    /// calls this.
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch a socket.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        options: HttpOptions,
+        listeners: Listeners,
+    ) -> io::Result<Self> {
+        Ok(Self {
             front_end: Arc::new(FrontEnd::new(gateway, options)),
-            listeners,
-        }
+            listeners: listeners.into_listeners()?,
+        })
     }
 
     /// Serves until [`Gateway::request_shutdown`] is called, and then until every request that was
@@ -48,7 +56,7 @@ impl Server {
         // ended.
         let (connection, mut connections) = mpsc::channel::<Infallible>(1);
         let mut accepting = JoinSet::new();
-        for listener in self.listeners.into_sockets() {
+        for listener in self.listeners {
             accepting.spawn(accept(
                 listener,
                 Arc::clone(&front_end),
@@ -79,7 +87,7 @@ impl Server {
 
 /// Accepts connections until `closing` says that connections are to be closed and none is waiting.
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     front_end: Arc<FrontEnd>,
     mut closing: watch::Receiver<bool>,
     connection: mpsc::Sender<Infallible>,
@@ -128,6 +136,7 @@ mod tests {
     use crate::gateway::{BodyLimits, GatewayOptions, IngestOptions};
     use crate::http::Routes;
     use crate::model::NameScheme;
+    use crate::telemetry::Endpoint;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -171,7 +180,9 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()]).unwrap();
-            let address = listeners.addresses()[0];
+            let [Endpoint::Ip(address)] = listeners.addresses()[..] else {
+                panic!("one socket of TCP");
+            };
             let options = HttpOptions {
                 routes: Routes::new("", "/metrics"),
                 is_check_announced: true,
@@ -179,7 +190,7 @@ mod tests {
                 flags: Vec::new(),
             };
             let gateway = start_gateway();
-            let server = Server::new(Arc::clone(&gateway), options, listeners);
+            let server = Server::new(Arc::clone(&gateway), options, listeners).unwrap();
             tokio::spawn(server.run());
             let push = |job: &str, header: &str| {
                 format!("PUT /metrics/job/{job} HTTP/1.1\r\nHost: h\r\n{header}Content-Length: 4\r\n\r\nx 1\n")

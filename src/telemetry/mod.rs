@@ -7,14 +7,17 @@
 //! | `distribution.rs` | quantiles over the last ten minutes                       |
 //! | `process.rs`      | the `process_*` families                                  |
 //! | `own_families.rs` | builds the own families                                   |
+//! | `endpoint.rs`     | addresses of clients and listeners, as the log shows them |
 //! | `log.rs`          | the log                                                   |
 
 mod distribution;
+mod endpoint;
 pub mod log;
 mod own_families;
 mod process;
 mod requests;
 
+pub use endpoint::Endpoint;
 pub(crate) use requests::{Handler, Method};
 
 use crate::model::{Families, MetricType};

@@ -77,6 +77,19 @@ impl Gateway {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits for a line of the log that contains `text`, and returns the line.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no {text:?} in the log: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The gateway's URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
