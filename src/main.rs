@@ -9,7 +9,7 @@ use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
 use std::cell::Cell;
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -64,12 +64,16 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         // Mistakes are reported as the reference reports them.
         Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
-        // Help or version, which go to standard output.
+        // Help, which goes to standard output.
         Err(requested) => {
             let _ = requested.print();
             return ExitCode::SUCCESS;
         }
     };
+    if let Some(text) = flags.requested_text() {
+        let written = io::stdout().write_all(&text);
+        return written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     // Before the first thread: the environment is changed.
     let from_systemd = flags.systemd_socket.then(Listeners::from_systemd);
     log::init(flags.log_format, flags.log_level);
@@ -187,8 +191,8 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
                 NameScheme::Legacy
             },
             body_limits: BodyLimits {
-                body_bytes_max: flags.body_bytes_max,
-                decoded_bytes_max: flags.decoded_bytes_max,
+                body_bytes_max: flags.body_bytes_max.bytes,
+                decoded_bytes_max: flags.decoded_bytes_max.bytes,
                 decoded_ratio_max: flags.decoded_ratio_max,
             },
             parse_limits: ParseLimits {
@@ -197,7 +201,7 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
             },
         },
         shapes_per_job_max: flags.shapes_per_job_max,
-        exposition_bytes_max: flags.exposition_bytes_max,
+        exposition_bytes_max: flags.exposition_bytes_max.bytes,
         release_memory,
         request_release,
     }

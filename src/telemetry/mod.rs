@@ -217,7 +217,8 @@ impl Telemetry {
     }
 }
 
-/// The labels of `pushgateway_build_info`: the version, and the platform in the reference's words.
+/// The labels of `pushgateway_build_info`: version and revision (see `build.rs`), and the platform in
+/// the reference's words.
 pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -225,14 +226,11 @@ pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
         other => other,
     };
     [
-        ("branch", option_env!("PUSHGATEWAY_BRANCH").unwrap_or("")),
+        ("branch", env!("PUSHGATEWAY_BRANCH")),
         ("goarch", arch),
         ("goos", std::env::consts::OS),
         ("goversion", ""),
-        (
-            "revision",
-            option_env!("PUSHGATEWAY_REVISION").unwrap_or(""),
-        ),
+        ("revision", env!("PUSHGATEWAY_REVISION")),
         ("tags", ""),
         ("version", env!("CARGO_PKG_VERSION")),
     ]
