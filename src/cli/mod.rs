@@ -97,6 +97,11 @@ pub struct Flags {
     )]
     pub route_prefix: String,
 
+    /// How long requests may take to be answered once the end of the process is requested: a
+    /// duration such as 15s.
+    #[arg(long = "web.drain-timeout", value_name = "DURATION", default_value = "15s", value_parser = parse_timeout, help_heading = "Web")]
+    pub drain_timeout: GoDuration,
+
     /// Allow shutting down with PUT or POST of /-/quit.
     #[arg(
         long = "web.enable-lifecycle",
@@ -238,6 +243,15 @@ pub struct Flags {
     completion_script_zsh: bool,
 }
 
+/// Reads a duration that is not negative.
+fn parse_timeout(text: &str) -> Result<GoDuration, String> {
+    let duration = parse_duration(text)?;
+    if duration.nanoseconds < 0 {
+        return Err("the duration is negative".to_owned());
+    }
+    Ok(duration)
+}
+
 /// Reads a number that is not 0: a limit of 0 would refuse every push.
 fn at_least_one<T: FromStr<Err: ToString> + Default + PartialEq>(text: &str) -> Result<T, String> {
     let number: T = text.parse().map_err(|error: T::Err| error.to_string())?;
@@ -326,6 +340,7 @@ impl Flags {
             ),
             ("push.enable-utf8-names", self.enable_utf8_names.to_string()),
             ("web.config.file", self.web_config_file.clone()),
+            ("web.drain-timeout", self.drain_timeout.to_string()),
             ("web.enable-admin-api", self.enable_admin_api.to_string()),
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.external-url", self.external_url.clone()),
@@ -427,6 +442,10 @@ mod tests {
         check(
             &["--log.format=JSON"],
             "invalid value 'JSON' for '--log.format <FORMAT>' [possible values: logfmt, json]",
+        );
+        check(
+            &["--web.drain-timeout=-1s"],
+            "invalid value '-1s' for '--web.drain-timeout <DURATION>': the duration is negative",
         );
         check(
             &["--persistence.interval=soon"],

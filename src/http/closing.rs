@@ -6,12 +6,16 @@
 //! answer. So after a request that was not read to its end, [`LingeringStream`] closes only the
 //! sending side. Then it reads and throws away what the client sends, until the client closes its
 //! side, too, or sends nothing for [`IDLE_TIMEOUT`], or has sent for too long or too much.
+//!
+//! While the process ends, a client that is silent in the middle of its request, or while its bytes
+//! are thrown away, is waited for only for [`SILENCE_TIMEOUT`]: see [`until_silent`].
 
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +27,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the gateway reads and throws away at most, whatever the client does.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may be silent in the middle of its request once the process is to end.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many bytes are read and thrown away at a time.
 const DISCARD_BYTES: usize = 32 << 10;
 
@@ -35,13 +41,76 @@ pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
     }
 }
 
+/// What the stream of a connection shares with the code that serves it.
+///
+/// Relaxed throughout: only the task of the connection uses it.
+#[derive(Default)]
+pub(super) struct ConnectionState {
+    /// The last request was not read to its end.
+    is_unread: AtomicBool,
+    /// The last thing that happened is that nothing could be read yet. While a request is being
+    /// answered nothing is read, so this says that the rest of a request is awaited, or the next
+    /// one, or the end of what is thrown away.
+    is_client_awaited: AtomicBool,
+    /// How often something was read or written.
+    n_moves: AtomicU64,
+}
+
+impl ConnectionState {
+    /// Notes that the last request was not read to its end.
+    pub fn note_unread(&self) {
+        self.is_unread.store(true, Relaxed);
+    }
+
+    fn note_move(&self) {
+        self.is_client_awaited.store(false, Relaxed);
+        self.n_moves.fetch_add(1, Relaxed);
+    }
+
+    /// Notes how an attempt to read has ended.
+    fn note_read<T>(&self, read: &Poll<T>) {
+        if read.is_ready() {
+            self.note_move();
+        } else {
+            self.is_client_awaited.store(true, Relaxed);
+        }
+    }
+}
+
+/// Waits until `connection` ends, or until the client has been awaited for [`SILENCE_TIMEOUT`]
+/// without sending anything; then returns `None`. For connections that the process closes.
+pub(super) async fn until_silent<T>(
+    mut connection: Pin<&mut impl Future<Output = T>>,
+    state: &ConnectionState,
+) -> Option<T> {
+    let mut silence = pin!(sleep_until(Instant::now() + SILENCE_TIMEOUT));
+    let mut n_moves = state.n_moves.load(Relaxed);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(result));
+        }
+        let n_moves_before = std::mem::replace(&mut n_moves, state.n_moves.load(Relaxed));
+        if n_moves != n_moves_before {
+            silence.as_mut().reset(Instant::now() + SILENCE_TIMEOUT);
+        }
+        while silence.as_mut().poll(context).is_ready() {
+            if state.is_client_awaited.load(Relaxed) {
+                return Poll::Ready(None);
+            }
+            // The request is being answered.
+            silence.as_mut().reset(Instant::now() + SILENCE_TIMEOUT);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 /// A connection whose shutdown lets the client read the last answer.
 pub(super) struct LingeringStream<'a> {
     stream: TcpStream,
     /// Bytes that were read from the stream before, and are read again first.
     unanswered: Bytes,
-    /// The last request was not read to its end.
-    is_unread: &'a AtomicBool,
+    state: &'a ConnectionState,
     /// How many bytes may still be thrown away.
     n_discards_left: u64,
     /// The timers, once the sending side was closed.
@@ -61,13 +130,13 @@ impl<'a> LingeringStream<'a> {
     pub fn new(
         stream: TcpStream,
         unanswered: Bytes,
-        is_unread: &'a AtomicBool,
+        state: &'a ConnectionState,
         discarded_bytes_max: u64,
     ) -> Self {
         Self {
             stream,
             unanswered,
-            is_unread,
+            state,
             n_discards_left: discarded_bytes_max,
             linger: None,
         }
@@ -85,7 +154,9 @@ impl AsyncRead for LingeringStream<'_> {
             buf.put_slice(&self.unanswered.split_to(n));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.state.note_read(&read);
+        read
     }
 }
 
@@ -95,6 +166,7 @@ impl AsyncWrite for LingeringStream<'_> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.state.note_move();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -103,6 +175,7 @@ impl AsyncWrite for LingeringStream<'_> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.state.note_move();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -124,8 +197,7 @@ impl AsyncWrite for LingeringStream<'_> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Relaxed: only the task of this connection uses it.
-        if !this.is_unread.load(Relaxed) {
+        if !this.state.is_unread.load(Relaxed) {
             return Pin::new(&mut this.stream).poll_shutdown(cx);
         }
         let linger = match &mut this.linger {
@@ -142,7 +214,9 @@ impl AsyncWrite for LingeringStream<'_> {
         let mut scratch = [MaybeUninit::uninit(); DISCARD_BYTES];
         loop {
             let mut read = ReadBuf::uninit(&mut scratch);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut read) {
+            let discarded = Pin::new(&mut this.stream).poll_read(cx, &mut read);
+            this.state.note_read(&discarded);
+            match discarded {
                 Poll::Ready(Ok(())) if !read.filled().is_empty() && this.n_discards_left > 0 => {
                     let n_read = read.filled().len() as u64;
                     this.n_discards_left = this.n_discards_left.saturating_sub(n_read);
@@ -160,7 +234,6 @@ impl AsyncWrite for LingeringStream<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -175,8 +248,8 @@ mod tests {
     /// Polls for a flush, as hyper does while a request is being answered, until there is an error
     /// or the client's stream is readable.
     async fn flush_until_woken(accepted: TcpStream) -> io::Result<()> {
-        let is_unread = AtomicBool::new(false);
-        let mut stream = LingeringStream::new(accepted, Bytes::new(), &is_unread, 0);
+        let state = ConnectionState::default();
+        let mut stream = LingeringStream::new(accepted, Bytes::new(), &state, 0);
         let mut n_polls = 0;
         poll_fn(|cx| {
             let flushed = Pin::new(&mut stream).poll_flush(cx);

@@ -1,7 +1,7 @@
 //! One connection, from the moment it is accepted to its end.
 
 use super::answer::{Answer, Unread};
-use super::closing::{LingeringStream, closed};
+use super::closing::{ConnectionState, LingeringStream, closed, until_silent};
 use super::date;
 use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
@@ -14,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::SystemTime;
 use tokio::net::TcpStream;
@@ -56,9 +55,9 @@ async fn serve_with_hyper(
     front_end: &FrontEnd,
     closing: &mut watch::Receiver<bool>,
 ) {
-    let is_unread = AtomicBool::new(false);
+    let state = ConnectionState::default();
     let service = service_fn(|request| {
-        let is_unread = &is_unread;
+        let state = &state;
         async move {
             let answered = catch_in(dispatch::answer(front_end, request)).await;
             let response = answered.unwrap_or_else(|Panicked| {
@@ -67,8 +66,7 @@ async fn serve_with_hyper(
                 Answer::panicked().unread().into_response()
             });
             if response.extensions().get::<Unread>().is_some() {
-                // Relaxed: only the task of this connection uses it.
-                is_unread.store(true, Relaxed);
+                state.note_unread();
             }
             Ok::<_, Infallible>(response)
         }
@@ -77,7 +75,7 @@ async fn serve_with_hyper(
         .body_bytes_max()
         .saturating_mul(DISCARDED_BODIES_MAX)
         .max(DISCARDED_BYTES_MIN);
-    let stream = LingeringStream::new(stream, unanswered, &is_unread, discarded_bytes_max);
+    let stream = LingeringStream::new(stream, unanswered, &state, discarded_bytes_max);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper panics over a date that cannot be written.
@@ -108,7 +106,14 @@ async fn serve_with_hyper(
         Some(result) => result,
         None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match until_silent(connection, &state).await {
+                Some(result) => result,
+                None => {
+                    return tracing::debug!(
+                        "connection broken: the client was silent for too long"
+                    );
+                }
+            }
         }
     };
     if let Err(error) = result {

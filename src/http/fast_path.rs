@@ -105,7 +105,7 @@ pub(super) async fn serve(
         while timer.as_mut().poll(context).is_ready() {
             let deadline = connection.active_at + HEAD_TIMEOUT;
             if deadline <= Instant::now() {
-                return Poll::Ready(connection.give_up());
+                return Poll::Ready(connection.close());
             }
             timer.as_mut().reset(deadline.into());
         }
@@ -371,11 +371,11 @@ impl FastConnection<'_> {
         self.waiting.is_some() || !self.unsent.is_empty()
     }
 
-    /// Ends the connection because the process closes its connections. A request whose head has
-    /// arrived goes to hyper, which waits for its body. An incomplete head is dropped; hyper drops
-    /// it, too.
+    /// Ends the connection because the process closes its connections, or because the client was
+    /// silent for too long. A request whose head has arrived goes to hyper, which waits for its
+    /// body. An incomplete head is dropped: hyper would only start its own timeout for it.
     fn close(&mut self) -> ConnectionEnd {
-        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
+        if has_whole_head(&self.partial) {
             self.give_up()
         } else {
             ConnectionEnd::Closed
@@ -392,6 +392,11 @@ impl FastConnection<'_> {
     }
 }
 
+/// Whether the head of the request has arrived completely.
+fn has_whole_head(partial: &[u8]) -> bool {
+    memchr::memmem::find(partial, b"\r\n\r\n").is_some()
+}
+
 /// The answers to the requests of one read; usually they need no memory of their own.
 type AnswerBytes = SmallVec<[u8; 256]>;
 
@@ -405,4 +410,17 @@ fn write_answer(answer: &Answer, is_last: bool, now: Instant, out: &mut AnswerBy
     with_date_line(now, |line| out.extend_from_slice(line));
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(answer.body.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_whole_once_its_empty_line_has_arrived() {
+        let head = b"PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
+        assert!(!has_whole_head(b""));
+        assert!(!has_whole_head(head));
+        assert!(has_whole_head(&[head, &b"\r\nx"[..]].concat()));
+    }
 }

@@ -4,6 +4,7 @@ use super::router::Routes;
 use crate::gateway::Gateway;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::time::Duration;
 
 /// What the operator decides about HTTP.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct HttpOptions {
     pub is_check_announced: bool,
     /// Whether `/-/quit` ends the process.
     pub is_lifecycle_enabled: bool,
+    /// How long requests may take to be answered once the process is to end.
+    pub drain_timeout: Duration,
     /// Names and values of the flags, as the API and the status page show them.
     pub flags: Vec<(String, String)>,
 }

@@ -1,5 +1,5 @@
-//! Accepts connections until the process is to end, then waits until all requests that were sent by
-//! then are answered.
+//! Accepts connections until the process is to end, then drains them: waits until all requests that
+//! were sent by then are answered.
 
 use super::closing::closed;
 use super::connection;
@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// How long the requests that are being answered may take once the process is to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the gateway goes on accepting once the process is to end, so that it notices what
 /// clients had sent by then.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
@@ -48,7 +46,9 @@ impl Server {
     }
 
     /// Serves until [`Gateway::request_shutdown`] is called, and then until every request that was
-    /// sent by then is answered, or half a minute has passed.
+    /// sent by then is answered, or [`HttpOptions::drain_timeout`] has passed. A client that is
+    /// silent in the middle of its request is not waited for. Requests that are not answered by then
+    /// go on until the runtime ends.
     pub async fn run(self) {
         let front_end = self.front_end;
         let (close, closing) = watch::channel(false);
@@ -68,19 +68,17 @@ impl Server {
         front_end.gateway.shutdown_requested().await;
         front_end.begin_draining();
         tracing::info!("shutting down: answering what was asked");
-        // Requests that have arrived and were not seen yet are answered, too: those of connections
-        // that wait to be accepted, and those that wait to be read.
-        tokio::time::sleep(DRAIN_GRACE).await;
-        close.send_replace(true);
-        while accepting.join_next().await.is_some() {}
-        if tokio::time::timeout(DRAIN_TIMEOUT, connections.recv())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "some requests were not answered within {} seconds",
-                DRAIN_TIMEOUT.as_secs()
-            );
+        let drained = async {
+            // Requests that have arrived and were not seen yet are answered, too: those of
+            // connections that wait to be accepted, and those that wait to be read.
+            tokio::time::sleep(DRAIN_GRACE).await;
+            close.send_replace(true);
+            while accepting.join_next().await.is_some() {}
+            connections.recv().await;
+        };
+        let timeout = front_end.options.drain_timeout;
+        if tokio::time::timeout(timeout, drained).await.is_err() {
+            tracing::warn!(?timeout, "some requests were not answered in time");
         }
     }
 }
@@ -187,6 +185,7 @@ mod tests {
                 routes: Routes::new("", "/metrics"),
                 is_check_announced: true,
                 is_lifecycle_enabled: false,
+                drain_timeout: Duration::ZERO,
                 flags: Vec::new(),
             };
             let gateway = start_gateway();
