@@ -9,9 +9,11 @@ use pushgateway::model::NameScheme;
 use pushgateway::telemetry::log;
 use std::cell::Cell;
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -63,14 +65,20 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         // Mistakes are reported as the reference reports them.
         Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
-        // Help or version, which go to standard output.
+        // Help, which goes to standard output.
         Err(requested) => {
             let _ = requested.print();
             return ExitCode::SUCCESS;
         }
     };
+    if let Some(text) = flags.requested_text() {
+        let written = io::stdout().write_all(&text);
+        return written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    // Before the first thread: the environment is changed.
+    let from_systemd = flags.systemd_socket.then(Listeners::from_systemd);
     log::init(flags.log_format, flags.log_level);
-    match run(&flags) {
+    match run(&flags, from_systemd) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(err = %error, "cannot run");
@@ -86,7 +94,7 @@ fn fail(message: &str) -> ExitCode {
 }
 
 /// Checks the flags, then serves until the end of the process is requested.
-fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+fn run(flags: &Flags, from_systemd: Option<io::Result<Listeners>>) -> Result<(), Box<dyn Error>> {
     let http_options = http_options(flags)?;
     if !flags.web_config_file.is_empty() {
         // The operator asked for protection: starting without it would be worse than not starting.
@@ -108,44 +116,134 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         .on_thread_park(release_if_requested)
         .build()?;
     let _ = RUNTIME.set(runtime.handle().clone());
-    runtime.block_on(serve(flags, http_options))
-}
-
-async fn serve(flags: &Flags, http_options: HttpOptions) -> Result<(), Box<dyn Error>> {
-    let listeners = if flags.systemd_socket {
-        Listeners::from_systemd()?
-    } else {
-        Listeners::bind(&flags.listen_addresses)?
+    // As early as possible: until then such a signal ends the process.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::register()?
     };
+    let listeners = from_systemd.unwrap_or_else(|| Listeners::bind(&flags.listen_addresses))?;
     let gateway = Gateway::start(gateway_options(flags))?;
-    // Before the log says that the process listens: a supervisor may send a signal right after
-    // that.
-    let signals = [
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    ];
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
-    for address in listeners.addresses() {
-        tracing::info!(%address, "listening");
+    let served = serve(http_options, listeners, signals, &gateway);
+    let end = runtime.block_on(served)?;
+    runtime.shutdown_timeout(TASKS_END_TIMEOUT);
+    // From here on no request is answered. State that is kept on disk is committed here once there
+    // is such state, also after a second signal.
+    match end {
+        End::Drained => tracing::info!("ended"),
+        End::SecondSignal => return Err("ended at once, as a second signal requested".into()),
     }
-    tokio::spawn(end_on_signals(signals, Arc::clone(&gateway)));
-    Server::new(gateway, http_options, listeners).run().await;
-    tracing::info!("ended");
     Ok(())
 }
 
-/// Requests the end of the process at the first signal, and ends it at the second.
-async fn end_on_signals([mut terminate, mut interrupt]: [Signal; 2], gateway: Arc<Gateway>) {
-    for is_second in [false, true] {
+/// How long tasks may take to come to their next await once the server has ended.
+const TASKS_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the server has ended.
+enum End {
+    /// The end was requested, and what was asked before was answered, or the time for that is over.
+    Drained,
+    /// A second signal has ended the wait for that.
+    SecondSignal,
+}
+
+async fn serve(
+    http_options: HttpOptions,
+    listeners: Listeners,
+    signals: Signals,
+    gateway: &Arc<Gateway>,
+) -> io::Result<End> {
+    let addresses = listeners.addresses();
+    let server = Server::new(Arc::clone(gateway), http_options, listeners)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting pushgateway");
+    for address in addresses {
+        tracing::info!(%address, "listening");
+    }
+    let Signals { end, others } = signals;
+    tokio::spawn(others.log());
+    Ok(tokio::select! {
+        () = server.run() => End::Drained,
+        () = end.end_on_second(gateway) => End::SecondSignal,
+    })
+}
+
+/// The signals that the process handles.
+struct Signals {
+    end: EndSignals,
+    others: OtherSignals,
+}
+
+impl Signals {
+    /// Has the process handle its signals. They are kept from here on until they are received.
+    fn register() -> io::Result<Self> {
+        Ok(Self {
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            others: OtherSignals {
+                hangup: signal(SignalKind::hangup())?,
+                user1: signal(SignalKind::user_defined1())?,
+                user2: signal(SignalKind::user_defined2())?,
+            },
+        })
+    }
+}
+
+/// The signals that request the end of the process.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    async fn recv(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        if is_second {
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(1);
+    }
+
+    /// Requests the end of the process at the first signal. Completes at the second one, or at the
+    /// first one if the end was requested over HTTP before.
+    async fn end_on_second(mut self, gateway: &Gateway) {
+        tokio::select! {
+            () = self.recv() => gateway.request_shutdown(),
+            () = gateway.shutdown_requested() => {}
         }
-        gateway.request_shutdown();
+        let requested_at = Instant::now();
+        loop {
+            self.recv().await;
+            if !is_repetition(requested_at, Instant::now()) {
+                return;
+            }
+            tracing::info!("signal ignored: the end was requested less than a second ago");
+        }
+    }
+}
+
+/// Whether a signal to end the process only repeats the request for that: supervisors and
+/// terminals may send several signals at once.
+fn is_repetition(requested_at: Instant, now: Instant) -> bool {
+    now.duration_since(requested_at) < Duration::from_secs(1)
+}
+
+/// Signals that would end a process that does not handle them.
+struct OtherSignals {
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl OtherSignals {
+    /// Logs each of them.
+    async fn log(mut self) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => tracing::info!("SIGHUP: there is nothing to reload yet"),
+                _ = self.user1.recv() => tracing::info!("SIGUSR1 ignored"),
+                _ = self.user2.recv() => tracing::info!("SIGUSR2 ignored"),
+            }
+        }
     }
 }
 
@@ -171,6 +269,7 @@ fn http_options(flags: &Flags) -> Result<HttpOptions, Box<dyn Error>> {
         },
         is_check_announced: !flags.disable_consistency_check,
         is_lifecycle_enabled: flags.enable_lifecycle,
+        drain_timeout: Duration::from_nanos(flags.drain_timeout.nanoseconds.unsigned_abs()),
         flags: flags.shown(),
     })
 }
@@ -184,8 +283,8 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
                 NameScheme::Legacy
             },
             body_limits: BodyLimits {
-                body_bytes_max: flags.body_bytes_max,
-                decoded_bytes_max: flags.decoded_bytes_max,
+                body_bytes_max: flags.body_bytes_max.bytes,
+                decoded_bytes_max: flags.decoded_bytes_max.bytes,
                 decoded_ratio_max: flags.decoded_ratio_max,
             },
             parse_limits: ParseLimits {
@@ -194,7 +293,7 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
             },
         },
         shapes_per_job_max: flags.shapes_per_job_max,
-        exposition_bytes_max: flags.exposition_bytes_max,
+        exposition_bytes_max: flags.exposition_bytes_max.bytes,
         release_memory,
         request_release,
     }
@@ -214,5 +313,19 @@ fn raise_open_files_limit() {
     .is_err()
     {
         tracing::warn!(limit = ?limit.current, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_within_a_second_of_the_first_only_repeats_it() {
+        let requested_at = Instant::now();
+        let after = |ms| requested_at + Duration::from_millis(ms);
+        assert!(is_repetition(requested_at, requested_at));
+        assert!(is_repetition(requested_at, after(999)));
+        assert!(!is_repetition(requested_at, after(1000)));
     }
 }

@@ -4,9 +4,19 @@
 
 mod common;
 
-use common::{Gateway, TempDir, find_program, report_missing};
+use common::outside::{NotRun, find_program, run_tests};
+use common::{Gateway, TempDir};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    run_tests![
+        the_python_client_pushes_adds_and_deletes,
+        the_node_client_pushes_adds_and_deletes,
+        the_go_client_pushes_adds_and_deletes,
+        the_rust_client_pushes_and_adds,
+    ]
+}
 
 /// The path of a script in `tests/e2e`.
 fn script(name: &str) -> std::path::PathBuf {
@@ -25,11 +35,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(String::from_utf8_lossy(&text).into_owned())
 }
 
-#[test]
-fn the_python_client_pushes_adds_and_deletes() {
-    let Some(python) = find_program("python3", "apt-get install python3 python3-venv") else {
-        return;
-    };
+fn the_python_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
+    let python = find_program("python3", "apt-get install python3 python3-venv")?;
     let dir = TempDir::new("python");
     let venv = dir.0.join("venv");
     let in_venv = venv.join("bin/python");
@@ -40,9 +47,9 @@ fn the_python_client_pushes_adds_and_deletes() {
             .args(packages))
     });
     if let Err(error) = installed {
-        return report_missing(&format!(
+        return Err(NotRun(format!(
             "prometheus-client cannot be installed by pip into a venv (python3-venv): {error}"
-        ));
+        )));
     }
     let gateway = Gateway::start();
     run(Command::new(&in_venv)
@@ -66,16 +73,12 @@ fn the_python_client_pushes_adds_and_deletes() {
         );
     }
     assert!(!scrape.contains("python_gone"));
+    Ok(())
 }
 
-#[test]
-fn the_node_client_pushes_adds_and_deletes() {
-    let (Some(node), Some(npm)) = (
-        find_program("node", "apt-get install nodejs"),
-        find_program("npm", "apt-get install npm"),
-    ) else {
-        return;
-    };
+fn the_node_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
+    let node = find_program("node", "apt-get install nodejs")?;
+    let npm = find_program("npm", "apt-get install npm")?;
     let dir = TempDir::new("node");
     let install = [
         "install",
@@ -85,7 +88,7 @@ fn the_node_client_pushes_adds_and_deletes() {
         "prom-client",
     ];
     if let Err(error) = run(Command::new(npm).args(install).current_dir(&dir.0)) {
-        return report_missing(&format!("npm cannot install prom-client: {error}"));
+        return Err(NotRun(format!("npm cannot install prom-client: {error}")));
     }
     let gateway = Gateway::start();
     std::fs::copy(script("push.js"), dir.0.join("push.js")).unwrap();
@@ -102,16 +105,14 @@ fn the_node_client_pushes_adds_and_deletes() {
         gateway.lines("node_added_total"),
         [r#"node_added_total{instance="",job="node",kind="a b",l="x"} 2"#]
     );
+    Ok(())
 }
 
-#[test]
-fn the_go_client_pushes_adds_and_deletes() {
-    let Some(go) = find_program(
+fn the_go_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
+    let go = find_program(
         "go",
         "apt-get install golang-go golang-github-prometheus-client-golang-dev",
-    ) else {
-        return;
-    };
+    )?;
     let dir = TempDir::new("go");
     let binary = dir.0.join("push");
     let mut build = Command::new(go);
@@ -128,9 +129,9 @@ fn the_go_client_pushes_adds_and_deletes() {
         .arg(&binary)
         .arg(script("push.go")))
     {
-        return report_missing(&format!(
+        return Err(NotRun(format!(
             "client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"
-        ));
+        )));
     }
     let gateway = Gateway::start();
     run(Command::new(binary).arg(gateway.url())).expect("the client succeeds");
@@ -147,9 +148,9 @@ fn the_go_client_pushes_adds_and_deletes() {
         gateway.lines("go_client_seconds_count"),
         [format!("go_client_seconds_count{{{labels}}} 1")]
     );
+    Ok(())
 }
 
-#[test]
 fn the_rust_client_pushes_and_adds() {
     use prometheus::{Encoder, Registry, labels, push_add_collector, push_collector, push_metrics};
     let gateway = Gateway::start();

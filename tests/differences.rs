@@ -527,7 +527,14 @@ fn invalid_flags_end_the_process_with_one_error_line_and_status_1() {
             &["--web.route-prefix=/pg", "--web.telemetry-path=/"],
             "telemetry-path",
         ),
-        (&["--web.listen-address", "127.0.0.1"], "127.0.0.1"),
+        (&["--web.listen-address", "9091"], ":9091"),
+        (&["--web.listen-address=vsock://:x"], "vsock://:x"),
+        (
+            &["--web.route-prefix=http://localhost/pushgateway"],
+            "route-prefix",
+        ),
+        (&["--limit.body-bytes=0"], "at least one byte"),
+        (&["--limit.decoded-ratio=0"], "at least 1"),
         (&["--web.listen-address=127.0.0.1:http-alt"], "http-alt"),
         (&["--web.telemetry-path=/api/v1/status"], "telemetry-path"),
         (&["--log.level=loud"], "loud"),
@@ -612,15 +619,66 @@ fn help_and_version_are_printed() {
         ("--help", "--limit.shapes-per-job"),
         ("-h", "--web.listen-address"),
         ("--version", env!("CARGO_PKG_VERSION")),
+        ("--version", env!("PUSHGATEWAY_REVISION")),
+        ("--help-long", "--limit.shapes-per-job"),
+        ("--help-man", ".TH pushgateway"),
+        ("--completion-script-bash", "--limit.shapes-per-job"),
+        ("--completion-script-zsh", "#compdef pushgateway"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_pushgateway"))
             .arg(flag)
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(0));
+        assert!(output.stderr.is_empty());
         assert!(
             String::from_utf8_lossy(&output.stdout).contains(text),
             "{flag}"
         );
+    }
+}
+
+#[test]
+fn limits_and_revision_of_the_build_are_shown() {
+    let gateway = Gateway::with_flags(&["--limit.body-bytes=32MB"]);
+    let page = gateway.request("GET", "/", &[], b"").text();
+    let status = gateway.request("GET", "/api/v1/status", &[], b"").text();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    for (name, value) in [
+        ("limit.body-bytes", "32MB"),
+        ("limit.decoded-body-bytes", "256MiB"),
+        ("limit.decoded-ratio", "200"),
+        ("limit.group-exposition-bytes", "64MiB"),
+        ("limit.labels-per-series", "1024"),
+        ("limit.series-per-push", "1000000"),
+        ("limit.shapes-per-job", "64"),
+    ] {
+        assert!(
+            page.contains(&format!("--{name}<td>{value}")),
+            "{name}: {page}"
+        );
+        assert_eq!(status["data"]["flags"][name], value, "{status}");
+    }
+    let revision = env!("PUSHGATEWAY_REVISION");
+    assert_eq!(status["data"]["build_information"]["revision"], revision);
+    let info = gateway.lines("pushgateway_build_info");
+    assert!(
+        info[0].contains(&format!("revision=\"{revision}\"")),
+        "{info:?}"
+    );
+    // What git says, if these sources are a repository of their own.
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    if std::env::var_os("PUSHGATEWAY_REVISION").is_none()
+        && git(&["rev-parse", "--show-prefix"]).as_deref() == Some("")
+    {
+        assert_eq!(git(&["rev-parse", "HEAD"]).as_deref(), Some(revision));
     }
 }

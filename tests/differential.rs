@@ -11,14 +11,19 @@
 
 mod common;
 
-use common::{Client, Gateway, Response, TIMEOUT, gzip, read_response, report_missing};
+use common::outside::{NotRun, run_tests};
+use common::{Client, Gateway, Response, TIMEOUT, gzip, read_response};
 use pushgateway::exposition::{protobuf, text};
 use pushgateway::model::{Escaping, LabelSet, NameScheme};
 use std::fmt::Write as _;
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
+
+fn main() -> ExitCode {
+    run_tests![generated_requests_are_answered_as_by_the_reference,]
+}
 
 /// A running reference Pushgateway, which is killed when this value is dropped.
 struct Reference {
@@ -27,13 +32,13 @@ struct Reference {
 }
 
 impl Reference {
-    fn start() -> Option<Self> {
-        let Some(binary) = std::env::var_os("PUSHGATEWAY_REFERENCE") else {
-            report_missing(
-                "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it",
-            );
-            return None;
-        };
+    fn start() -> Result<Self, NotRun> {
+        let binary = std::env::var_os("PUSHGATEWAY_REFERENCE").ok_or_else(|| {
+            NotRun(
+                "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it"
+                    .to_owned(),
+            )
+        })?;
         // A port that is free now: the reference cannot report which port it took.
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -50,7 +55,7 @@ impl Reference {
             assert!(Instant::now() < deadline, "the reference does not listen");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        Some(Self { child, address })
+        Ok(Self { child, address })
     }
 }
 
@@ -420,11 +425,8 @@ fn exposition(address: SocketAddr) -> Vec<String> {
     lines
 }
 
-#[test]
-fn generated_requests_are_answered_as_by_the_reference() {
-    let Some(reference) = Reference::start() else {
-        return;
-    };
+fn generated_requests_are_answered_as_by_the_reference() -> Result<(), NotRun> {
+    let reference = Reference::start()?;
     let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
     let n_requests: u64 =
         std::env::var("PUSHGATEWAY_DIFFERENTIAL").map_or(600, |n| n.parse().expect("a number"));
@@ -492,4 +494,5 @@ fn generated_requests_are_answered_as_by_the_reference() {
             .status,
         200
     );
+    Ok(())
 }

@@ -5,9 +5,18 @@
 
 mod common;
 
+use common::outside::{NotRun, run_tests};
 use common::prometheus::Prometheus;
 use common::{Client, Gateway, TIMEOUT};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    run_tests![
+        no_native_histogram_takes_prometheus_or_the_target_down,
+        families_without_metrics_and_units_are_not_exposed,
+    ]
+}
 
 const PROTOBUF: (&str, &str) = (
     "Content-Type",
@@ -284,8 +293,7 @@ impl Histogram {
 }
 
 /// Whatever is answered 200 is scraped, and nothing that a correct client sends is refused.
-#[test]
-fn no_native_histogram_takes_prometheus_or_the_target_down() {
+fn no_native_histogram_takes_prometheus_or_the_target_down() -> Result<(), NotRun> {
     const N_VALID: usize = 12;
     let gateway = Gateway::start();
     let mut client = Client::new(&gateway);
@@ -327,14 +335,12 @@ fn no_native_histogram_takes_prometheus_or_the_target_down() {
     );
     assert_eq!(gateway.put("/metrics/job/last", "last 1\n").status, 200);
 
-    let Some(mut prometheus) = Prometheus::with_interval(
+    let mut prometheus = Prometheus::with_interval(
         &gateway,
         "native-histograms",
         &["--enable-feature=native-histograms"],
         5000,
-    ) else {
-        return;
-    };
+    )?;
     // Each scrape has everything, so two scrapes tell.
     let deadline = Instant::now() + TIMEOUT;
     let number = |query: &str| -> Option<f64> {
@@ -357,6 +363,7 @@ fn no_native_histogram_takes_prometheus_or_the_target_down() {
     let n_stored = number("count({__name__=~\"valid_[0-9]+\"})");
     assert_eq!(n_stored, Some(N_VALID as f64));
     assert!(prometheus.is_running());
+    Ok(())
 }
 
 /// Regression test: the two kinds shared a message, which Prometheus reads as what its first
@@ -439,7 +446,6 @@ fn native_and_classic_histograms_of_one_name_are_both_stored() {
 
 /// Many families without metrics end Prometheus 3.5, and a unit that does not fit the name takes the
 /// target down.
-#[test]
 fn families_without_metrics_and_units_are_not_exposed() {
     let gateway = Gateway::start();
     let gauge = |name: &str, has_metric: bool| {

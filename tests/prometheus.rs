@@ -6,12 +6,22 @@
 mod common;
 
 use common::Gateway;
+use common::outside::{NotRun, run_tests};
 use common::prometheus::{Prometheus, tool};
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
-#[test]
-fn prometheus_stores_pushed_metrics_with_their_pushed_labels() {
+fn main() -> ExitCode {
+    run_tests![
+        prometheus_stores_pushed_metrics_with_their_pushed_labels,
+        no_push_takes_the_target_down,
+        prometheus_stores_a_native_histogram,
+        prometheus_stores_a_utf8_name,
+        promtool_finds_no_errors,
+    ]
+}
+
+fn prometheus_stores_pushed_metrics_with_their_pushed_labels() -> Result<(), NotRun> {
     let gateway = Gateway::start();
     assert_eq!(
         gateway
@@ -22,9 +32,7 @@ fn prometheus_stores_pushed_metrics_with_their_pushed_labels() {
             .status,
         200
     );
-    let Some(prometheus) = Prometheus::scraping(&gateway, "stores") else {
-        return;
-    };
+    let prometheus = Prometheus::scraping(&gateway, "stores")?;
     let (metric, value) = prometheus.wait_for("ci_build_duration_seconds");
     assert_eq!(
         (
@@ -38,15 +46,13 @@ fn prometheus_stores_pushed_metrics_with_their_pushed_labels() {
     assert_eq!(average, "42.5");
     let (metric, _) = prometheus.wait_for("pushgateway_build_info");
     assert_eq!(metric["job"].as_str(), Some("pushgateway"));
+    Ok(())
 }
 
 /// The reference accepts each of the first five pushes, and Prometheus then drops the whole target.
-#[test]
-fn no_push_takes_the_target_down() {
+fn no_push_takes_the_target_down() -> Result<(), NotRun> {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
-    let Some(prometheus) = Prometheus::scraping(&gateway, "target") else {
-        return;
-    };
+    let prometheus = Prometheus::scraping(&gateway, "target")?;
     prometheus.wait_for("up{job=\"pushgateway\"} == 1");
     for (path, body) in [
         (
@@ -81,11 +87,11 @@ fn no_push_takes_the_target_down() {
     assert_eq!(value, "1");
     let (_, minimum) = prometheus.wait_for("min_over_time(up{job=\"pushgateway\"}[5m])");
     assert_eq!(minimum, "1");
+    Ok(())
 }
 
 /// A native histogram can only be pushed and scraped as protobuf.
-#[test]
-fn prometheus_stores_a_native_histogram() {
+fn prometheus_stores_a_native_histogram() -> Result<(), NotRun> {
     let gateway = Gateway::start();
     let field = |number: u8, bytes: &[u8]| {
         [
@@ -127,11 +133,8 @@ fn prometheus_stores_a_native_histogram() {
             .status_and_text(),
         (200, String::new())
     );
-    let Some(prometheus) =
-        Prometheus::with_flags(&gateway, "native", &["--enable-feature=native-histograms"])
-    else {
-        return;
-    };
+    let prometheus =
+        Prometheus::with_flags(&gateway, "native", &["--enable-feature=native-histograms"])?;
     let (_, count) = prometheus.wait_for("histogram_count(h{job=\"native\"})");
     let (_, sum) = prometheus.wait_for("histogram_sum(h{job=\"native\"})");
     let (_, below) = prometheus.wait_for("histogram_fraction(0, 1, h{job=\"native\"}) * 6");
@@ -143,10 +146,10 @@ fn prometheus_stores_a_native_histogram() {
         ),
         ("6", "7.5", 3.0)
     );
+    Ok(())
 }
 
-#[test]
-fn prometheus_stores_a_utf8_name() {
+fn prometheus_stores_a_utf8_name() -> Result<(), NotRun> {
     let gateway = Gateway::with_flags(&["--push.enable-utf8-names"]);
     assert_eq!(
         gateway
@@ -157,9 +160,7 @@ fn prometheus_stores_a_utf8_name() {
             .status,
         200
     );
-    let Some(prometheus) = Prometheus::scraping(&gateway, "utf8") else {
-        return;
-    };
+    let prometheus = Prometheus::scraping(&gateway, "utf8")?;
     let (metric, value) = prometheus.wait_for("{\"http.üs\"}");
     assert_eq!(
         (
@@ -169,13 +170,11 @@ fn prometheus_stores_a_utf8_name() {
         ),
         (Some("v"), Some("x"), "7")
     );
+    Ok(())
 }
 
-#[test]
-fn promtool_finds_no_errors() {
-    let Some(promtool) = tool("promtool") else {
-        return;
-    };
+fn promtool_finds_no_errors() -> Result<(), NotRun> {
+    let promtool = tool("promtool")?;
     let gateway = Gateway::start();
     gateway.put(
         "/metrics/job/j",
@@ -203,4 +202,5 @@ fn promtool_finds_no_errors() {
             && !output_text.contains("error"),
         "{output_text}"
     );
+    Ok(())
 }

@@ -2,27 +2,42 @@
 //! gateway's own limits.
 //!
 //! The comments on the fields of [`Flags`] are the texts of `--help`. `duration.rs` reads and
-//! writes durations as Go does.
+//! writes durations as Go does, `size.rs` reads and writes sizes. `requested_text.rs` has what is
+//! printed instead of serving, such as the version.
 
 mod duration;
+mod requested_text;
+mod size;
 
 pub use duration::GoDuration;
+pub use size::Size;
 
 use crate::telemetry::log::{LogFormat, LogLevel};
 use clap::Parser;
 use duration::parse_duration;
+use size::size_up_to;
+use std::str::FromStr;
 
 /// Accepts pushes of metrics from batch jobs and shows them to Prometheus.
 ///
 /// A drop-in replacement for the Prometheus Pushgateway: the same API, flags and metrics, made for
 /// very many concurrent pushers.
 ///
-/// Arguments can also be read from a file, one per line: pushgateway @FILE.
+/// Arguments can also be read from a file, one per line: pushgateway @FILE. Sizes are numbers of
+/// bytes or have a unit, such as 64MB or 64MiB.
+///
+/// Instead of serving, the process prints a manual page for --help-man, and a script that completes
+/// arguments for --completion-script-bash or --completion-script-zsh.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "pushgateway", version, max_term_width = 100)]
+#[command(
+    name = "pushgateway",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
 pub struct Flags {
-    /// Address to listen on, as HOST:PORT or :PORT for all addresses of IPv6 and IPv4; without a
-    /// port, any free port. May be repeated.
+    /// Address to listen on, as HOST:PORT, or :PORT for all addresses of IPv6 and IPv4, or
+    /// vsock://:PORT; without a port, any free port. May be repeated.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
@@ -81,6 +96,11 @@ pub struct Flags {
         help_heading = "Web"
     )]
     pub route_prefix: String,
+
+    /// How long requests may take to be answered once the end of the process is requested: a
+    /// duration such as 15s.
+    #[arg(long = "web.drain-timeout", value_name = "DURATION", default_value = "15s", value_parser = parse_timeout, help_heading = "Web")]
+    pub drain_timeout: GoDuration,
 
     /// Allow shutting down with PUT or POST of /-/quit.
     #[arg(
@@ -143,12 +163,12 @@ pub struct Flags {
     no_enable_utf8_names: bool,
 
     /// Largest body of a push, as it is sent; at most 1 GiB.
-    #[arg(long = "limit.body-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
-    pub body_bytes_max: u64,
+    #[arg(long = "limit.body-bytes", value_name = "SIZE", default_value = "64MiB", value_parser = size_up_to(1 << 30), help_heading = "Limits")]
+    pub body_bytes_max: Size,
 
     /// Largest body of a push, after decompressing; at most 1 GiB.
-    #[arg(long = "limit.decoded-body-bytes", value_name = "BYTES", default_value_t = 256 << 20, value_parser = up_to(1 << 30), help_heading = "Limits")]
-    pub decoded_bytes_max: u64,
+    #[arg(long = "limit.decoded-body-bytes", value_name = "SIZE", default_value = "256MiB", value_parser = size_up_to(1 << 30), help_heading = "Limits")]
+    pub decoded_bytes_max: Size,
 
     /// How many times its size the body of a push may decompress to; what stays below 1 MiB is
     /// always allowed.
@@ -156,6 +176,7 @@ pub struct Flags {
         long = "limit.decoded-ratio",
         value_name = "N",
         default_value_t = 200,
+        value_parser = at_least_one::<u64>,
         help_heading = "Limits"
     )]
     pub decoded_ratio_max: u64,
@@ -166,6 +187,7 @@ pub struct Flags {
         long = "limit.series-per-push",
         value_name = "N",
         default_value_t = 1_000_000,
+        value_parser = at_least_one::<usize>,
         help_heading = "Limits"
     )]
     pub series_per_push_max: usize,
@@ -175,6 +197,7 @@ pub struct Flags {
         long = "limit.labels-per-series",
         value_name = "N",
         default_value_t = 1024,
+        value_parser = at_least_one::<usize>,
         help_heading = "Limits"
     )]
     pub labels_per_series_max: usize,
@@ -182,14 +205,15 @@ pub struct Flags {
     /// Largest text that one group may be exposed with, counted without escapes; at most 256 MiB,
     /// because escaped names may make it up to ten times as large, and offsets in the exposition
     /// have 32 bits.
-    #[arg(long = "limit.group-exposition-bytes", value_name = "BYTES", default_value_t = 64 << 20, value_parser = up_to(256 << 20), help_heading = "Limits")]
-    pub exposition_bytes_max: u64,
+    #[arg(long = "limit.group-exposition-bytes", value_name = "SIZE", default_value = "64MiB", value_parser = size_up_to(256 << 20), help_heading = "Limits")]
+    pub exposition_bytes_max: Size,
 
     /// How many different sets of grouping label names the groups of one job may have.
     #[arg(
         long = "limit.shapes-per-job",
         value_name = "N",
         default_value_t = 64,
+        value_parser = at_least_one::<usize>,
         help_heading = "Limits"
     )]
     pub shapes_per_job_max: usize,
@@ -201,11 +225,40 @@ pub struct Flags {
     /// How the log is written.
     #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt, help_heading = "Log")]
     pub log_format: LogFormat,
+
+    /// Print the version.
+    #[arg(long = "version", short = 'V')]
+    version: bool,
+
+    #[arg(long = "help-long", hide = true)]
+    help_long: bool,
+
+    #[arg(long = "help-man", hide = true)]
+    help_man: bool,
+
+    #[arg(long = "completion-script-bash", hide = true)]
+    completion_script_bash: bool,
+
+    #[arg(long = "completion-script-zsh", hide = true)]
+    completion_script_zsh: bool,
 }
 
-/// A number of at most `max`.
-fn up_to(max: u64) -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(..=max)
+/// Reads a duration that is not negative.
+fn parse_timeout(text: &str) -> Result<GoDuration, String> {
+    let duration = parse_duration(text)?;
+    if duration.nanoseconds < 0 {
+        return Err("the duration is negative".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Reads a number that is not 0: a limit of 0 would refuse every push.
+fn at_least_one<T: FromStr<Err: ToString> + Default + PartialEq>(text: &str) -> Result<T, String> {
+    let number: T = text.parse().map_err(|error: T::Err| error.to_string())?;
+    if number == T::default() {
+        return Err("the number has to be at least 1".to_owned());
+    }
+    Ok(number)
 }
 
 /// The arguments in the text of a file: one on each line that is not a comment, which begins with
@@ -251,10 +304,29 @@ pub fn error_line(error: &clap::Error) -> String {
 }
 
 impl Flags {
-    /// Names and values of those flags that the reference has as well, as its API shows them.
+    /// Names and values of all flags, as the API and the status page show them.
     pub fn shown(&self) -> Vec<(String, String)> {
         let lower = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         [
+            ("limit.body-bytes", self.body_bytes_max.to_string()),
+            (
+                "limit.decoded-body-bytes",
+                self.decoded_bytes_max.to_string(),
+            ),
+            ("limit.decoded-ratio", self.decoded_ratio_max.to_string()),
+            (
+                "limit.group-exposition-bytes",
+                self.exposition_bytes_max.to_string(),
+            ),
+            (
+                "limit.labels-per-series",
+                self.labels_per_series_max.to_string(),
+            ),
+            (
+                "limit.series-per-push",
+                self.series_per_push_max.to_string(),
+            ),
+            ("limit.shapes-per-job", self.shapes_per_job_max.to_string()),
             ("log.format", lower(&self.log_format)),
             ("log.level", lower(&self.log_level)),
             ("persistence.file", self.persistence_file.clone()),
@@ -268,6 +340,7 @@ impl Flags {
             ),
             ("push.enable-utf8-names", self.enable_utf8_names.to_string()),
             ("web.config.file", self.web_config_file.clone()),
+            ("web.drain-timeout", self.drain_timeout.to_string()),
             ("web.enable-admin-api", self.enable_admin_api.to_string()),
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.external-url", self.external_url.clone()),
@@ -286,20 +359,31 @@ impl Flags {
     ///
     /// # Errors
     ///
-    /// `--web.external-url` is not a URL.
+    /// `--web.external-url` is not a URL, or the prefix is not a path.
     pub fn prefix(&self) -> Result<String, String> {
         let external = self.external_path()?;
-        let prefix = if self.route_prefix.is_empty() {
-            &external
+        let (flag, given, prefix) = if self.route_prefix.is_empty() {
+            ("external-url", &self.external_url, &external)
         } else {
-            &self.route_prefix
+            ("route-prefix", &self.route_prefix, &self.route_prefix)
         };
         let prefix = prefix.trim_matches('/');
-        Ok(if prefix.is_empty() {
-            String::new()
-        } else {
-            format!("/{prefix}")
-        })
+        if prefix.is_empty() {
+            return Ok(String::new());
+        }
+        // The reference panics over a colon or an asterisk. No request has the other characters in
+        // its path, nor an empty part or a dot: paths are cleaned.
+        let is_refused = |c: char| c.is_control() || matches!(c, ':' | '*' | '?' | '#');
+        let is_path = prefix
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && !part.contains(is_refused));
+        if !is_path {
+            return Err(format!(
+                "--web.{flag}={given}: the prefix has to be a clean path such as /pushgateway, \
+                 without any of :*?#"
+            ));
+        }
+        Ok(format!("/{prefix}"))
     }
 
     /// The path of the external URL.
@@ -360,9 +444,35 @@ mod tests {
             "invalid value 'JSON' for '--log.format <FORMAT>' [possible values: logfmt, json]",
         );
         check(
+            &["--web.drain-timeout=-1s"],
+            "invalid value '-1s' for '--web.drain-timeout <DURATION>': the duration is negative",
+        );
+        check(
             &["--persistence.interval=soon"],
             "invalid value 'soon' for '--persistence.interval <DURATION>': \"soon\" is no duration such as 90s or 1h30m",
         );
+    }
+
+    #[test]
+    fn every_limit_is_shown_and_refuses_0() {
+        let parse = |flag: String| Flags::try_parse_from(["pushgateway".to_owned(), flag]);
+        let shown = Flags::try_parse_from(["pushgateway"]).unwrap().shown();
+        let command = <Flags as clap::CommandFactory>::command();
+        let limits = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long()?.strip_prefix("limit."));
+        let mut n_limits = 0;
+        for limit in limits {
+            n_limits += 1;
+            let of_limit = format!("limit.{limit}");
+            let (_, value) = shown.iter().find(|(name, _)| *name == of_limit).unwrap();
+            let error = parse(format!("--limit.{limit}=0")).unwrap_err();
+            assert!(error_line(&error).contains("at least"), "{error}");
+            // What is shown can be given.
+            let flags = parse(format!("--limit.{limit}={value}")).unwrap();
+            assert_eq!(flags.shown(), shown);
+        }
+        assert_eq!(n_limits, 7);
     }
 
     #[test]
@@ -395,6 +505,13 @@ mod tests {
         assert!(flags(&["--limit.group-exposition-bytes=268435457"]).is_err());
         assert!(flags(&["--limit.decoded-body-bytes=1073741825"]).is_err());
         assert_eq!(
+            flags(&["--limit.body-bytes=64MB"])
+                .unwrap()
+                .body_bytes_max
+                .bytes,
+            64_000_000
+        );
+        assert_eq!(
             flags(&["--log.level=WARN"]).unwrap().log_level,
             LogLevel::Warn
         );
@@ -417,6 +534,28 @@ mod tests {
                 .unwrap()
                 .prefix(),
             Ok(String::new())
+        );
+        for url in [
+            "http://localhost/pushgateway",
+            "localhost:9091",
+            "/a//b",
+            "/a/../b",
+            "/a?b",
+        ] {
+            let error = flags(&["--web.route-prefix", url]).unwrap().prefix();
+            assert_eq!(
+                error,
+                Err(format!(
+                    "--web.route-prefix={url}: the prefix has to be a clean path such as \
+                     /pushgateway, without any of :*?#"
+                ))
+            );
+        }
+        assert!(
+            flags(&["--web.external-url=http://x/a:b"])
+                .unwrap()
+                .prefix()
+                .is_err()
         );
         assert!(
             flags(&["--web.external-url=http://[::1"])

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long the client may send nothing before the connection is closed for good.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the gateway reads and throws away at most, whatever the client does.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes are read and thrown away at a time.
@@ -31,15 +31,16 @@ pub(super) async fn until_closing(closing: &mut watch::Receiver<bool>) {
 }
 
 /// Closes a connection whose last request was not read to its end. Reads and throws away at most
-/// `discard_bytes_max` bytes first, so that the client gets its last answer.
-pub(super) async fn linger(mut stream: TcpStream, discard_bytes_max: u64) {
+/// `discard_bytes_max` bytes first, so that the client gets its last answer, until the client has sent
+/// nothing for `idle_timeout`.
+pub(super) async fn linger(mut stream: TcpStream, discard_bytes_max: u64, idle_timeout: Duration) {
     if stream.shutdown().await.is_err() {
         return;
     }
     let discard = async {
         let mut discard_bytes_left = discard_bytes_max;
         while discard_bytes_left > 0 {
-            let Ok(Ok(())) = timeout(IDLE_TIMEOUT, stream.readable()).await else {
+            let Ok(Ok(())) = timeout(idle_timeout, stream.readable()).await else {
                 return;
             };
             match discard_once(&stream) {

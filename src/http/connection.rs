@@ -1,12 +1,13 @@
 //! One connection, from the moment it is accepted to its end.
 
 use super::answer::{Answer, Unread};
-use super::closing::{linger, until_closing};
+use super::closing::{IDLE_TIMEOUT, linger, until_closing};
 use super::date;
 use super::dispatch;
 use super::fast_path::{self, ConnectionEnd};
 use super::front_end::FrontEnd;
 use super::handed_over_stream::HandedOverStream;
+use super::silence::{ConnectionActivity, SILENCE_TIMEOUT, until_silent};
 use crate::gateway::catch::{Panicked, catch_in};
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -43,10 +44,6 @@ pub(super) async fn serve(
     mut closing: watch::Receiver<bool>,
     _connection: mpsc::Sender<Infallible>,
 ) {
-    // Answers are small and written whole: there is nothing to wait for to fill a packet.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     let last_request = match fast_path::serve(&front_end, &mut stream, &mut closing).await {
         ConnectionEnd::Closed => LastRequest::Complete,
         ConnectionEnd::ClosedUnread => LastRequest::Unread,
@@ -71,7 +68,12 @@ pub(super) async fn serve(
             .body_bytes_max()
             .saturating_mul(DISCARDED_BODIES_MAX)
             .max(DISCARDED_BYTES_MIN);
-        Box::pin(linger(stream, discard_bytes_max)).await;
+        let idle_timeout = if front_end.is_draining() {
+            SILENCE_TIMEOUT
+        } else {
+            IDLE_TIMEOUT
+        };
+        Box::pin(linger(stream, discard_bytes_max, idle_timeout)).await;
     }
 }
 
@@ -104,6 +106,7 @@ pub(super) async fn serve_with_hyper(
             Ok::<_, Infallible>(response)
         }
     });
+    let activity = ConnectionActivity::default();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper panics over a date that cannot be written.
@@ -113,7 +116,7 @@ pub(super) async fn serve_with_hyper(
         // still answered.
         .half_close(true)
         .serve_connection(
-            TokioIo::new(HandedOverStream::new(stream, unanswered)),
+            TokioIo::new(HandedOverStream::new(stream, unanswered, &activity)),
             service,
         );
     tokio::pin!(connection);
@@ -147,7 +150,13 @@ pub(super) async fn serve_with_hyper(
         Some(result) => result,
         None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match until_silent(connection, &activity).await {
+                Some(result) => result,
+                None => {
+                    tracing::debug!("connection broken: the client was silent for too long");
+                    return LastRequest::Complete;
+                }
+            }
         }
     };
     let Err(error) = result else {

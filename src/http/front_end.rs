@@ -18,6 +18,8 @@ pub struct HttpOptions {
     pub is_check_announced: bool,
     /// Whether `/-/quit` ends the process.
     pub is_lifecycle_enabled: bool,
+    /// How long requests may take to be answered once the process is to end.
+    pub drain_timeout: Duration,
     /// Names and values of the flags, as the API and the status page show them.
     pub flags: Vec<(String, String)>,
 }

@@ -1,5 +1,6 @@
 //! A connection as hyper sees it, after the fast path has read from it.
 
+use super::silence::ConnectionActivity;
 use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,12 +14,21 @@ pub(super) struct HandedOverStream<'a> {
     stream: &'a mut TcpStream,
     /// Bytes that were read from the stream before, and are read again first.
     unanswered: Bytes,
+    activity: &'a ConnectionActivity,
 }
 
 impl<'a> HandedOverStream<'a> {
-    /// Wraps a stream from which `unanswered` was read before.
-    pub fn new(stream: &'a mut TcpStream, unanswered: Bytes) -> Self {
-        Self { stream, unanswered }
+    /// Wraps a stream from which `unanswered` was read before. Notes in `activity` what moves.
+    pub fn new(
+        stream: &'a mut TcpStream,
+        unanswered: Bytes,
+        activity: &'a ConnectionActivity,
+    ) -> Self {
+        Self {
+            stream,
+            unanswered,
+            activity,
+        }
     }
 }
 
@@ -33,7 +43,9 @@ impl AsyncRead for HandedOverStream<'_> {
             buf.put_slice(&self.unanswered.split_to(n));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut *self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut *self.stream).poll_read(cx, buf);
+        self.activity.note_read(&read);
+        read
     }
 }
 
@@ -43,6 +55,7 @@ impl AsyncWrite for HandedOverStream<'_> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.activity.note_write();
         Pin::new(&mut *self.stream).poll_write(cx, bytes)
     }
 
@@ -51,6 +64,7 @@ impl AsyncWrite for HandedOverStream<'_> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.note_write();
         Pin::new(&mut *self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -94,7 +108,8 @@ mod tests {
     /// Polls for a flush, as hyper does while a request is being answered, until there is an error
     /// or the client's stream is readable.
     async fn flush_until_woken(mut accepted: TcpStream) -> io::Result<()> {
-        let mut stream = HandedOverStream::new(&mut accepted, Bytes::new());
+        let activity = ConnectionActivity::default();
+        let mut stream = HandedOverStream::new(&mut accepted, Bytes::new(), &activity);
         let mut n_polls = 0;
         poll_fn(|cx| {
             let flushed = Pin::new(&mut stream).poll_flush(cx);

@@ -13,6 +13,7 @@
 //! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them |
 //! | `connection.rs`, `closing.rs`          | one connection, and its end                       |
 //! | `handed_over_stream.rs`                | a connection as hyper sees it                     |
+//! | `silence.rs`                           | clients that are silent while the process ends    |
 //! | `fast_path.rs`, `request_start.rs`     | usual pushes and deletes, without hyper           |
 //! | `dispatch.rs`                          | any other request, read by hyper                  |
 //! | `head.rs`, `head_check.rs`             | what is checked in heads: in all; behind hyper    |
@@ -49,6 +50,7 @@ mod route;
 mod router;
 mod scrape;
 mod server;
+mod silence;
 
 pub use front_end::HttpOptions;
 pub use listeners::Listeners;

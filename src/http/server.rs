@@ -1,22 +1,19 @@
-//! Accepts connections until the process is to end, then waits until all requests that were sent by
-//! then are answered.
+//! Accepts connections until the process is to end, then drains them: waits until all requests that
+//! were sent by then are answered.
 
 use super::closing::until_closing;
 use super::connection;
 use super::front_end::{FrontEnd, HttpOptions};
-use super::listeners::Listeners;
+use super::listeners::{Listener, Listeners};
 use crate::gateway::Gateway;
 use crate::gateway::catch::catch_in;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// How long the requests that are being answered may take once the process is to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the gateway goes on accepting once the process is to end, so that it notices what
 /// clients had sent by then.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
@@ -27,20 +24,31 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// Serves a gateway over HTTP.
 pub struct Server {
     front_end: Arc<FrontEnd>,
-    listeners: Listeners,
+    listeners: Vec<Listener>,
 }
 
 impl Server {
-    /// A server that begins to accept connections when it is [run](Self::run).
-    pub fn new(gateway: Arc<Gateway>, options: HttpOptions, listeners: Listeners) -> Self {
-        Self {
+    /// A server that begins to accept connections when it is [run](Self::run), in the runtime that
+    /// calls this.
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot watch a socket.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        options: HttpOptions,
+        listeners: Listeners,
+    ) -> io::Result<Self> {
+        Ok(Self {
             front_end: Arc::new(FrontEnd::new(gateway, options)),
-            listeners,
-        }
+            listeners: listeners.into_listeners()?,
+        })
     }
 
     /// Serves until [`Gateway::request_shutdown`] is called, and then until every request that was
-    /// sent by then is answered, or half a minute has passed.
+    /// sent by then is answered, or [`HttpOptions::drain_timeout`] has passed. A client that is
+    /// silent in the middle of its request is not waited for. Requests that are not answered by then
+    /// go on until the runtime ends.
     pub async fn run(self) {
         let front_end = self.front_end;
         let (close, closing) = watch::channel(false);
@@ -48,7 +56,7 @@ impl Server {
         // ended.
         let (connection, mut connections) = mpsc::channel::<Infallible>(1);
         let mut accepting = JoinSet::new();
-        for listener in self.listeners.into_sockets() {
+        for listener in self.listeners {
             accepting.spawn(accept(
                 listener,
                 Arc::clone(&front_end),
@@ -60,26 +68,24 @@ impl Server {
         front_end.gateway.shutdown_requested().await;
         front_end.begin_draining();
         tracing::info!("shutting down: answering what was asked");
-        // Requests that have arrived and were not seen yet are answered, too: those of connections
-        // that wait to be accepted, and those that wait to be read.
-        tokio::time::sleep(DRAIN_GRACE).await;
-        close.send_replace(true);
-        while accepting.join_next().await.is_some() {}
-        if tokio::time::timeout(DRAIN_TIMEOUT, connections.recv())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "some requests were not answered within {} seconds",
-                DRAIN_TIMEOUT.as_secs()
-            );
+        let drained = async {
+            // Requests that have arrived and were not seen yet are answered, too: those of
+            // connections that wait to be accepted, and those that wait to be read.
+            tokio::time::sleep(DRAIN_GRACE).await;
+            close.send_replace(true);
+            while accepting.join_next().await.is_some() {}
+            connections.recv().await;
+        };
+        let timeout = front_end.options.drain_timeout;
+        if tokio::time::timeout(timeout, drained).await.is_err() {
+            tracing::warn!(?timeout, "some requests were not answered in time");
         }
     }
 }
 
 /// Accepts connections until `closing` says that connections are to be closed and none is waiting.
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     front_end: Arc<FrontEnd>,
     mut closing: watch::Receiver<bool>,
     connection: mpsc::Sender<Infallible>,

@@ -7,14 +7,17 @@
 //! | `distribution.rs` | quantiles over the last ten minutes                       |
 //! | `process.rs`      | the `process_*` families                                  |
 //! | `own_families.rs` | builds the own families                                   |
+//! | `endpoint.rs`     | addresses of clients and listeners, as the log shows them |
 //! | `log.rs`          | the log                                                   |
 
 mod distribution;
+mod endpoint;
 pub mod log;
 mod own_families;
 mod process;
 mod requests;
 
+pub use endpoint::Endpoint;
 pub(crate) use requests::{Handler, Method};
 
 use crate::model::{Families, MetricType};
@@ -214,7 +217,8 @@ impl Telemetry {
     }
 }
 
-/// The labels of `pushgateway_build_info`: the version, and the platform in the reference's words.
+/// The labels of `pushgateway_build_info`: version and revision (see `build.rs`), and the platform in
+/// the reference's words.
 pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -222,14 +226,11 @@ pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
         other => other,
     };
     [
-        ("branch", option_env!("PUSHGATEWAY_BRANCH").unwrap_or("")),
+        ("branch", env!("PUSHGATEWAY_BRANCH")),
         ("goarch", arch),
         ("goos", std::env::consts::OS),
         ("goversion", ""),
-        (
-            "revision",
-            option_env!("PUSHGATEWAY_REVISION").unwrap_or(""),
-        ),
+        ("revision", env!("PUSHGATEWAY_REVISION")),
         ("tags", ""),
         ("version", env!("CARGO_PKG_VERSION")),
     ]

@@ -1,11 +1,14 @@
 //! What the tests share: a real gateway process on a free loopback port, a client that sends
 //! exactly the bytes it is given, and helpers for external programs, temporary directories and
-//! gzip.
+//! gzip. `outside.rs` has the harness for tests that need external programs.
 #![allow(
     dead_code,
+    unused_imports,
+    unused_macros,
     reason = "each test file compiles its own copy and uses a part of it"
 )]
 
+pub mod outside;
 pub mod prometheus;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -72,6 +75,19 @@ impl Gateway {
     /// Everything that the gateway has written to its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of the log that contains `text`, and returns the line.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no {text:?} in the log: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The gateway's URL, without a slash at the end.
@@ -295,33 +311,6 @@ pub fn half_close(stream: &TcpStream) {
     stream
         .shutdown(Shutdown::Write)
         .expect("the connection is open");
-}
-
-/// Finds an external program on the PATH. Returns `None` if the program is not installed, after
-/// [`report_missing`] has reported it; `install` tells the reader how to install it.
-pub fn find_program(name: &str, install: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        report_missing(&format!("{name} is not installed: {install}"));
-    }
-    found
-}
-
-/// Reports that a test cannot run because something that it needs is missing.
-///
-/// # Panics
-///
-/// If the environment says `PUSHGATEWAY_E2E=required`, as in CI: the test then fails instead of
-/// being skipped.
-pub fn report_missing(what: &str) {
-    assert!(
-        std::env::var("PUSHGATEWAY_E2E").as_deref() != Ok("required"),
-        "{what}"
-    );
-    eprintln!("skipped: {what}");
 }
 
 /// A temporary directory, which is removed when this value is dropped.

@@ -1,16 +1,17 @@
 //! A real Prometheus that scrapes the gateway.
 
-use super::{Gateway, TIMEOUT, TempDir, find_program};
+use super::outside::{NotRun, find_program};
+use super::{Gateway, TIMEOUT, TempDir};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The path of `prometheus` or `promtool`; `None` if it is not installed.
-pub fn tool(name: &str) -> Option<PathBuf> {
+/// The path of `prometheus` or `promtool`.
+pub fn tool(name: &str) -> Result<PathBuf, NotRun> {
     match std::env::var_os("PUSHGATEWAY_PROMETHEUS") {
-        Some(dir) => Some(PathBuf::from(dir).join(name)),
+        Some(dir) => Ok(PathBuf::from(dir).join(name)),
         None => find_program(
             name,
             ".ci/peers fetches it; PUSHGATEWAY_PROMETHEUS names the folder",
@@ -27,13 +28,13 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts a Prometheus that scrapes the gateway every half second, configured as README.md
-    /// says. `name` names its temporary directory. `None` if Prometheus is not installed.
-    pub fn scraping(gateway: &Gateway, name: &str) -> Option<Self> {
+    /// says. `name` names its temporary directory.
+    pub fn scraping(gateway: &Gateway, name: &str) -> Result<Self, NotRun> {
         Self::with_flags(gateway, name, &[])
     }
 
     /// The same, with additional flags of Prometheus.
-    pub fn with_flags(gateway: &Gateway, name: &str, flags: &[&str]) -> Option<Self> {
+    pub fn with_flags(gateway: &Gateway, name: &str, flags: &[&str]) -> Result<Self, NotRun> {
         Self::with_interval(gateway, name, flags, 500)
     }
 
@@ -43,7 +44,7 @@ impl Prometheus {
         name: &str,
         flags: &[&str],
         interval_ms: u32,
-    ) -> Option<Self> {
+    ) -> Result<Self, NotRun> {
         let binary = tool("prometheus")?;
         let dir = TempDir::new(name);
         let config = format!(
@@ -73,7 +74,7 @@ impl Prometheus {
             .stdout(Stdio::null())
             .spawn()
             .expect("prometheus starts");
-        Some(Self {
+        Ok(Self {
             child,
             address,
             _dir: dir,

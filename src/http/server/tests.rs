@@ -7,9 +7,10 @@ use crate::exposition::ParseLimits;
 use crate::gateway::{BodyLimits, GatewayOptions, IngestOptions};
 use crate::http::Routes;
 use crate::model::NameScheme;
+use crate::telemetry::Endpoint;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// How long a test waits for anything before it fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,11 +52,14 @@ impl TestServer {
             routes: Routes::new("", "/metrics"),
             is_check_announced: true,
             is_lifecycle_enabled: false,
+            drain_timeout: Duration::ZERO,
             flags: Vec::new(),
         };
         let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()]).unwrap();
-        let address = listeners.addresses()[0];
-        let mut server = Server::new(Arc::clone(&gateway), options, listeners);
+        let [Endpoint::Ip(address)] = listeners.addresses()[..] else {
+            panic!("one socket of TCP");
+        };
+        let mut server = Server::new(Arc::clone(&gateway), options, listeners).unwrap();
         let shared = Arc::get_mut(&mut server.front_end).expect("nothing has started");
         shared.head_timeout = head_timeout;
         let front_end = Arc::clone(&server.front_end);
