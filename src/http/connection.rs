@@ -8,6 +8,7 @@ use super::fast_path::{self, ConnectionEnd};
 use super::front_end::FrontEnd;
 use super::head::HEAD_TIMEOUT;
 use crate::gateway::catch::{Panicked, catch_in};
+use crate::telemetry::Endpoint;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,21 +26,23 @@ const DISCARDED_BODIES_MAX: u64 = 4;
 /// At least this many bytes may be thrown away, however small the limit on bodies is.
 const DISCARDED_BYTES_MIN: u64 = 16 << 20;
 
-/// Serves a connection until it ends, or until it is idle and `closing` says that connections are
+/// Serves the connection of `client` until it ends, or until it is idle and `closing` says that connections are
 /// to be closed. Holds `_connection` as long as that takes.
 pub(super) async fn serve(
     mut stream: TcpStream,
+    client: Endpoint,
     front_end: Arc<FrontEnd>,
     mut closing: watch::Receiver<bool>,
     _connection: mpsc::Sender<Infallible>,
 ) {
-    match fast_path::serve(&front_end, &mut stream, &mut closing).await {
+    match fast_path::serve(&front_end, &client, &mut stream, &mut closing).await {
         ConnectionEnd::Closed => {}
         // On the heap: idle connections on the fast path keep no room for this future.
         ConnectionEnd::HandedOver(unanswered) => {
             Box::pin(serve_with_hyper(
                 stream,
                 unanswered,
+                &client,
                 &front_end,
                 &mut closing,
             ))
@@ -52,6 +55,7 @@ pub(super) async fn serve(
 async fn serve_with_hyper(
     stream: TcpStream,
     unanswered: Bytes,
+    client: &Endpoint,
     front_end: &FrontEnd,
     closing: &mut watch::Receiver<bool>,
 ) {
@@ -59,7 +63,7 @@ async fn serve_with_hyper(
     let service = service_fn(|request| {
         let state = &state;
         async move {
-            let answered = catch_in(dispatch::answer(front_end, request)).await;
+            let answered = catch_in(dispatch::answer(front_end, client, request)).await;
             let response = answered.unwrap_or_else(|Panicked| {
                 front_end.gateway.telemetry.count_panic();
                 // What the request has not read of its body is unknown.

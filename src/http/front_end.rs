@@ -1,5 +1,6 @@
 //! What all connections share: the gateway, and what only HTTP needs to know.
 
+use super::refusal_log::RefusalLog;
 use super::router::Routes;
 use crate::gateway::Gateway;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct HttpOptions {
 pub(super) struct FrontEnd {
     pub gateway: Arc<Gateway>,
     pub options: HttpOptions,
+    pub refusal_log: RefusalLog,
     is_draining: AtomicBool,
 }
 
@@ -35,6 +37,7 @@ impl FrontEnd {
         Self {
             gateway,
             options,
+            refusal_log: RefusalLog::default(),
             is_draining: AtomicBool::new(false),
         }
     }
