@@ -78,13 +78,15 @@ fn main() -> ExitCode {
     // Before the first thread: the environment is changed.
     let from_systemd = flags.systemd_socket.then(Listeners::from_systemd);
     log::init(flags.log_format, flags.log_level);
-    match run(&flags, from_systemd) {
+    let status = match run(&flags, from_systemd) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(err = %error, "cannot run");
             ExitCode::FAILURE
         }
-    }
+    };
+    log::finish();
+    status
 }
 
 /// Reports a mistake on the command line.

@@ -127,19 +127,26 @@ impl fmt::Display for PushRefusal {
 }
 
 impl PushRefusal {
-    fn count(&self, telemetry: &Telemetry) {
+    /// The label `reason` of `pushgateway_pushes_refused_total`; none for a bug of the gateway's, which
+    /// is not a refusal.
+    pub fn reason(&self) -> Option<&'static str> {
         let early = match self {
             Self::Decode(DecodeError::Corrupt(_)) => EarlyRefusal::Encoding,
             Self::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. })
             | Self::Text(text::ParseError::TooManySeries(_))
             | Self::Protobuf(protobuf::ParseError::TooManySeries(_)) => EarlyRefusal::TooLarge,
             Self::Text(_) | Self::Protobuf(_) => EarlyRefusal::Malformed,
-            // A bug of the gateway's is not a refusal.
-            Self::ParserFailed => return,
+            Self::ParserFailed => return None,
             Self::QueueFull => EarlyRefusal::QueueFull,
-            Self::Store { refusal, .. } => return telemetry.count_refusal(refusal),
+            Self::Store { refusal, .. } => return Some(refusal.reason()),
         };
-        telemetry.count_early_refusal(early);
+        Some(early.reason())
+    }
+
+    fn count(&self, telemetry: &Telemetry) {
+        if let Some(reason) = self.reason() {
+            telemetry.count_refusal(reason);
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) use clock::unix_ns;
 use crate::model::GroupingKey;
 use crate::scrape::{Exposition, Format};
 use crate::store::{self, Consumer, Outcome, Store};
-use crate::telemetry::{OWN_FAMILIES, Telemetry};
+use crate::telemetry::{OWN_FAMILIES, Telemetry, log};
 use answer_pool::AnswerPool;
 use back_off::BackOff;
 use clock::Clock;
@@ -151,6 +151,7 @@ impl Gateway {
                 catch::run_or_fail(run, || {
                     // Without the assembler every scrape would wait for ever.
                     tracing::error!("the assembler failed; this is a bug");
+                    log::finish();
                     std::process::exit(1);
                 });
             })?;

@@ -9,6 +9,7 @@ use super::front_end::FrontEnd;
 use super::handed_over_stream::HandedOverStream;
 use super::silence::{ConnectionActivity, SILENCE_TIMEOUT, until_silent};
 use crate::gateway::catch::{Panicked, catch_in};
+use crate::telemetry::Endpoint;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,15 +37,17 @@ pub(super) enum LastRequest {
     Unread,
 }
 
-/// Serves a connection until it ends, or until it is idle and `closing` says that connections are
+/// Serves the connection of `client` until it ends, or until it is idle and `closing` says that connections are
 /// to be closed. Holds `_connection` as long as that takes.
 pub(super) async fn serve(
     mut stream: TcpStream,
+    client: Endpoint,
     front_end: Arc<FrontEnd>,
     mut closing: watch::Receiver<bool>,
     _connection: mpsc::Sender<Infallible>,
 ) {
-    let last_request = match fast_path::serve(&front_end, &mut stream, &mut closing).await {
+    let last_request = match fast_path::serve(&front_end, &client, &mut stream, &mut closing).await
+    {
         ConnectionEnd::Closed => LastRequest::Complete,
         ConnectionEnd::ClosedUnread => LastRequest::Unread,
         // On the heap, here and below: idle connections on the fast path keep no room for these
@@ -57,6 +60,7 @@ pub(super) async fn serve(
                 &mut stream,
                 unanswered,
                 head_deadline,
+                &client,
                 &front_end,
                 &mut closing,
             ))
@@ -84,6 +88,7 @@ pub(super) async fn serve_with_hyper(
     stream: &mut TcpStream,
     unanswered: Bytes,
     head_deadline: Option<Instant>,
+    client: &Endpoint,
     front_end: &FrontEnd,
     closing: &mut watch::Receiver<bool>,
 ) -> LastRequest {
@@ -94,7 +99,7 @@ pub(super) async fn serve_with_hyper(
         has_read_head.store(true, Relaxed);
         let is_unread = &is_unread;
         async move {
-            let answered = catch_in(dispatch::answer(front_end, request)).await;
+            let answered = catch_in(dispatch::answer(front_end, client, request)).await;
             let response = answered.unwrap_or_else(|Panicked| {
                 front_end.gateway.telemetry.count_panic();
                 // What the request has not read of its body is unknown.

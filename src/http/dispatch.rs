@@ -6,12 +6,13 @@ use super::front_end::FrontEnd;
 use super::head::{head_size, header_size};
 use super::head_check::{check_head, expects_continue};
 use super::negotiation;
+use super::push_request::PushRequest;
 use super::request_body;
 use super::route::{ApiRoute, NoRoute, Route};
 use super::{admin, api_v1, push, scrape};
 use crate::gateway::PushMode;
 use crate::gateway::decode::{BodyEncoding, check_gzip_header};
-use crate::telemetry::{Handler, Method};
+use crate::telemetry::{Endpoint, Handler, Method};
 use crate::ui;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -19,9 +20,10 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use std::time::Instant;
 
-/// Answers a request.
+/// Answers a request of `client`.
 pub(super) async fn answer(
     front_end: &FrontEnd,
+    client: &Endpoint,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let is_draining = front_end.is_draining();
@@ -48,7 +50,7 @@ pub(super) async fn answer(
     let mut answer = match (checked, found) {
         (Err(refused), _) => refused,
         (Ok(body), Ok(route @ (Route::Push(_) | Route::Delete(_)))) => {
-            answer_with_body(front_end, route, &parts, body).await
+            answer_with_body(front_end, client, route, &parts, body).await
         }
         (Ok(body), found) => {
             let is_read = match body {
@@ -102,6 +104,7 @@ async fn check_gzip(
 /// Answers a push or a delete. There is no `body` if it was received before.
 async fn answer_with_body(
     front_end: &FrontEnd,
+    client: &Endpoint,
     route: Route<'_>,
     parts: &Parts,
     body: Option<Incoming>,
@@ -116,7 +119,9 @@ async fn answer_with_body(
             } else {
                 PushMode::Merge
             };
-            let answer = push::push(front_end, mode, &path, &parts.headers, body).await;
+            let path = &path;
+            let request = PushRequest { mode, path, client };
+            let answer = push::push(front_end, request, &parts.headers, body).await;
             push::count_push(front_end, method, &answer, size, began);
             answer
         }

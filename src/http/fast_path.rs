@@ -21,11 +21,12 @@ use super::date::with_date_line;
 use super::front_end::FrontEnd;
 use super::negotiation;
 use super::push::{self, Reply};
+use super::push_request::PushRequest;
 use super::request_start::{PARTIAL_BYTES_MAX, RequestStart, WholeRequest};
 use super::route::Route;
 use crate::gateway::PushMode;
 use crate::gateway::catch::{Panicked, catch};
-use crate::telemetry::{Handler, Method};
+use crate::telemetry::{Endpoint, Handler, Method};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -67,11 +68,13 @@ pub(super) enum ConnectionEnd {
 /// that connections are to be closed and no request is being answered.
 pub(super) async fn serve(
     front_end: &FrontEnd,
+    client: &Endpoint,
     stream: &mut TcpStream,
     closing: &mut watch::Receiver<bool>,
 ) -> ConnectionEnd {
     let mut connection = FastConnection {
         front_end,
+        client,
         stream,
         partial: Vec::new(),
         unsent: Vec::new(),
@@ -124,6 +127,7 @@ pub(super) async fn serve(
 
 struct FastConnection<'a> {
     front_end: &'a FrontEnd,
+    client: &'a Endpoint,
     stream: &'a mut TcpStream,
     /// The beginning of a request that has not arrived completely.
     partial: Vec<u8>,
@@ -316,7 +320,12 @@ impl FastConnection<'_> {
                 } else {
                     (Method::Post, PushMode::Merge)
                 };
-                let reply = push::push_received(front_end, mode, &path, body_type, request.body);
+                let push = PushRequest {
+                    mode,
+                    path: &path,
+                    client: self.client,
+                };
+                let reply = push::push_received(front_end, push, body_type, request.body);
                 (method, reply)
             }
             // A delete with a body, or with a `Content-Encoding`, is left to hyper: the reference

@@ -1,6 +1,7 @@
 //! What all connections share: the gateway, and what only HTTP needs to know.
 
 use super::head::HEAD_TIMEOUT;
+use super::refusal_log::RefusalLog;
 use super::router::Routes;
 use crate::gateway::Gateway;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(super) struct FrontEnd {
     pub options: HttpOptions,
     /// [`HEAD_TIMEOUT`], but in tests.
     pub head_timeout: Duration,
+    pub refusal_log: RefusalLog,
     is_draining: AtomicBool,
 }
 
@@ -39,6 +41,7 @@ impl FrontEnd {
             gateway,
             options,
             head_timeout: HEAD_TIMEOUT,
+            refusal_log: RefusalLog::default(),
             is_draining: AtomicBool::new(false),
         }
     }

@@ -11,6 +11,7 @@
 //! | file                                   | what it does                                      |
 //! |----------------------------------------|---------------------------------------------------|
 //! | `listeners.rs`, `server.rs`            | sockets; accepting connections, and draining them |
+//! | `accept_back_off.rs`                   | what happens while nothing can be accepted        |
 //! | `connection.rs`, `closing.rs`          | one connection, and its end                       |
 //! | `handed_over_stream.rs`                | a connection as hyper sees it                     |
 //! | `silence.rs`                           | clients that are silent while the process ends    |
@@ -21,11 +22,13 @@
 //! | `router.rs`, `route.rs`                | from a method and a path to a route               |
 //! | `request_path.rs`, `group_path.rs`     | percent decoding and cleaning; a group's path     |
 //! | `negotiation.rs`                       | formats and encodings, by headers                 |
-//! | `push.rs`                              | pushes and deletes; the answers to refused pushes |
+//! | `push.rs`, `push_request.rs`           | pushes and deletes; the answers to refused pushes |
+//! | `refusal_log.rs`                       | the log lines of refused pushes                   |
 //! | `scrape.rs`, `api_v1.rs`, `admin.rs`   | the other handlers                                |
 //! | `answer.rs`, `answer_body.rs`, `date.rs` | what is sent back                               |
 //! | `front_end.rs`                         | what all connections share                        |
 
+mod accept_back_off;
 mod admin;
 mod answer;
 mod answer_body;
@@ -43,6 +46,8 @@ mod head_check;
 mod listeners;
 mod negotiation;
 mod push;
+mod push_request;
+mod refusal_log;
 mod request_body;
 mod request_path;
 mod request_start;

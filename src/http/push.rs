@@ -8,6 +8,8 @@ use super::answer::Answer;
 use super::front_end::FrontEnd;
 use super::group_path::{GroupPath, grouping_labels};
 use super::negotiation;
+use super::push_request::PushRequest;
+use super::refusal_log::RefusalKind;
 use super::request_body::{self, BodyError};
 use crate::exposition::{protobuf, text};
 use crate::gateway::body_pieces::BodyPieces;
@@ -15,7 +17,7 @@ use crate::gateway::decode::{BodyEncoding, BodyType, DecodeError, check_gzip_hea
 use crate::gateway::ingest::{IncomingPush, IngestOutcome, LargePush, PushRefusal};
 use crate::gateway::{DeleteOutcome, PushMode, Refusal};
 use crate::model::ShortText;
-use crate::telemetry::{EarlyRefusal, Handler, Method};
+use crate::telemetry::{EarlyRefusal, Endpoint, Handler, Method};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use std::fmt;
@@ -32,20 +34,18 @@ pub(super) enum Reply<'a> {
 /// Receives the body of a push, brings the push into effect, and answers it.
 pub(super) async fn push(
     front_end: &FrontEnd,
-    mode: PushMode,
-    path: &GroupPath<'_>,
+    request: PushRequest<'_>,
     headers: &HeaderMap,
     body: Incoming,
 ) -> Answer {
     let body = match request_body::receive(body, front_end.body_bytes_max()).await {
         Ok(body) => body,
         Err(error) => {
-            let reason = match error {
-                BodyError::TooLarge { .. } => EarlyRefusal::TooLarge,
-                BodyError::Broken(_) => EarlyRefusal::Incomplete,
+            let (kind, reason) = match error {
+                BodyError::TooLarge { .. } => (RefusalKind::Limit, EarlyRefusal::TooLarge),
+                BodyError::Broken(_) => (RefusalKind::Incomplete, EarlyRefusal::Incomplete),
             };
-            front_end.gateway.telemetry.count_early_refusal(reason);
-            log_early_refusal(path, &error);
+            note_early_refusal(front_end, request, kind, reason, &error);
             return body_error_answer(&error);
         }
     };
@@ -53,9 +53,9 @@ pub(super) async fn push(
     let body_type = negotiation::body_type(header(CONTENT_TYPE), header(CONTENT_ENCODING));
     if body_type.is_large(body.len()) {
         // On the heap: this future is large, and every idle connection would keep room for it.
-        return Box::pin(push_large(front_end, mode, path, body_type, body)).await;
+        return Box::pin(push_large(front_end, request, body_type, body)).await;
     }
-    match push_received(front_end, mode, path, body_type, &body.into_bytes()) {
+    match push_received(front_end, request, body_type, &body.into_bytes()) {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
     }
@@ -65,20 +65,19 @@ pub(super) async fn push(
 /// [large](BodyType::is_large).
 pub(super) fn push_received<'a>(
     front_end: &'a FrontEnd,
-    mode: PushMode,
-    path: &GroupPath<'_>,
+    request: PushRequest<'_>,
     body_type: BodyType,
     body: &[u8],
 ) -> Reply<'a> {
     #[cfg(test)]
-    assert!(path.job.as_ref() != b"panics", "a panic for a test");
+    assert!(request.path.job.as_ref() != b"panics", "a panic for a test");
     let ingester = &front_end.gateway.ingester;
-    let labels = match grouping_labels(path, ingester.options().names) {
+    let labels = match grouping_labels(request.path, ingester.options().names) {
         Ok(labels) => labels,
-        Err(text) => return Reply::Now(refuse_path(front_end, path, text, body_type, body)),
+        Err(text) => return Reply::Now(refuse_path(front_end, request, text, body_type, body)),
     };
     let outcome = ingester.ingest(&IncomingPush {
-        mode,
+        mode: request.mode,
         labels: &labels,
         body_type,
         body,
@@ -87,44 +86,47 @@ pub(super) fn push_received<'a>(
     match outcome {
         IngestOutcome::Accepted => Reply::Now(accepted_answer(front_end)),
         IngestOutcome::Refused(refusal) => {
-            log_refusal(path, &refusal);
-            Reply::Now(refusal_answer(front_end, &refusal))
+            let group = request.group(ingester.options().names);
+            let sender = (request.mode, request.client);
+            Reply::Now(refuse(front_end, sender, &group, &refusal))
         }
-        IngestOutcome::Busy(pending) => Reply::Later(Box::pin(async move {
-            match ingester.admit_when_free(pending).await {
-                Ok(()) => accepted_answer(front_end),
-                Err(refusal) => refusal_answer(front_end, &refusal),
-            }
-        })),
+        IngestOutcome::Busy(pending) => {
+            let (mode, client) = (request.mode, *request.client);
+            Reply::Later(Box::pin(async move {
+                match ingester.admit_when_free(pending).await {
+                    Ok(()) => accepted_answer(front_end),
+                    // Refused by the store, whose refusals name the group.
+                    Err(refusal) => refuse(front_end, (mode, &client), &"", &refusal),
+                }
+            }))
+        }
     }
 }
 
 /// Does the same for a large body, away from the runtime's workers.
 async fn push_large(
     front_end: &FrontEnd,
-    mode: PushMode,
-    path: &GroupPath<'_>,
+    request: PushRequest<'_>,
     body_type: BodyType,
     body: BodyPieces,
 ) -> Answer {
     let ingester = &front_end.gateway.ingester;
-    let key = match grouping_labels(path, ingester.options().names) {
+    let key = match grouping_labels(request.path, ingester.options().names) {
         Ok(labels) => Arc::new(labels.key()),
-        Err(text) => return refuse_path(front_end, path, text, body_type, &body.into_bytes()),
+        Err(text) => {
+            return refuse_path(front_end, request, text, body_type, &body.into_bytes());
+        }
     };
     let large = LargePush {
-        mode,
-        key,
+        mode: request.mode,
+        key: Arc::clone(&key),
         body_type,
         body,
         received_at_ns: front_end.gateway.clock.now_ns(),
     };
     match ingester.ingest_large(large).await {
         Ok(()) => accepted_answer(front_end),
-        Err(refusal) => {
-            log_refusal(path, &refusal);
-            refusal_answer(front_end, &refusal)
-        }
+        Err(refusal) => refuse(front_end, (request.mode, request.client), &key, &refusal),
     }
 }
 
@@ -132,7 +134,7 @@ async fn push_large(
 /// the body by then: a body that is not what its `Content-Encoding` says is refused for that.
 fn refuse_path(
     front_end: &FrontEnd,
-    path: &GroupPath<'_>,
+    request: PushRequest<'_>,
     text: String,
     body_type: BodyType,
     body: &[u8],
@@ -141,26 +143,73 @@ fn refuse_path(
         BodyEncoding::Gzip => check_gzip_header(body),
         BodyEncoding::Identity | BodyEncoding::Snappy => Ok(()),
     };
-    let (reason, text) = match checked {
-        Ok(()) => (EarlyRefusal::GroupingKey, text),
-        Err(error) => (EarlyRefusal::Encoding, error.to_string()),
+    let (kind, reason, text) = match checked {
+        Ok(()) => (RefusalKind::Path, EarlyRefusal::GroupingKey, text),
+        Err(error) => (RefusalKind::Body, EarlyRefusal::Encoding, error.to_string()),
     };
-    front_end.gateway.telemetry.count_early_refusal(reason);
-    log_early_refusal(path, &text);
+    note_early_refusal(front_end, request, kind, reason, &text);
     Answer::error(400, text)
 }
 
-/// Logs that a push was refused before it was read.
-fn log_early_refusal(path: &GroupPath<'_>, error: &impl fmt::Display) {
-    tracing::debug!(job = %String::from_utf8_lossy(&path.job), err = %error, "push refused");
+/// Counts and logs a push that was refused before it was read.
+fn note_early_refusal(
+    front_end: &FrontEnd,
+    request: PushRequest<'_>,
+    kind: RefusalKind,
+    reason: EarlyRefusal,
+    error: &dyn fmt::Display,
+) {
+    let gateway = &front_end.gateway;
+    let (sender, reason) = ((request.mode, request.client), reason.reason());
+    gateway.telemetry.count_refusal(reason);
+    let group = request.group(gateway.ingester.options().names);
+    front_end
+        .refusal_log
+        .log(sender, group, kind, reason, error);
 }
 
-/// Logs that a push was refused while it was read. What the store refuses is logged with its key,
-/// by [`refusal_answer`].
-fn log_refusal(path: &GroupPath<'_>, refusal: &PushRefusal) {
-    if !matches!(refusal, PushRefusal::Store { .. }) {
-        log_early_refusal(path, &ClientText(refusal));
+/// Logs and answers a push of `sender` to `group` that the gateway refused.
+#[cold]
+fn refuse(
+    front_end: &FrontEnd,
+    sender: (PushMode, &Endpoint),
+    group: &dyn fmt::Display,
+    refusal: &PushRefusal,
+) -> Answer {
+    let kind = match refusal {
+        PushRefusal::Decode(DecodeError::TooLarge { .. } | DecodeError::RatioTooLarge { .. })
+        | PushRefusal::Text(
+            text::ParseError::TooManySeries(_) | text::ParseError::TooManyLabels { .. },
+        )
+        | PushRefusal::Protobuf(
+            protobuf::ParseError::TooManySeries(_) | protobuf::ParseError::TooManyLabels(_),
+        )
+        | PushRefusal::QueueFull
+        | PushRefusal::Store {
+            refusal: Refusal::ExpositionTooLarge { .. },
+            ..
+        } => RefusalKind::Limit,
+        PushRefusal::Store { .. } if front_end.options.is_check_announced => {
+            RefusalKind::Contradiction
+        }
+        PushRefusal::Store { .. } => RefusalKind::UnannouncedContradiction,
+        PushRefusal::Decode(_)
+        | PushRefusal::Text(_)
+        | PushRefusal::Protobuf(_)
+        | PushRefusal::ParserFailed => RefusalKind::Body,
+    };
+    let group: &dyn fmt::Display = match refusal {
+        PushRefusal::Store { key, .. } => key,
+        _ => group,
+    };
+    // A bug of the gateway's is logged when it is counted.
+    if let Some(reason) = refusal.reason() {
+        let error = ClientText(refusal);
+        front_end
+            .refusal_log
+            .log(sender, group, kind, reason, error);
     }
+    refusal_answer(front_end, refusal)
 }
 
 fn accepted_answer(front_end: &FrontEnd) -> Answer {
@@ -189,8 +238,7 @@ fn refusal_answer(front_end: &FrontEnd, refusal: &PushRefusal) -> Answer {
             return Answer::error(503, text.to_string())
                 .with(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        PushRefusal::Store { key, refusal } => {
-            tracing::debug!(%key, err = ShortText::of(&text), "push refused");
+        PushRefusal::Store { refusal, .. } => {
             return if let Refusal::ExpositionTooLarge { .. } = refusal {
                 // Like a body that is too large: not something that a consistency check finds.
                 Answer::error(413, ShortText::of(&text))
@@ -201,7 +249,6 @@ fn refusal_answer(front_end: &FrontEnd, refusal: &PushRefusal) -> Answer {
                 Answer::error(400, ShortText::of(text))
             } else {
                 // With the check switched off the reference tells the client nothing either.
-                tracing::warn!(%key, err = ShortText::of(&text), "push accepted but not exposed, because it contradicts others");
                 accepted_answer(front_end)
             };
         }

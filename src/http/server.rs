@@ -1,6 +1,7 @@
 //! Accepts connections until the process is to end, then drains them: waits until all requests that
 //! were sent by then are answered.
 
+use super::accept_back_off::{AcceptBackOff, AcceptFailureLog};
 use super::closing::until_closing;
 use super::connection;
 use super::front_end::{FrontEnd, HttpOptions};
@@ -17,9 +18,6 @@ use tokio::task::JoinSet;
 /// How long the gateway goes on accepting once the process is to end, so that it notices what
 /// clients had sent by then.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
-/// The time between two attempts to accept a connection while the process or the system lacks
-/// something, such as file descriptors.
-const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Serves a gateway over HTTP.
 pub struct Server {
@@ -55,11 +53,13 @@ impl Server {
         // Every connection holds a sender: when all of them are dropped, all connections have
         // ended.
         let (connection, mut connections) = mpsc::channel::<Infallible>(1);
+        let failures = Arc::new(AcceptFailureLog::new());
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
             accepting.spawn(accept(
                 listener,
                 Arc::clone(&front_end),
+                Arc::clone(&failures),
                 closing.clone(),
                 connection.clone(),
             ));
@@ -80,6 +80,7 @@ impl Server {
         if tokio::time::timeout(timeout, drained).await.is_err() {
             tracing::warn!(?timeout, "some requests were not answered in time");
         }
+        front_end.refusal_log.finish();
     }
 }
 
@@ -87,9 +88,11 @@ impl Server {
 async fn accept(
     listener: Listener,
     front_end: Arc<FrontEnd>,
+    failures: Arc<AcceptFailureLog>,
     mut closing: watch::Receiver<bool>,
     connection: mpsc::Sender<Infallible>,
 ) {
+    let mut back_off = AcceptBackOff::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -97,9 +100,11 @@ async fn accept(
             _ = until_closing(&mut closing) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
+                back_off = AcceptBackOff::new();
                 let serving = connection::serve(
                     stream,
+                    client,
                     Arc::clone(&front_end),
                     closing.clone(),
                     connection.clone(),
@@ -119,8 +124,15 @@ async fn accept(
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) {
-                    tracing::warn!(err = %error, "cannot accept connections");
-                    tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                    failures.log(&error);
+                    if *closing.borrow() {
+                        // Connections that cannot be accepted are not waited for.
+                        return;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(back_off.next_pause()) => {}
+                        () = until_closing(&mut closing) => {}
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The address of one end of a connection, as the log shows it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The context ID that stands for all contexts of the machine (`VMADDR_CID_ANY`).
 const ANY_CONTEXT: u32 = u32::MAX;
@@ -25,6 +25,31 @@ impl Endpoint {
     /// reports it, becomes that address.
     pub fn ip(address: SocketAddr) -> Self {
         Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// The host, without the port.
+    pub(crate) fn host(&self) -> ClientHost {
+        match self {
+            Self::Ip(address) => ClientHost::Ip(address.ip()),
+            Self::Vsock { context, .. } => ClientHost::Vsock(*context),
+        }
+    }
+}
+
+/// The host of an [`Endpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ClientHost {
+    Ip(IpAddr),
+    /// The context ID of a vsock.
+    Vsock(u32),
+}
+
+impl fmt::Display for ClientHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Vsock(context) => write!(f, "vsock://{context}"),
+        }
     }
 }
 

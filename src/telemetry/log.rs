@@ -2,13 +2,20 @@
 //! keys: `ts`, `level` and `msg`, then those of the event.
 //!
 //! An event is always one line, because control characters are escaped in both formats.
+//!
+//! Logging never blocks: a line goes into a bounded queue, and a thread writes the lines. While
+//! nobody reads standard error, lines beyond [`QUEUED_LINES_MAX`] are dropped and counted.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
+use std::panic::PanicHookInfo;
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,7 +44,17 @@ pub enum LogLevel {
     Error,
 }
 
-/// Sets up the log of the process. Call this once.
+/// How many lines may wait to be written.
+const QUEUED_LINES_MAX: usize = 1024;
+/// How long [`finish`] waits for the lines in the queue to be written.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ends the thread that writes, once its queue is empty, when it is dropped.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+/// Counts the lines that had no room in the queue.
+static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Sets up the log of the process, also for panics. Call this once, and [`finish`] at the end.
 pub fn init(format: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -45,13 +62,59 @@ pub fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUED_LINES_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let _ = DROPPED_LINES.set(writer.error_counter());
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
     let layer = tracing_subscriber::fmt::layer()
         .event_format(LineFormatter(format))
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     tracing_subscriber::registry()
         .with(level)
         .with(layer)
         .init();
+    // The standard library's hook writes to standard error itself, and may block.
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Waits until the lines that were logged so far are written, or until [`FINISH_TIMEOUT`] has
+/// passed. Nothing is logged after that.
+pub fn finish() {
+    let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // On a thread of its own: if the queue stays full, dropping the guard says so on standard
+    // output, which may be blocked as standard error is.
+    let (finished, is_finished) = mpsc::channel();
+    let dropping = std::thread::Builder::new().spawn(move || {
+        drop(guard);
+        let _ = finished.send(());
+    });
+    if dropping.is_ok() {
+        let _ = is_finished.recv_timeout(FINISH_TIMEOUT);
+    }
+}
+
+/// How many lines were dropped.
+pub(super) fn n_dropped_lines() -> usize {
+    DROPPED_LINES.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+/// Logs a panic.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or_default();
+    let location = panic.location().map(ToString::to_string);
+    let err = panic.payload_as_str().unwrap_or_default();
+    // Only if the environment asks for one: RUST_BACKTRACE.
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(thread, location, err, backtrace, "panic; this is a bug");
+    if thread == "main" {
+        // The process ends.
+        finish();
+    }
 }
 
 /// Formats events as lines.
@@ -135,8 +198,7 @@ impl LogLine {
     /// Writes a key and a text, which logfmt quotes only where it has to.
     fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        let is_plain =
-            |c: char| !c.is_control() && !is_line_end(c) && !matches!(c, ' ' | '"' | '=');
+        let is_plain = |c: char| !is_escaped(c) && !matches!(c, ' ' | '"' | '=');
         if self.format == LogFormat::Logfmt && !value.is_empty() && value.chars().all(is_plain) {
             self.out.push_str(value);
         } else {
@@ -161,7 +223,7 @@ impl LogLine {
                 '\n' => self.out.push_str("\\n"),
                 '\r' => self.out.push_str("\\r"),
                 '\t' => self.out.push_str("\\t"),
-                c if c.is_control() || is_line_end(c) => {
+                c if is_escaped(c) => {
                     let _ = write!(self.out, "\\u{:04x}", u32::from(c));
                 }
                 c => self.out.push(c),
@@ -180,9 +242,19 @@ impl LogLine {
     }
 }
 
-/// Whether `c` is no control character, but ends a line for some programs that read logs.
-fn is_line_end(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}')
+/// Whether `c` is shown as an escape: control characters, what ends a line for some programs that
+/// read logs, and the invisible characters that change the direction of text, with which a text can
+/// be made to look like another one.
+pub(crate) fn is_escaped(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// The key of a field; the reference calls the message `msg`.
@@ -296,6 +368,27 @@ ts=T level=warn msg=plain x=1.5
             text.lines()
                 .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
         );
+    }
+
+    #[test]
+    fn characters_that_hide_what_a_line_says_are_escaped() {
+        let invisible: Vec<char> = ['\0', '\t', '\x1b', '\x7f', '\u{85}', '\u{9b}', '\u{61c}']
+            .into_iter()
+            .chain('\u{200e}'..='\u{200f}')
+            .chain('\u{2028}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}')
+            .collect();
+        for format in [LogFormat::Logfmt, LogFormat::Json] {
+            for &c in &invisible {
+                let line = written(format, || tracing::info!(job = format!("a{c}b"), "x"));
+                assert!(!line.contains(c), "{line:?}");
+                assert!(line.contains("\"a\\"), "{line:?}");
+            }
+        }
+        let plain = written(LogFormat::Logfmt, || {
+            tracing::info!(job = "أب-üß-日本", "x")
+        });
+        assert!(plain.contains("job=أب-üß-日本"), "{plain}");
     }
 
     #[test]

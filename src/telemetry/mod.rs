@@ -8,21 +8,23 @@
 //! | `process.rs`      | the `process_*` families                                  |
 //! | `own_families.rs` | builds the own families                                   |
 //! | `endpoint.rs`     | addresses of clients and listeners, as the log shows them |
+//! | `line_limiter.rs` | how many log lines about one client are written           |
 //! | `log.rs`          | the log                                                   |
 
 mod distribution;
 mod endpoint;
+mod line_limiter;
 pub mod log;
 mod own_families;
 mod process;
 mod requests;
 
 pub use endpoint::Endpoint;
+pub(crate) use line_limiter::LineLimiter;
 pub(crate) use requests::{Handler, Method};
 
 use crate::model::{Families, MetricType};
 use crate::scrape::Exposition;
-use crate::store::Refusal;
 use crate::sync::Statistic;
 use own_families::OwnFamiliesBuilder;
 use std::time::Duration;
@@ -53,6 +55,7 @@ pub(crate) const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ),
     ("pushgateway_http_push_size_bytes", MetricType::Summary),
     ("pushgateway_http_requests_total", MetricType::Counter),
+    ("pushgateway_log_lines_dropped_total", MetricType::Counter),
     ("pushgateway_panics_total", MetricType::Counter),
     ("pushgateway_pushes_refused_total", MetricType::Counter),
     ("pushgateway_series", MetricType::Gauge),
@@ -77,7 +80,7 @@ pub(crate) enum EarlyRefusal {
 
 impl EarlyRefusal {
     /// The label `reason` of `pushgateway_pushes_refused_total`.
-    fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Encoding => "encoding",
             Self::GroupingKey => "grouping_key",
@@ -90,7 +93,7 @@ impl EarlyRefusal {
 }
 
 /// All values of the label `reason` of `pushgateway_pushes_refused_total`: the store's
-/// ([`Refusal::REASONS`]) and those of [`EarlyRefusal`].
+/// ([`crate::store::Refusal::REASONS`]) and those of [`EarlyRefusal`].
 const REASONS: [&str; 12] = [
     "duplicate_label",
     "duplicate_series",
@@ -126,16 +129,6 @@ impl Telemetry {
         Self::default()
     }
 
-    /// Counts a push that the store refused.
-    pub fn count_refusal(&self, refusal: &Refusal) {
-        self.count_reason(refusal.reason());
-    }
-
-    /// Counts a push that was refused before the store saw it.
-    pub fn count_early_refusal(&self, refusal: EarlyRefusal) {
-        self.count_reason(refusal.reason());
-    }
-
     /// Counts a request or connection that a bug has ended, and logs it.
     pub fn count_panic(&self) {
         self.n_panics.add(1);
@@ -148,7 +141,8 @@ impl Telemetry {
         self.n_panics.get()
     }
 
-    fn count_reason(&self, reason: &str) {
+    /// Counts a push that was refused, with one of [`REASONS`].
+    pub fn count_refusal(&self, reason: &str) {
         let place = REASONS.iter().position(|&known| known == reason);
         self.refused[place.expect("every reason is listed")].add(1);
     }
@@ -197,6 +191,11 @@ impl Telemetry {
         own.value(&[], exposition.n_groups as f64);
         self.requests.write(&mut own, now_ms);
         own.counter(
+            "pushgateway_log_lines_dropped_total",
+            "Lines of the log that were dropped because standard error was not read.",
+        );
+        own.value(&[], log::n_dropped_lines() as f64);
+        own.counter(
             "pushgateway_panics_total",
             "Requests and connections that a bug of the gateway has ended.",
         );
@@ -240,7 +239,7 @@ pub(crate) fn build_labels() -> [(&'static str, &'static str); 7] {
 mod tests {
     use super::*;
     use crate::model::GroupingKey;
-    use crate::store::Layout;
+    use crate::store::{Layout, Refusal};
 
     #[test]
     fn every_reason_is_listed() {

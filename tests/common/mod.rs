@@ -11,10 +11,10 @@
 pub mod outside;
 pub mod prometheus;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub struct Gateway {
     /// The address of the first listener in the log.
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// The rest of the log, if it is not to be read.
+    _unread_log: Option<Lines<BufReader<ChildStderr>>>,
 }
 
 impl Gateway {
@@ -38,6 +40,15 @@ impl Gateway {
     /// Starts a gateway with these flags, on a free loopback port. Returns once the gateway
     /// listens.
     pub fn with_flags(flags: &[&str]) -> Self {
+        Self::spawn(flags, true)
+    }
+
+    /// The same, but nobody reads its log once the gateway listens.
+    pub fn with_unread_log(flags: &[&str]) -> Self {
+        Self::spawn(flags, false)
+    }
+
+    fn spawn(flags: &[&str], is_log_read: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushgateway"));
         command
             .arg("--web.listen-address=127.0.0.1:0")
@@ -57,19 +68,30 @@ impl Gateway {
                 break;
             }
         }
-        let writer = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                writer.lock().unwrap().push_str(&(line + "\n"));
-            }
-        });
+        let unread_log = if is_log_read {
+            let writer = Arc::clone(&log);
+            std::thread::spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    writer.lock().unwrap().push_str(&(line + "\n"));
+                }
+            });
+            None
+        } else {
+            Some(lines)
+        };
         let address =
             address.unwrap_or_else(|| panic!("no address in the log: {}", log.lock().unwrap()));
         Self {
             child,
             address,
             log,
+            _unread_log: unread_log,
         }
+    }
+
+    /// The process ID.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// Everything that the gateway has written to its log so far.
@@ -153,8 +175,7 @@ impl Gateway {
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("the gateway is running");
+        rustix::process::kill_process(self.pid(), signal).expect("the gateway is running");
     }
 
     /// Waits for the process to end and returns its exit code; `None` if a signal ended it.
@@ -195,6 +216,11 @@ impl Client {
             address: gateway.address,
             stream: BufReader::new(gateway.connect()),
         }
+    }
+
+    /// The client's end of the connection.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("connected")
     }
 
     /// Sends a request and reads the answer. A PUT or POST, and any request with a body, gets a

@@ -8,9 +8,12 @@ use crate::gateway::{BodyLimits, GatewayOptions, IngestOptions};
 use crate::http::Routes;
 use crate::model::NameScheme;
 use crate::telemetry::Endpoint;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// The client of connections that a test serves itself.
+const CLIENT: Endpoint = Endpoint::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1)));
 
 /// How long a test waits for anything before it fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -226,7 +229,7 @@ async fn half_a_head_is_not_left_to_hyper_when_its_time_is_over() {
     let end_after = async |begun: &str| {
         let (_client, mut accepted) = begun_connection(begun).await;
         let (_close, mut closing) = watch::channel(false);
-        fast_path::serve(&server.front_end, &mut accepted, &mut closing).await
+        fast_path::serve(&server.front_end, &CLIENT, &mut accepted, &mut closing).await
     };
     let head = "PUT /metrics/job/j HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n";
     assert_eq!(end_after(head).await, ConnectionEnd::Closed);
@@ -251,7 +254,7 @@ async fn the_time_for_a_head_goes_on_when_its_beginning_is_left_to_hyper() {
         let rest = format!("X: {}", "x".repeat(20 << 10));
         client.write_all(rest.as_bytes()).await.unwrap();
     };
-    let served = fast_path::serve(&server.front_end, &mut accepted, &mut closing);
+    let served = fast_path::serve(&server.front_end, &CLIENT, &mut accepted, &mut closing);
     let (end, ()) = tokio::join!(served, send_the_rest);
     let ConnectionEnd::HandedOver {
         unanswered,
@@ -266,6 +269,7 @@ async fn the_time_for_a_head_goes_on_when_its_beginning_is_left_to_hyper() {
         &mut accepted,
         unanswered,
         now,
+        &CLIENT,
         &server.front_end,
         &mut closing,
     );
