@@ -120,8 +120,10 @@ fn buckets_of_native_histograms_count_as_series() {
     let gateway = Gateway::with_flags(&["--limit.series-per-push=100"]);
     let push = |n_deltas: u8| {
         let histogram = [
-            &[0x28, 0, 0x62, 2, 0x10, n_deltas, 0x6a, n_deltas][..],
-            &vec![2; usize::from(n_deltas)],
+            // One observation in each bucket: the first delta is 1, the others are 0.
+            &[0x08, n_deltas, 0x28, 0, 0x62, 2, 0x10, n_deltas][..],
+            &[0x6a, n_deltas, 2],
+            &vec![0; usize::from(n_deltas) - 1],
         ]
         .concat();
         let metric = [&[0x3a, histogram.len() as u8][..], &histogram].concat();
