@@ -134,6 +134,7 @@ fn measure(name: &str, settings: &PrometheusSettings) -> Result<PrometheusView, 
     let mut queries = Queries::of(&prometheus);
     let timeout = settings.interval * 3 + Duration::from_secs(30);
     println!("{name}: scrapes while nothing is pushed");
+    queries.wait_until_ready(timeout)?;
     queries.wait_for_scrapes(1, timeout)?;
     let before = usage()?;
     let n = settings.scrapes as usize;
@@ -237,6 +238,18 @@ impl Queries {
     /// How long each scrape took that has ended, in seconds.
     fn scrape_durations(&mut self) -> Result<Vec<f64>, String> {
         self.all("scrape_duration_seconds")
+    }
+
+    /// Waits until Prometheus answers queries: it listens before that.
+    fn wait_until_ready(&mut self, timeout: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + timeout;
+        while let Err(error) = self.0.get("/-/ready", "") {
+            if Instant::now() > deadline {
+                return Err(format!("Prometheus does not get ready: {error}"));
+            }
+            std::thread::sleep(ASK_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Waits until this many scrapes have ended since Prometheus was started.
