@@ -121,8 +121,8 @@ pub enum Command {
     /// The targets are measured one after the other: first while nothing is pushed, then while each
     /// group pushes once a minute.
     Prometheus {
-        /// Built-in targets, separated by commas. (With its consistency check, the reference takes
-        /// most of an hour to receive the groups.)
+        /// Built-in targets, separated by commas. With its consistency check, the reference receives
+        /// this many groups too slowly to be measured.
         #[arg(
             long,
             value_delimiter = ',',
