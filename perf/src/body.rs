@@ -178,7 +178,7 @@ pub fn expected_values(kind: ValueKind, group: u32, seq: u64) -> GroupValues {
 
 /// Which of the twelve fleet lines a sample belongs to, judged by its name and, where several lines
 /// have the same name, by a label. `None` if it belongs to none of them. The order is that of
-/// [`fleet_lines`].
+/// [`FLEET_TEXTS`].
 pub fn line_index(name: &str, labels: &str) -> Option<usize> {
     Some(match name {
         "batch_runs_total" => 0,

@@ -121,8 +121,8 @@ pub enum Command {
     /// The targets are measured one after the other: first while nothing is pushed, then while each
     /// group pushes once a minute.
     Prometheus {
-        /// Built-in targets, separated by commas. (With its consistency check, the reference takes
-        /// most of an hour to receive the groups.)
+        /// Built-in targets, separated by commas. With its consistency check, the reference receives
+        /// this many groups too slowly to be measured.
         #[arg(
             long,
             value_delimiter = ',',
@@ -136,10 +136,10 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         values: ValueKind,
         /// Number of scrapes of each target while nothing is pushed, and beside pushes.
-        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         scrapes: u32,
         /// Time between scrapes, and the longest time that a scrape may take.
-        #[arg(long, value_name = "SECONDS", default_value = "5s", value_parser = seconds)]
+        #[arg(long, value_name = "SECONDS", default_value = "10s", value_parser = seconds)]
         interval: Duration,
         /// Seconds after which pushing the groups stops.
         #[arg(long, value_name = "SECONDS", default_value = "300s", value_parser = seconds)]

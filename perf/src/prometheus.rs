@@ -134,6 +134,7 @@ fn measure(name: &str, settings: &PrometheusSettings) -> Result<PrometheusView, 
     let mut queries = Queries::of(&prometheus);
     let timeout = settings.interval * 3 + Duration::from_secs(30);
     println!("{name}: scrapes while nothing is pushed");
+    queries.wait_until_ready(timeout)?;
     queries.wait_for_scrapes(1, timeout)?;
     let before = usage()?;
     let n = settings.scrapes as usize;
@@ -239,6 +240,18 @@ impl Queries {
         self.all("scrape_duration_seconds")
     }
 
+    /// Waits until Prometheus answers queries: it listens before that.
+    fn wait_until_ready(&mut self, timeout: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + timeout;
+        while let Err(error) = self.0.get("/-/ready", "") {
+            if Instant::now() > deadline {
+                return Err(format!("Prometheus does not get ready: {error}"));
+            }
+            std::thread::sleep(ASK_INTERVAL);
+        }
+        Ok(())
+    }
+
     /// Waits until this many scrapes have ended since Prometheus was started.
     fn wait_for_scrapes(&mut self, n: usize, timeout: Duration) -> Result<(), String> {
         let deadline = Instant::now() + timeout;
@@ -274,6 +287,18 @@ fn values_of(body: &[u8]) -> Result<Vec<f64>, String> {
         .ok_or_else(unexpected)
 }
 
+/// The kernel counts CPU in steps of this many seconds.
+const CPU_STEP_SECONDS: f64 = 0.01;
+
+/// The CPU of a scrape in words. Less than the kernel's step is not known precisely.
+fn cpu_in_words(seconds: f64) -> String {
+    if seconds < CPU_STEP_SECONDS {
+        format!("below {}", format_seconds(CPU_STEP_SECONDS))
+    } else {
+        format_seconds(seconds)
+    }
+}
+
 /// A line of the table: its title, and how to make the cell of a target.
 type Figure = (String, fn(&PrometheusView) -> String);
 
@@ -303,7 +328,7 @@ fn table(settings: &PrometheusSettings, views: &[PrometheusView]) -> String {
             format_seconds(median(&v.at_rest_seconds))
         }),
         ("gateway CPU of it".to_owned(), |v| {
-            format_seconds(v.at_rest_cpu_seconds)
+            cpu_in_words(v.at_rest_cpu_seconds)
         }),
         (format!("scrape beside {rate} pushes/s"), |v| {
             format_seconds(median(&v.beside_pushes_seconds))
@@ -336,11 +361,19 @@ fn table(settings: &PrometheusSettings, views: &[PrometheusView]) -> String {
         for view in others {
             let ratio = |of: &[f64], to: &[f64]| format_figure(median(&ratios_in_order(of, to)));
             out += &format!(
-                "{} / {}: {} × the scrape at rest, {} × its CPU, {} × the scrape beside pushes, {} × the memory\n",
+                "{} / {}: {} × the scrape at rest, {}{} × its CPU, {} × the scrape beside pushes, {} × the memory\n",
                 view.target,
                 base.target,
                 ratio(&view.at_rest_seconds, &base.at_rest_seconds),
-                ratio(&[view.at_rest_cpu_seconds], &[base.at_rest_cpu_seconds]),
+                if view.at_rest_cpu_seconds < CPU_STEP_SECONDS {
+                    "below "
+                } else {
+                    ""
+                },
+                ratio(
+                    &[view.at_rest_cpu_seconds.max(CPU_STEP_SECONDS)],
+                    &[base.at_rest_cpu_seconds]
+                ),
                 ratio(&view.beside_pushes_seconds, &base.beside_pushes_seconds),
                 ratio(&[view.resident_bytes as f64], &[base.resident_bytes as f64]),
             );
@@ -371,6 +404,13 @@ mod tests {
         ] {
             assert!(values_of(broken.as_bytes()).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn less_cpu_than_the_kernel_counts_is_not_zero() {
+        assert_eq!(cpu_in_words(0.0), "below 10 ms");
+        assert_eq!(cpu_in_words(0.0099), "below 10 ms");
+        assert_eq!(cpu_in_words(0.25), "250 ms");
     }
 
     #[test]

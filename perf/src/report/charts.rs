@@ -6,7 +6,7 @@ use super::summary::{
 };
 use super::sweep::SweepPoint;
 use crate::measurement::Measurement;
-use crate::numbers::group_digits;
+use crate::numbers::{format_seconds, format_short, group_digits};
 use crate::workload::WorkloadKind;
 
 /// The plots of one comparison.
@@ -31,7 +31,7 @@ fn latency(summaries: &[TargetSummary<'_>]) -> String {
         let point = |rank| {
             (
                 rarity(rank),
-                summary.median(|row| percentile(row, rank)) / 1e3,
+                summary.median(|row| percentile(row, rank)) / 1e6,
             )
         };
         Line {
@@ -49,12 +49,13 @@ fn latency(summaries: &[TargetSummary<'_>]) -> String {
     let last = (rarity(100.0), "all".to_owned());
     Plot {
         title: if is_herd {
-            "Time until this share of the answers had come, ms"
+            "Time until this share of the answers had come"
         } else {
-            "Latency of pushes by percentile, ms"
+            "Latency of pushes by percentile"
         },
         x_title: "share of the pushes",
         x_labels: labels.into_iter().chain([last]).collect(),
+        write_y: format_seconds,
         lines: lines.collect(),
     }
     .draw()
@@ -86,7 +87,7 @@ fn rounds(summaries: &[TargetSummary<'_>]) -> String {
     });
     Plot {
         title: if is_herd {
-            "Last answer after, s, by round"
+            "Last answer after, by round"
         } else {
             "Pushes a second by round"
         },
@@ -94,30 +95,52 @@ fn rounds(summaries: &[TargetSummary<'_>]) -> String {
         x_labels: (1..=n_rounds)
             .map(|round| (f64::from(round), round.to_string()))
             .collect(),
+        write_y: if is_herd {
+            format_seconds
+        } else {
+            format_short
+        },
         lines: lines.collect(),
     }
     .draw()
 }
 
-/// A figure that is plotted over the axis of a sweep.
-type SweepFigure = (&'static str, fn(&TargetSummary<'_>) -> f64);
+/// A figure that is plotted over the axis of a sweep: its title, how its values are written, and its
+/// value.
+type SweepFigure = (
+    &'static str,
+    fn(f64) -> String,
+    fn(&TargetSummary<'_>) -> f64,
+);
+
+const CPU: SweepFigure = ("CPU per push", format_seconds, |s| s.median(cpu) / 1e6);
+const SCRAPE: SweepFigure = ("Scrape", format_seconds, |s| s.median(last_byte_ms) / 1e3);
+const RESIDENT: SweepFigure = ("Highest memory, MB", format_short, |s| {
+    s.median(resident_mb)
+});
 
 const FIGURES: [SweepFigure; 5] = [
-    ("Pushes a second", |s| s.median(|row| row.per_second)),
-    ("CPU per push, µs", |s| s.median(cpu)),
-    ("p99, ms", |s| s.median(|row| percentile(row, 99.0)) / 1e3),
-    ("Scrape, ms", |s| s.median(last_byte_ms)),
-    ("Highest memory, MB", |s| s.median(resident_mb)),
+    ("Pushes a second", format_short, |s| {
+        s.median(|row| row.per_second)
+    }),
+    CPU,
+    ("99th percentile of the latency", format_seconds, |s| {
+        s.median(|row| percentile(row, 99.0)) / 1e6
+    }),
+    SCRAPE,
+    RESIDENT,
 ];
 
 const HERD_FIGURES: [SweepFigure; 5] = [
-    ("Last answer after, s", |s| s.median(last_answer_seconds)),
-    ("Answered pushes", |s| {
+    ("Last answer after", format_seconds, |s| {
+        s.median(last_answer_seconds)
+    }),
+    ("Answered pushes", format_short, |s| {
         s.median(|row| row.herd.map_or(f64::NAN, |herd| herd.answered as f64))
     }),
-    ("CPU per push, µs", |s| s.median(cpu)),
-    ("Scrape, ms", |s| s.median(last_byte_ms)),
-    ("Highest memory, MB", |s| s.median(resident_mb)),
+    CPU,
+    SCRAPE,
+    RESIDENT,
 ];
 
 /// The plots of a sweep: figures by the value of the axis.
@@ -125,8 +148,9 @@ pub(super) fn sweep(points: &[SweepPoint], axis: &str) -> String {
     let mut rows = points.iter().flat_map(|point| &point.rows);
     let is_herd = rows.any(|row| row.workload.kind == WorkloadKind::Herd);
     let figures = if is_herd { HERD_FIGURES } else { FIGURES };
-    let plot = |(title, figure)| sweep_plot(points, axis, title, figure);
-    figures.map(plot).concat()
+    figures
+        .map(|figure| sweep_plot(points, axis, figure))
+        .concat()
 }
 
 /// A value of an axis in words.
@@ -138,12 +162,7 @@ pub(super) fn axis_value(value: f64) -> String {
     }
 }
 
-fn sweep_plot(
-    points: &[SweepPoint],
-    axis: &str,
-    title: &str,
-    figure: fn(&TargetSummary<'_>) -> f64,
-) -> String {
+fn sweep_plot(points: &[SweepPoint], axis: &str, (title, write_y, figure): SweepFigure) -> String {
     let mut lines: Vec<Line> = Vec::new();
     for point in points {
         for summary in TargetSummary::all(&point.rows, &point.gave_up) {
@@ -174,7 +193,34 @@ fn sweep_plot(
             .iter()
             .map(|point| (point.value, axis_value(point.value)))
             .collect(),
+        write_y,
         lines,
     }
     .draw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{herd, measured};
+    use super::*;
+
+    #[test]
+    fn the_latency_plot_has_times_with_their_units() {
+        let rows = [measured("self", 1, 1000.0), measured("floor", 1, 10.0)];
+        let plot = comparison(&TargetSummary::all(&rows, &[]));
+        // From 1 ms to 500 ms.
+        for label in [">1 ms<", ">10 ms<", ">100 ms<", ">50 %<", ">all<"] {
+            assert!(plot.contains(label), "{label} in {plot}");
+        }
+        assert!(!plot.contains("min"), "{plot}");
+    }
+
+    #[test]
+    fn rounds_are_plotted_only_if_there_are_several() {
+        let rows = [measured("self", 1, 1000.0), measured("self", 2, 900.0)];
+        let plots = |rows| comparison(&TargetSummary::all(rows, &[]));
+        assert_eq!(plots(&rows[..1]).matches("<figure>").count(), 1);
+        assert!(plots(&rows).contains("Pushes a second by round"));
+        assert!(plots(&[herd("self", 9, 0)]).contains("share of the answers"));
+    }
 }

@@ -1,7 +1,6 @@
 //! Plots as SVG. Colors are those of the page's style sheet, which has them for light and for dark
 //! screens.
 
-use crate::numbers::format_short;
 use std::fmt::Write as _;
 
 /// Number of colors in the style sheet: the classes `t0`, `t1`, ….
@@ -10,8 +9,11 @@ pub(super) const N_COLORS: usize = 6;
 /// Width and height of a plot in its own units. The page scales plots to between 0.75 and 1.2 of
 /// that.
 const SIZE: (f64, f64) = (480.0, 300.0);
-/// Room around the area of the lines: left, top, bottom.
-const MARGIN: (f64, f64, f64) = (58.0, 12.0, 46.0);
+/// Room above and below the area of the lines.
+const MARGIN: (f64, f64) = (12.0, 46.0);
+/// Room at the left of that area; more if the labels need it. Plots side by side look better with
+/// the same room.
+const LEFT_MARGIN_MIN: f64 = 62.0;
 /// Height of a line of text, and an upper bound of the mean width of its characters.
 const TEXT_SIZE: (f64, f64) = (16.0, 7.2);
 /// An axis is logarithmic if its largest value is more than this many times the smallest.
@@ -34,6 +36,8 @@ pub(super) struct Plot<'a> {
     pub(super) x_title: &'a str,
     /// Places on the x axis that have a label, in ascending order.
     pub(super) x_labels: Vec<(f64, String)>,
+    /// How a value of the y axis is written.
+    pub(super) write_y: fn(f64) -> String,
     pub(super) lines: Vec<Line>,
 }
 
@@ -158,15 +162,22 @@ impl Plot<'_> {
             .x_labels
             .last()
             .map_or(0.0, |(_, text)| text_width(text));
-        let (left, top, bottom) = MARGIN;
+        let y_labels: Vec<(f64, String)> = y_axis
+            .round_values()
+            .into_iter()
+            .map(|y| (y, (self.write_y)(y)))
+            .collect();
+        let widest = y_labels.iter().map(|(_, text)| text_width(text));
+        let left = widest.fold(LEFT_MARGIN_MIN, |left, width| left.max(width + 12.0));
+        let (top, bottom) = MARGIN;
         let (right, floor) = (SIZE.0 - (last_label / 2.0).max(12.0), SIZE.1 - bottom);
         let x_of = |x: f64| left + (right - left) * x_axis.place(x);
         let y_of = |y: f64| floor - (floor - top) * y_axis.place(y);
 
         let mut svg = String::new();
         // Writing to a String cannot fail.
-        for y in y_axis.round_values() {
-            let (at, text) = (y_of(y), format_short(y));
+        for (y, text) in &y_labels {
+            let at = y_of(*y);
             let _ = write!(
                 svg,
                 "<path class=grid d='M{left:.1} {at:.1}H{right:.1}'/><text class=y x='{:.1}' y='{:.1}'>{text}</text>",
@@ -269,6 +280,7 @@ mod tests {
             title: "pushes/s by groups",
             x_title: "groups",
             x_labels: x_labels.collect(),
+            write_y: crate::numbers::format_short,
             lines,
         }
         .draw()

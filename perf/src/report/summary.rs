@@ -181,9 +181,15 @@ const FIGURES: [Figure; 9] = [
     }),
 ];
 
-/// A count of a herd's pushes.
-fn count(s: &TargetSummary<'_>, count: fn(&crate::load::HerdTotals) -> u64) -> String {
-    format_figure(s.median(|row| row.herd.map_or(f64::NAN, |herd| count(&herd) as f64)))
+/// A count of a herd's pushes in the worst round, which is the one that `worse` picks.
+fn count(
+    s: &TargetSummary<'_>,
+    worse: fn(f64, f64) -> f64,
+    count: fn(&crate::load::HerdTotals) -> u64,
+) -> String {
+    let herds = s.rows.iter().filter_map(|row| row.herd);
+    let counts = herds.map(|herd| count(&herd) as f64);
+    format_figure(counts.reduce(worse).unwrap_or(f64::NAN))
 }
 
 /// The time by which this share of the answers of a herd had come.
@@ -193,10 +199,18 @@ fn answered_by(s: &TargetSummary<'_>, rank: f64) -> String {
 
 const HERD_FIGURES: [Figure; 13] = [
     RESULT,
-    ("pushes at once", |s| count(s, |herd| herd.pushes.into())),
-    ("answered", |s| count(s, |herd| herd.answered)),
-    ("refused", |s| count(s, |herd| herd.refused)),
-    ("lost", |s| count(s, |herd| herd.lost)),
+    ("pushes at once", |s| {
+        count(s, f64::max, |herd| herd.pushes.into())
+    }),
+    ("answered, worst round", |s| {
+        count(s, f64::min, |herd| herd.answered)
+    }),
+    ("refused, worst round", |s| {
+        count(s, f64::max, |herd| herd.refused)
+    }),
+    ("lost, worst round", |s| {
+        count(s, f64::max, |herd| herd.lost)
+    }),
     ("last answer after", |s| {
         format_seconds(s.median(last_answer_seconds))
     }),

@@ -200,7 +200,17 @@ mod tests {
 
     #[test]
     fn a_herd_shows_what_became_of_its_pushes() {
-        let table = table(&[herd("self", 9000, 0), herd("reference", 4893, 4107)], &[]);
+        let table = table(
+            &[
+                herd("self", 9000, 0),
+                herd("reference", 9000, 0),
+                Measurement {
+                    round: 2,
+                    ..herd("reference", 4893, 4107)
+                },
+            ],
+            &[],
+        );
         let line = |title: &str| {
             let line = table.lines().find(|line| line.starts_with(title)).unwrap();
             line[title.len()..]
@@ -210,11 +220,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(line("result"), ["passed", "FAILED"]);
-        assert_eq!(line("answered"), ["9,000", "4,893"]);
-        assert_eq!(line("lost"), ["0", "4,107"]);
+        assert_eq!(line("answered, worst round"), ["9,000", "4,893"]);
+        assert_eq!(line("lost, worst round"), ["0", "4,107"]);
         assert_eq!(line("last answer after"), ["500 ms", "500 ms"]);
         assert!(
-            table.contains("FAILED: reference\n    4,107 requests were not answered: timed out\n"),
+            table.contains("FAILED: reference in 1 of 2 rounds\n    round 2: 4,107 requests were not answered: timed out\n"),
             "{table}"
         );
     }
