@@ -26,9 +26,9 @@ const CLOSED: u64 = 1 << 63;
 pub(crate) struct LineLimiter {
     sources: Registry<SourceLines>,
     /// How many entries `sources` has, roughly: threads that insert at the same time each see room.
-    n_sources: LimiterWord,
+    n_sources: AtomicU64,
     /// 1 from the first line of a period until its end.
-    is_period_open: LimiterWord,
+    is_period_open: AtomicU64,
 }
 
 /// Lines of which only the number is logged.
@@ -83,9 +83,7 @@ impl LineLimiter {
             let lines = match self.sources.get(&source) {
                 Some(lines) => lines,
                 // Relaxed: a rough number.
-                None if source.client.is_some()
-                    && self.n_sources.0.load(Relaxed) >= SOURCES_MAX =>
-                {
+                None if source.client.is_some() && self.n_sources.load(Relaxed) >= SOURCES_MAX => {
                     source.client = None;
                     continue;
                 }
@@ -96,7 +94,7 @@ impl LineLimiter {
                     };
                     let (lines, is_new) = self.sources.get_or_insert(&source, make);
                     if is_new {
-                        self.n_sources.0.fetch_add(1, Relaxed);
+                        self.n_sources.fetch_add(1, Relaxed);
                     }
                     lines
                 }
@@ -109,7 +107,7 @@ impl LineLimiter {
         };
         // AcqRel, after the line was counted: pairs with the swap in `end_period`. Either that
         // period's end finds the entry, or this line begins another period.
-        let begins_period = self.is_period_open.0.swap(1, AcqRel) == 0;
+        let begins_period = self.is_period_open.swap(1, AcqRel) == 0;
         Admission {
             is_allowed: n_lines_before < LINES_MAX,
             begins_period,
@@ -119,7 +117,7 @@ impl LineLimiter {
     /// Ends the period; returns what was left out since it began.
     pub fn end_period(&self) -> Vec<LeftOutLines> {
         // AcqRel: pairs with the swap in `admit`.
-        self.is_period_open.0.swap(0, AcqRel);
+        self.is_period_open.swap(0, AcqRel);
         let mut counted = Vec::new();
         self.sources
             .for_each(|lines| counted.push(Arc::clone(lines)));
@@ -132,7 +130,7 @@ impl LineLimiter {
                 // Another call has closed it.
                 continue;
             }
-            self.n_sources.0.fetch_sub(1, Relaxed);
+            self.n_sources.fetch_sub(1, Relaxed);
             if n_lines > LINES_MAX {
                 left_out.push(LeftOutLines {
                     source: lines.source,
@@ -142,15 +140,6 @@ impl LineLimiter {
         }
         self.sources.flush();
         left_out
-    }
-}
-
-/// A number that starts at 0.
-struct LimiterWord(AtomicU64);
-
-impl Default for LimiterWord {
-    fn default() -> Self {
-        Self(AtomicU64::new(0))
     }
 }
 

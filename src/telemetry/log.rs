@@ -4,7 +4,7 @@
 //! An event is always one line, because control characters are escaped in both formats.
 //!
 //! Logging never blocks: a line goes into a bounded queue, and a thread writes the lines. While
-//! nobody reads standard error, lines beyond [`QUEUED_LINES_MAX`] are dropped and counted.
+//! nobody reads standard error, lines beyond 1024 are dropped and counted.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
@@ -79,8 +79,8 @@ pub fn init(format: LogFormat, level: LogLevel) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Waits until the lines that were logged so far are written, or until [`FINISH_TIMEOUT`] has
-/// passed. Nothing is logged after that.
+/// Waits until the lines that were logged so far are written, for at most two seconds. Nothing is
+/// logged after that.
 pub fn finish() {
     let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
     // On a thread of its own: if the queue stays full, dropping the guard says so on standard
