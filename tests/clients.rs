@@ -47,7 +47,7 @@ fn the_python_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
             .args(packages))
     });
     if let Err(error) = installed {
-        return Err(NotRun(format!(
+        return Err(NotRun::Program(format!(
             "prometheus-client cannot be installed by pip into a venv (python3-venv): {error}"
         )));
     }
@@ -88,7 +88,9 @@ fn the_node_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
         "prom-client",
     ];
     if let Err(error) = run(Command::new(npm).args(install).current_dir(&dir.0)) {
-        return Err(NotRun(format!("npm cannot install prom-client: {error}")));
+        return Err(NotRun::Program(format!(
+            "npm cannot install prom-client: {error}"
+        )));
     }
     let gateway = Gateway::start();
     std::fs::copy(script("push.js"), dir.0.join("push.js")).unwrap();
@@ -129,7 +131,7 @@ fn the_go_client_pushes_adds_and_deletes() -> Result<(), NotRun> {
         .arg(&binary)
         .arg(script("push.go")))
     {
-        return Err(NotRun(format!(
+        return Err(NotRun::Program(format!(
             "client_golang is not installed: apt-get install golang-github-prometheus-client-golang-dev: {error}"
         )));
     }

@@ -34,7 +34,7 @@ struct Reference {
 impl Reference {
     fn start() -> Result<Self, NotRun> {
         let binary = std::env::var_os("PUSHGATEWAY_REFERENCE").ok_or_else(|| {
-            NotRun(
+            NotRun::Program(
                 "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it"
                     .to_owned(),
             )

@@ -21,7 +21,9 @@ fn main() -> ExitCode {
 /// A gateway that listens on vsock, too, and the port there.
 fn gateway_on_vsock() -> Result<(Gateway, u32), NotRun> {
     if let Err(error) = Socket::new(Domain::VSOCK, Type::STREAM, None) {
-        return Err(NotRun(format!("this system has no vsock: {error}")));
+        return Err(NotRun::Machine(format!(
+            "this system has no vsock: {error}"
+        )));
     }
     let gateway = Gateway::with_flags(&["--web.listen-address=vsock://:"]);
     let line = gateway.wait_for_log("address=vsock://:");
@@ -42,7 +44,7 @@ fn pushes_and_scrapes_are_exchanged_over_vsock() -> Result<(), NotRun> {
         let socket = Socket::new(Domain::VSOCK, Type::STREAM, None).expect("as above");
         let connected = socket.connect(&SockAddr::vsock(LOCAL_CONTEXT, port));
         connected.map(|()| socket).map_err(|error| {
-            NotRun(format!(
+            NotRun::Machine(format!(
                 "this machine cannot reach itself over vsock (modprobe vsock_loopback): {error}"
             ))
         })

@@ -9,9 +9,14 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Why a test did not run: what is missing, and how to install it.
+/// Why a test did not run.
 #[derive(Debug)]
-pub struct NotRun(pub String);
+pub enum NotRun {
+    /// A program is missing; how to install it.
+    Program(String),
+    /// The machine lacks something that no package brings, such as a module of its kernel.
+    Machine(String),
+}
 
 /// What a test function may return: nothing, or whether it ran.
 pub trait Ran {
@@ -35,9 +40,11 @@ impl Ran for Result<(), NotRun> {
 pub fn trial<R: Ran + 'static>(name: &str, test: fn() -> R) -> Trial {
     Trial::ignorable_test(name, move || match test().into_result() {
         Ok(()) => Ok(Completion::Completed),
-        // As in CI, where everything is installed.
-        Err(NotRun(reason)) if is_everything_required() => Err(Failed::from(reason)),
-        Err(NotRun(reason)) => Ok(Completion::ignored_with(reason)),
+        // As in CI, where every program is installed.
+        Err(NotRun::Program(reason)) if is_everything_required() => Err(Failed::from(reason)),
+        Err(NotRun::Program(reason) | NotRun::Machine(reason)) => {
+            Ok(Completion::ignored_with(reason))
+        }
     })
 }
 
@@ -69,5 +76,5 @@ pub fn find_program(name: &str, install: &str) -> Result<PathBuf, NotRun> {
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
-        .ok_or_else(|| NotRun(format!("{name} is not installed: {install}")))
+        .ok_or_else(|| NotRun::Program(format!("{name} is not installed: {install}")))
 }
