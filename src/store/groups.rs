@@ -8,7 +8,7 @@ use super::push::{MARKERS, Push};
 use super::refusal::Refusal;
 use super::slot::{ExistingGroup, Slot};
 use super::slots::{DrawnVersion, Slots};
-use super::snapshot::{GroupContent, GroupState, Snapshot};
+use super::snapshot::{GroupContent, GroupState, GroupTimes, Snapshot};
 use crate::model::{EncodedLabels, GroupingKey, MetricType, Skeleton};
 use crate::sync::Loaded;
 use smallvec::SmallVec;
@@ -57,7 +57,7 @@ pub struct Store {
 }
 
 /// How one attempt to bring a push or deletion into effect has ended.
-enum AttemptOutcome {
+pub(super) enum AttemptOutcome {
     Done,
     /// Another push or deletion of the group was faster: look at the group again.
     Lost,
@@ -151,13 +151,15 @@ impl Store {
                 }
             }
             let attempt = match push.refusal() {
-                None => self.try_push(&slot, &base, push),
-                Some(refusal) => match self.record_failure(&slot, &base, push) {
-                    AttemptOutcome::Done | AttemptOutcome::Refused(_) => {
-                        AttemptOutcome::Refused(refusal.clone())
+                None => self.try_push(&slot, &base, push, None),
+                Some(refusal) => {
+                    match self.record_failure(&slot, &base, push, push.received_at()) {
+                        AttemptOutcome::Done | AttemptOutcome::Refused(_) => {
+                            AttemptOutcome::Refused(refusal.clone())
+                        }
+                        unfinished => unfinished,
                     }
-                    unfinished => unfinished,
-                },
+                }
             };
             let outcome = match attempt {
                 AttemptOutcome::Lost => continue,
@@ -224,13 +226,19 @@ impl Store {
         }
     }
 
-    /// One attempt to bring a push into effect that finds its group at `base`.
-    fn try_push(
+    /// One attempt to bring a push into effect that finds its group at `base`. With `times` the push
+    /// is a group that is restored, which gets these times.
+    pub(super) fn try_push(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         push: &mut Push,
+        times: Option<&GroupTimes>,
     ) -> AttemptOutcome {
+        let restored = |next: Snapshot| match times {
+            None => next,
+            Some(times) => next.with_times(times),
+        };
         if base.is_accepted()
             && let Some(content) = push.value_only(base)
         {
@@ -242,7 +250,7 @@ impl Store {
                 content,
                 push.received_at(),
             );
-            return self.publish_values(slot, base, drawn, next);
+            return self.publish_values(slot, base, drawn, restored(next));
         }
         let door = self.admission.door(push.key().job());
         let content = match push.content(base, door.as_deref(), self.exposition_bytes_max) {
@@ -269,7 +277,14 @@ impl Store {
                 early_check: push.early_check(),
             },
             |version, content| {
-                Snapshot::after_push(base, version, key, content, push.received_at())
+                let received_at = push.received_at();
+                restored(Snapshot::after_push(
+                    base,
+                    version,
+                    key,
+                    content,
+                    received_at,
+                ))
             },
         );
         if let AttemptOutcome::Done = attempt {
@@ -278,18 +293,19 @@ impl Store {
         attempt
     }
 
-    /// One attempt to record that a push to the group at `base` was refused. If there is no group
-    /// one is made that has no families.
-    fn record_failure(
+    /// One attempt to record that a push to the group at `base` was refused, at `failed_at` in
+    /// nanoseconds since the epoch. If there is no group one is made that has no families.
+    pub(super) fn record_failure(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         push: &Push,
+        failed_at: i64,
     ) -> AttemptOutcome {
-        let (key, received_at) = (self.shared_key(base, push), push.received_at());
+        let key = self.shared_key(base, push);
         if base.is_live() {
             let drawn = self.slots.draw_version();
-            let next = Snapshot::after_failure(base, drawn.version(), key, None, received_at);
+            let next = Snapshot::after_failure(base, drawn.version(), key, None, failed_at);
             return self.publish_values(slot, base, drawn, next);
         }
         let Some(mut guard) = self.admission.enter(None, push.key()) else {
@@ -307,7 +323,7 @@ impl Store {
                 early_check: None,
             },
             |version, content| {
-                Snapshot::after_failure(base, version, key, Some(content.layout), received_at)
+                Snapshot::after_failure(base, version, key, Some(content.layout), failed_at)
             },
         )
     }

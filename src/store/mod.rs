@@ -62,6 +62,7 @@
 //! | `config`                 | limits, the gateway's own families, the consumers              |
 //! | `push`                   | a push on its way: from a body to the content of its group     |
 //! | `push_check`             | what can be wrong with a push by itself                        |
+//! | `restoring`              | how a group comes back with the times that it had              |
 //! | `merge`                  | what a POST makes of the families that its group has           |
 //! | `layout`                 | what stays the same from push to push, shared by groups        |
 //! | `layout_check`           | checks that depend on a layout alone; tables for looking it up |
@@ -103,6 +104,7 @@ mod push;
 mod push_check;
 mod refusal;
 mod refusal_list;
+mod restoring;
 mod series_check;
 mod series_labels;
 mod shape;
@@ -118,7 +120,9 @@ pub use job_door::{DoorDenied, DoorEntry, JobDoor};
 pub use layout::Layout;
 pub use mark::Mark;
 pub use push::{Push, PushMode};
+pub use push_check::{check_families, check_key};
 pub use refusal::{NameOwner, Refusal};
+pub use restoring::{RestoreOutcome, RestoredGroup};
 pub use slot::ExistingGroup;
 pub use slots::MarkedSlot;
-pub use snapshot::{GroupState, Snapshot};
+pub use snapshot::{GroupState, GroupTimes, Snapshot};

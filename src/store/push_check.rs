@@ -12,6 +12,34 @@ use crate::model::{
 use smallvec::SmallVec;
 use std::fmt::Write as _;
 
+/// Checks the families of a group by themselves, whatever other groups expose and however large they
+/// are.
+///
+/// # Errors
+///
+/// Why a push that leaves a group with these families would be refused.
+pub fn check_families(families: &Families, key: &GroupingKey) -> Result<(), Refusal> {
+    if let Some(rule) = &families.broken_rule {
+        return Err(refusal_of_invalid(rule, families, key.labels()));
+    }
+    let Families {
+        skeleton, values, ..
+    } = families;
+    match LayoutIndex::check(skeleton, key) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(refusal_of_layout_error(&error, skeleton, values, key)),
+    }
+}
+
+/// Checks a grouping key by itself, whatever groups there are.
+///
+/// # Errors
+///
+/// Why every push to the group would be refused.
+pub fn check_key(key: &GroupingKey) -> Result<(), Refusal> {
+    refusal_of_key(key).map_or(Ok(()), Err)
+}
+
 /// Limits how many bytes each scrape takes for one group. See `exposed_size`.
 ///
 /// # Errors

@@ -291,7 +291,7 @@ impl DrawnVersion {
     /// Whether a consumer held a moment when the version was drawn.
     #[inline]
     fn is_moment_held(self) -> bool {
-        self.0 % VERSION != 0
+        !self.0.is_multiple_of(VERSION)
     }
 }
 

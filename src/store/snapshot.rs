@@ -106,6 +106,21 @@ pub struct Snapshot {
     family_times: Option<Box<[i64]>>,
 }
 
+/// When a group was pushed: what a group that is restored has beside its content. All times are
+/// nanoseconds since the epoch; 0 stands for never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupTimes {
+    /// See [`Snapshot::push_time`].
+    pub push_time: i64,
+    /// See [`Snapshot::failure_time`].
+    pub failure_time: i64,
+    /// See [`Snapshot::first_time`].
+    pub first_time: i64,
+    /// When each family was pushed, in the order of the families; `None` if all were at
+    /// `push_time`.
+    pub family_times: Option<Box<[i64]>>,
+}
+
 /// The part of a snapshot that a push determines.
 #[derive(Clone, Debug)]
 pub struct GroupContent {
@@ -216,6 +231,25 @@ impl Snapshot {
         next.push_time = if is_live { base.push_time } else { 0 };
         next.failure_time = received_at;
         next
+    }
+
+    /// The same state with the times of a group that is restored.
+    pub(super) fn with_times(mut self, times: &GroupTimes) -> Self {
+        self.push_time = times.push_time;
+        self.failure_time = times.failure_time;
+        self.first_time = times.first_time;
+        self.family_times.clone_from(&times.family_times);
+        self
+    }
+
+    /// The times of the group.
+    pub fn times(&self) -> GroupTimes {
+        GroupTimes {
+            push_time: self.push_time,
+            failure_time: self.failure_time,
+            first_time: self.first_time,
+            family_times: self.family_times.clone(),
+        }
     }
 
     /// A slot without a group. `layout` has no families.
