@@ -25,6 +25,7 @@
 //! | `series_budget`          | counts what is read, and stops at the limit                      |
 //! | `wire`                   | fields, tags and varints                                         |
 //! | `write`                  | families to messages                                             |
+//! | `raw_family`             | messages taken apart and put together, values unread             |
 //! | `to_text`                | messages to protobuf's text form, for people                     |
 //! | `error`                  | why a body is refused                                            |
 
@@ -36,6 +37,7 @@ mod metric_value;
 mod native_histogram;
 mod native_histogram_check;
 mod parse;
+mod raw_family;
 mod series_budget;
 mod to_text;
 mod value_fields;
@@ -46,5 +48,7 @@ pub use error::ParseError;
 pub(crate) use native_histogram::{NativeBucket, native_buckets};
 pub use parse::parse;
 pub(crate) use parse::parse_within;
+pub(crate) use raw_family::{PlainValue, RawFamily, RawMetric, raw_families};
 pub(crate) use to_text::TextFormWriter;
 pub use write::{FamilyTemplate, KeyFields, write_header};
+pub(crate) use write::{write_delimited, write_family_fields};

@@ -282,17 +282,34 @@ pub fn write_header(
     out: &mut Vec<u8>,
 ) {
     let mut header = Vec::with_capacity(name.len() + 32);
-    write_bytes(1, escape_name(name, escaping).as_bytes(), &mut header);
-    if let Some(help) = help {
-        write_bytes(2, help.as_bytes(), &mut header);
-    }
-    write_varint_field(3, metric_type as u64, &mut header);
+    write_family_fields(name, help, metric_type, escaping, &mut header);
     write_varint((header.len() + metrics_len) as u64, out);
     out.extend_from_slice(&header);
 }
 
+/// Appends the header of a family to `out`: name, help and type, without a length.
+pub(crate) fn write_family_fields(
+    name: &str,
+    help: Option<&str>,
+    metric_type: MetricType,
+    escaping: Escaping,
+    out: &mut Vec<u8>,
+) {
+    write_bytes(1, escape_name(name, escaping).as_bytes(), out);
+    if let Some(help) = help {
+        write_bytes(2, help.as_bytes(), out);
+    }
+    write_varint_field(3, metric_type as u64, out);
+}
+
+/// Appends a message with its length in front.
+pub(crate) fn write_delimited(message: &[u8], out: &mut Vec<u8>) {
+    write_varint(message.len() as u64, out);
+    out.extend_from_slice(message);
+}
+
 /// Appends a `label` field.
-fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
     let mut pair = Vec::with_capacity(name.len() + value.len() + 8);
     write_bytes(1, name.as_bytes(), &mut pair);
     write_bytes(2, value.as_bytes(), &mut pair);
