@@ -9,6 +9,8 @@
 //! `README.md` explains models and weakenings, and says how each model fails without what it
 //! guards.
 
+#[path = "../../src/gateway/batches.rs"]
+pub mod batches;
 pub mod exposition;
 #[allow(
     dead_code,

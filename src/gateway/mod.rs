@@ -16,6 +16,10 @@
 //! | `answer_pool.rs`     | a thread for large answers, and bounds on them                     |
 //! | `catch.rs`           | panics of single requests                                          |
 //! | `driver.rs`          | decides when the assembler runs a round; scrapes wait here         |
+//! | `disk.rs`            | how pushes and the thread that writes to disk meet                 |
+//! | `batches.rs`         | which batch of that thread holds a push                            |
+//! | `import.rs`          | groups that come from another gateway with their times             |
+//! | `service_state.rs`   | what keeps the gateway from answering in the usual way             |
 //! | `wakeup.rs`          | the handshake between waiting scrapes and the assembler's thread   |
 //! | `cadence.rs`         | foresees the next scrape                                           |
 //! | `clock.rs`           | the gateway's clocks                                               |
@@ -27,34 +31,43 @@
 mod admitter;
 pub(crate) mod answer_pool;
 mod back_off;
+mod batches;
 pub(crate) mod body_pieces;
 mod cadence;
 pub(crate) mod catch;
 mod clock;
 pub(crate) mod decode;
+pub(crate) mod disk;
 mod driver;
 pub(crate) mod grouping_labels;
+pub(crate) mod import;
 pub(crate) mod ingest;
 mod parse_pool;
+pub(crate) mod service_state;
 mod wakeup;
 mod wipe;
 
 pub use decode::BodyLimits;
+pub use disk::Durability;
+pub use import::{ImportReader, ImportSummary, LeftOut, RestoreJob};
 pub use ingest::IngestOptions;
 
 pub(crate) use crate::store::{PushMode, Refusal, Snapshot};
 pub(crate) use clock::unix_ns;
 
-use crate::model::GroupingKey;
+use crate::model::{Families, GroupingKey, MetricType};
 use crate::scrape::{Exposition, Format};
 use crate::store::{self, Consumer, Outcome, Store};
-use crate::telemetry::{OWN_FAMILIES, Telemetry, log};
+use crate::telemetry::{DiskCondition, OWN_FAMILIES, Telemetry, log};
 use answer_pool::AnswerPool;
 use back_off::BackOff;
 use clock::Clock;
+use disk::DiskProgress;
 use driver::AssemblerDriver;
 use ingest::Ingester;
+use service_state::{Impediment, ServiceState};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use wipe::WipeFailed;
 
@@ -68,6 +81,11 @@ pub struct GatewayOptions {
     /// How many bytes of text one group may be exposed with: see
     /// [`store::Config::exposition_bytes_max`].
     pub exposition_bytes_max: u64,
+    /// Whether the state is kept on disk, and when pushes are answered then. The gateway answers no
+    /// push and no scrape until the state is restored from there.
+    pub disk: Option<Durability>,
+    /// Reads the bodies of imports.
+    pub import_reader: ImportReader,
     /// Makes the allocator return to the system what the calling thread has freed. Called on the
     /// threads that build the exposition and on those for large pushes, after they or other threads
     /// have freed much of what they had allocated.
@@ -84,10 +102,26 @@ pub struct Gateway {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) answers: AnswerPool,
     pub(crate) clock: Clock,
+    pub(crate) service: ServiceState,
+    /// `None` if the state is kept in memory only.
+    pub(crate) disk: Option<DiskProgress>,
     store: Arc<Store>,
     driver: AssemblerDriver,
+    import_reader: ImportReader,
     is_shutdown_requested: watch::Sender<bool>,
 }
+
+/// The families that every gateway exposes about itself: see [`store::Config::own_families`].
+pub(crate) fn own_families() -> Vec<(String, MetricType)> {
+    let families = OWN_FAMILIES.iter();
+    families
+        .map(|&(name, metric_type)| (name.to_owned(), metric_type))
+        .collect()
+}
+
+/// The state cannot be written to disk at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotOnDisk;
 
 /// What became of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +140,14 @@ impl Gateway {
     ///
     /// A thread cannot be started.
     pub fn start(options: GatewayOptions) -> std::io::Result<Arc<Self>> {
-        let own_families = OWN_FAMILIES
-            .iter()
-            .map(|&(name, metric_type)| (name.to_owned(), metric_type))
-            .collect();
         let store = Arc::new(Store::new(store::Config {
             shapes_per_job_max: options.shapes_per_job_max,
             exposition_bytes_max: options.exposition_bytes_max,
-            own_families,
-            consumers: vec![Consumer::Assembler],
+            own_families: own_families(),
+            consumers: match options.disk {
+                None => vec![Consumer::Assembler],
+                Some(_) => vec![Consumer::Assembler, Consumer::DiskWriter],
+            },
         }));
         let telemetry = Arc::new(Telemetry::new());
         let gateway = Arc::new(Self {
@@ -127,10 +160,16 @@ impl Gateway {
             answers: AnswerPool::start(Arc::clone(&telemetry))?,
             telemetry,
             clock: Clock::start(),
+            service: ServiceState::default(),
+            disk: options.disk.map(DiskProgress::new),
             store,
             driver: AssemblerDriver::new(),
+            import_reader: options.import_reader,
             is_shutdown_requested: watch::Sender::new(false),
         });
+        if gateway.disk.is_some() {
+            gateway.service.raise(Impediment::Restoring);
+        }
         let shared = Arc::clone(&gateway);
         let assembler = std::thread::Builder::new()
             .name("assembler".to_owned())
@@ -165,6 +204,58 @@ impl Gateway {
         self.driver
             .current_exposition(&self.store, format, gzip, self.clock.now_ms())
             .await
+    }
+
+    /// The gateway's own families, as they are now, with those that describe `exposition`.
+    pub(crate) fn own_families(&self, exposition: &Exposition) -> Families {
+        let now_ms = self.clock.now_ms();
+        let condition = self.disk.as_ref().map(|_| {
+            let is_healthy = !self.service.has(Impediment::DiskFailed);
+            let is_behind = !is_healthy || self.store.has_marked(Consumer::DiskWriter);
+            let committed_at_ms = self.telemetry.disk.committed_at_ms.get();
+            let lag_ms = if is_behind {
+                now_ms.saturating_sub(committed_at_ms)
+            } else {
+                0
+            };
+            DiskCondition {
+                is_healthy,
+                lag: Duration::from_millis(lag_ms),
+            }
+        });
+        self.telemetry.families(exposition, condition, now_ms)
+    }
+
+    /// The groups, for code that restores them or follows them.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether a push is answered only when it is on disk.
+    #[inline]
+    pub(crate) fn is_push_durable(&self) -> bool {
+        matches!(&self.disk, Some(disk) if disk.durability == Durability::Push)
+    }
+
+    /// If pushes are answered only when they are on disk, completes when everything is there that
+    /// the caller has done so far.
+    ///
+    /// # Errors
+    ///
+    /// The state cannot be written to disk at present: what the caller has done is in effect, and may
+    /// be lost if the process ends.
+    pub(crate) async fn wait_until_durable(&self) -> Result<(), NotOnDisk> {
+        let Some(disk) = self.disk.as_ref().filter(|_| self.is_push_durable()) else {
+            return Ok(());
+        };
+        let batch = disk.batches.next();
+        let has_failed = || self.service.has(Impediment::DiskFailed);
+        disk.wait_for_commit(batch, has_failed).await;
+        if disk.batches.is_committed(batch) {
+            Ok(())
+        } else {
+            Err(NotOnDisk)
+        }
     }
 
     /// How many groups there are.

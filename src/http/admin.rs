@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::front_end::FrontEnd;
-use crate::gateway::Gateway;
+use super::push;
 use crate::telemetry::Method;
 
 /// Answers `/-/quit`.
@@ -19,9 +19,9 @@ pub(super) fn quit(front_end: &FrontEnd, method: Method) -> Answer {
 }
 
 /// Deletes all groups, then answers.
-pub(super) async fn wipe(gateway: &Gateway) -> Answer {
-    match gateway.wipe().await {
-        Ok(()) => Answer::empty(202),
+pub(super) async fn wipe(front_end: &FrontEnd) -> Answer {
+    match front_end.gateway.wipe().await {
+        Ok(()) => push::durable_answer(front_end, Answer::empty(202)).await,
         Err(_) => Answer::panicked(),
     }
 }

@@ -9,10 +9,11 @@ use super::negotiation;
 use super::push_request::PushRequest;
 use super::request_body;
 use super::route::{ApiRoute, NoRoute, Route};
-use super::{admin, api_v1, push, scrape};
+use super::{admin, api_v1, import, push, scrape};
 use crate::gateway::PushMode;
 use crate::gateway::decode::{BodyEncoding, check_gzip_header};
-use crate::telemetry::{Endpoint, Handler, Method};
+use crate::gateway::service_state::Impediment;
+use crate::telemetry::{EarlyRefusal, Endpoint, Handler, Method};
 use crate::ui;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -33,6 +34,11 @@ pub(super) async fn answer(
     if let Some(refused) = check_head(&parts) {
         return refused.into_response();
     }
+    if let Ok(route) = &found
+        && let Some(refused) = check_service(front_end, route)
+    {
+        return refused.into_response();
+    }
     let is_head = parts.method == hyper::Method::HEAD;
     let is_api = routes.is_api(parts.uri.path());
     let checked = match &found {
@@ -49,9 +55,10 @@ pub(super) async fn answer(
     };
     let mut answer = match (checked, found) {
         (Err(refused), _) => refused,
-        (Ok(body), Ok(route @ (Route::Push(_) | Route::Delete(_)))) => {
-            answer_with_body(front_end, client, route, &parts, body).await
-        }
+        (
+            Ok(body),
+            Ok(route @ (Route::Push(_) | Route::Delete(_) | Route::Api(ApiRoute::Import))),
+        ) => answer_with_body(front_end, client, route, &parts, body).await,
         (Ok(body), found) => {
             let is_read = match body {
                 Some(body) if !body.is_end_stream() => {
@@ -101,7 +108,7 @@ async fn check_gzip(
     }
 }
 
-/// Answers a push or a delete. There is no `body` if it was received before.
+/// Answers a push, a delete or an import. There is no `body` if it was received before.
 async fn answer_with_body(
     front_end: &FrontEnd,
     client: &Endpoint,
@@ -125,12 +132,17 @@ async fn answer_with_body(
             push::count_push(front_end, method, &answer, size, began);
             answer
         }
+        (Route::Api(ApiRoute::Import), Some(body)) => {
+            let answer = Box::pin(import::import(front_end, &parts.headers, body)).await;
+            count(front_end, Handler::Import, method, &answer);
+            answer
+        }
         (Route::Delete(path), body) => {
             let answer = Box::pin(push::delete(front_end, &path, body)).await;
             count(front_end, Handler::Delete, method, &answer);
             answer
         }
-        _ => unreachable!("only pushes and deletes look at the body"),
+        _ => unreachable!("no other route looks at the body"),
     }
 }
 
@@ -155,10 +167,7 @@ async fn answer_without_body(front_end: &FrontEnd, route: Route<'_>, parts: &Par
     let (handler, answer) = match route {
         Route::Scrape => return scrape::scrape(&front_end.gateway, &parts.headers).await,
         Route::Healthy => (Handler::Healthy, Answer::text(200, "OK")),
-        Route::Ready if front_end.is_draining() => {
-            (Handler::Ready, Answer::error(503, "shutting down"))
-        }
-        Route::Ready => (Handler::Ready, Answer::text(200, "OK")),
+        Route::Ready => (Handler::Ready, ready(front_end)),
         Route::Quit => (Handler::Quit, admin::quit(front_end, method)),
         Route::Status => (Handler::Status, status_page(front_end)),
         Route::Static => (Handler::Static, Answer::error(404, "404 page not found")),
@@ -168,11 +177,62 @@ async fn answer_without_body(front_end: &FrontEnd, route: Route<'_>, parts: &Par
             Handler::ApiMetrics,
             api_v1::metrics(&front_end.gateway, job, instance).await,
         ),
-        Route::Api(ApiRoute::Wipe) => (Handler::Wipe, admin::wipe(&front_end.gateway).await),
-        Route::Push(_) | Route::Delete(_) => unreachable!("`answer_with_body` answers them"),
+        Route::Api(ApiRoute::Wipe) => (Handler::Wipe, admin::wipe(front_end).await),
+        Route::Push(_) | Route::Delete(_) | Route::Api(ApiRoute::Import) => {
+            unreachable!("`answer_with_body` answers them")
+        }
     };
     count(front_end, handler, method, &answer);
     answer
+}
+
+/// Answers `/-/ready`: whether the gateway takes pushes and keeps them.
+fn ready(front_end: &FrontEnd) -> Answer {
+    let service = &front_end.gateway.service;
+    if service.has(Impediment::Draining) {
+        Answer::error(503, "shutting down")
+    } else if service.has(Impediment::Restoring) {
+        Answer::error(503, RESTORING)
+    } else if service.has(Impediment::DiskFailed) {
+        Answer::error(503, "the state cannot be written to disk")
+    } else {
+        Answer::text(200, "OK")
+    }
+}
+
+const RESTORING: &str = "the groups are being restored from disk; try again in a second";
+
+/// Refuses a request that needs the groups while they are being restored, and one that changes them
+/// while they cannot be written to disk and pushes have to be.
+fn check_service(front_end: &FrontEnd, route: &Route<'_>) -> Option<Answer> {
+    let gateway = &front_end.gateway;
+    if gateway.service.is_usual() {
+        return None;
+    }
+    let changes = matches!(
+        route,
+        Route::Push(_) | Route::Delete(_) | Route::Api(ApiRoute::Wipe | ApiRoute::Import)
+    );
+    let reads = matches!(
+        route,
+        Route::Scrape | Route::Status | Route::Api(ApiRoute::Metrics { .. })
+    );
+    let refused = |answer: Answer, refusal: EarlyRefusal| {
+        if let Route::Push(_) = route {
+            gateway.telemetry.count_refusal(refusal.reason());
+        }
+        Some(answer.unread())
+    };
+    if gateway.service.has(Impediment::Restoring) && (changes || reads) {
+        let answer =
+            Answer::error(503, RESTORING).with(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return refused(answer, EarlyRefusal::Restoring);
+    }
+    if gateway.service.has(Impediment::DiskFailed) && gateway.is_push_durable() && changes {
+        let answer = push::not_on_disk_answer("the state cannot be written to disk");
+        return refused(answer, EarlyRefusal::NotOnDisk);
+    }
+    None
 }
 
 fn status_page(front_end: &FrontEnd) -> Answer {

@@ -8,7 +8,7 @@
 //! - those that are malformed or not of the usual form;
 //! - those that have not arrived completely after [`PARTIAL_BYTES_MAX`] bytes;
 //! - pushes whose body is large (`BodyType::is_large`) or above the limit;
-//! - all requests while the process is about to end.
+//! - all requests while the process is about to end, restores its groups or cannot write them to disk.
 //!
 //! The fast path answers exactly as hyper would: heads are parsed by the same library, and answers
 //! are the same bytes (`tests/fast_path.rs` sends each request both ways).
@@ -250,9 +250,9 @@ impl FastConnection<'_> {
     fn answer_each(&mut self, mut bytes: &[u8], out: &mut AnswerBytes) {
         while !bytes.is_empty() && self.waiting.is_none() && self.end.is_none() {
             match RequestStart::parse(bytes) {
-                // While draining, requests are left to hyper, whose answers close the connection.
                 RequestStart::Whole(request)
-                    if !self.front_end.is_draining() && self.answer(&request, bytes.len(), out) =>
+                    if self.front_end.gateway.service.is_usual()
+                        && self.answer(&request, bytes.len(), out) =>
                 {
                     bytes = &bytes[request.len..];
                 }

@@ -4,8 +4,8 @@ use super::head::HEAD_TIMEOUT;
 use super::refusal_log::RefusalLog;
 use super::router::Routes;
 use crate::gateway::Gateway;
+use crate::gateway::service_state::Impediment;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 use std::time::Duration;
 
 /// What the operator decides about HTTP.
@@ -32,7 +32,6 @@ pub(super) struct FrontEnd {
     /// [`HEAD_TIMEOUT`], but in tests.
     pub head_timeout: Duration,
     pub refusal_log: RefusalLog,
-    is_draining: AtomicBool,
 }
 
 impl FrontEnd {
@@ -42,7 +41,6 @@ impl FrontEnd {
             options,
             head_timeout: HEAD_TIMEOUT,
             refusal_log: RefusalLog::default(),
-            is_draining: AtomicBool::new(false),
         }
     }
 
@@ -53,14 +51,13 @@ impl FrontEnd {
 
     /// Whether the process is about to end, so that every answer is the last of its connection.
     pub fn is_draining(&self) -> bool {
-        // Acquire: pairs with the Release in `begin_draining`.
-        self.is_draining.load(Acquire)
+        self.gateway.service.has(Impediment::Draining)
     }
 
     /// Has every answer from now on close its connection.
     pub fn begin_draining(&self) {
-        // Release: pairs with the Acquire in `is_draining`. A connection that is woken to be closed
-        // sees the flag as well, because it is set before the message to close is sent.
-        self.is_draining.store(true, Release);
+        // A connection that is woken to be closed sees this, because it is noted before the message
+        // to close is sent.
+        self.gateway.service.raise(Impediment::Draining);
     }
 }

@@ -15,7 +15,7 @@ use crate::exposition::{protobuf, text};
 use crate::gateway::body_pieces::BodyPieces;
 use crate::gateway::decode::{BodyEncoding, BodyType, DecodeError, check_gzip_header};
 use crate::gateway::ingest::{IncomingPush, IngestOutcome, LargePush, PushRefusal};
-use crate::gateway::{DeleteOutcome, PushMode, Refusal};
+use crate::gateway::{DeleteOutcome, NotOnDisk, PushMode, Refusal};
 use crate::model::ShortText;
 use crate::telemetry::{EarlyRefusal, Endpoint, Handler, Method};
 use hyper::body::Incoming;
@@ -84,7 +84,7 @@ pub(super) fn push_received<'a>(
         received_at_ns: front_end.gateway.clock.now_ns(),
     });
     match outcome {
-        IngestOutcome::Accepted => Reply::Now(accepted_answer(front_end)),
+        IngestOutcome::Accepted => when_durable(front_end, accepted_answer(front_end)),
         IngestOutcome::Refused(refusal) => {
             let group = request.group(ingester.options().names);
             let sender = (request.mode, request.client);
@@ -94,7 +94,7 @@ pub(super) fn push_received<'a>(
             let (mode, client) = (request.mode, *request.client);
             Reply::Later(Box::pin(async move {
                 match ingester.admit_when_free(pending).await {
-                    Ok(()) => accepted_answer(front_end),
+                    Ok(()) => durable_answer(front_end, accepted_answer(front_end)).await,
                     // Refused by the store, whose refusals name the group.
                     Err(refusal) => refuse(front_end, (mode, &client), &"", &refusal),
                 }
@@ -125,7 +125,7 @@ async fn push_large(
         received_at_ns: front_end.gateway.clock.now_ns(),
     };
     match ingester.ingest_large(large).await {
-        Ok(()) => accepted_answer(front_end),
+        Ok(()) => durable_answer(front_end, accepted_answer(front_end)).await,
         Err(refusal) => refuse(front_end, (request.mode, request.client), &key, &refusal),
     }
 }
@@ -210,6 +210,33 @@ fn refuse(
             .log(sender, group, kind, reason, error);
     }
     refusal_answer(front_end, refusal)
+}
+
+/// The answer to a push or deletion that is in effect: `answer`, as soon as it may be given.
+fn when_durable(front_end: &FrontEnd, answer: Answer) -> Reply<'_> {
+    if front_end.gateway.is_push_durable() {
+        Reply::Later(Box::pin(durable_answer(front_end, answer)))
+    } else {
+        Reply::Now(answer)
+    }
+}
+
+/// Completes with `answer` when it may be given: at once, or when the state is on disk.
+pub(super) async fn durable_answer(front_end: &FrontEnd, answer: Answer) -> Answer {
+    match front_end.gateway.wait_until_durable().await {
+        Ok(()) => answer,
+        Err(NotOnDisk) => {
+            let telemetry = &front_end.gateway.telemetry;
+            telemetry.count_refusal(EarlyRefusal::NotOnDisk.reason());
+            not_on_disk_answer("the change is in effect, but could not be written to disk")
+        }
+    }
+}
+
+/// The answer to a push or deletion whose fate the disk decides.
+pub(super) fn not_on_disk_answer(what: &str) -> Answer {
+    let text = format!("{what}: see the log of the gateway (--persistence.durability=push)");
+    Answer::error(503, text).with(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn accepted_answer(front_end: &FrontEnd) -> Answer {
@@ -341,10 +368,10 @@ pub(super) fn delete_received<'a>(front_end: &'a FrontEnd, path: &GroupPath<'_>)
     };
     // A group that does not exist is deleted with success: the client has what it asked for.
     match gateway.try_delete(&key) {
-        DeleteOutcome::Deleted => Reply::Now(Answer::empty(202)),
+        DeleteOutcome::Deleted => when_durable(front_end, Answer::empty(202)),
         DeleteOutcome::Busy => Reply::Later(Box::pin(async move {
             gateway.delete(&key).await;
-            Answer::empty(202)
+            durable_answer(front_end, Answer::empty(202)).await
         })),
     }
 }

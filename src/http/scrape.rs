@@ -44,9 +44,7 @@ pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Answer {
 /// The exposition in a format, with the gateway's own families as they are now.
 async fn document(gateway: &Gateway, format: Format, gzip: bool) -> Document {
     let exposition = gateway.current_exposition(format, gzip).await;
-    let own = gateway
-        .telemetry
-        .families(&exposition, gateway.clock.now_ms());
+    let own = gateway.own_families(&exposition);
     Document::new(exposition, format, gzip, &own, OWN_FAMILIES).expect("the format was asked for")
 }
 

@@ -59,6 +59,12 @@ impl Statistic {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Replaces the number.
+    pub fn set(&self, number: u64) {
+        // Relaxed: a statistic; no decision depends on it.
+        self.0.store(number, Relaxed);
+    }
+
     /// Subtracts `n`. If several threads add and subtract, the number may be seen below zero for a
     /// moment, and then wraps around.
     pub fn sub(&self, n: u64) {

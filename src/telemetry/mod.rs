@@ -7,10 +7,12 @@
 //! | `distribution.rs` | quantiles over the last ten minutes                       |
 //! | `process.rs`      | the `process_*` families                                  |
 //! | `own_families.rs` | builds the own families                                   |
+//! | `disk.rs`         | the `pushgateway_persistence_*` families                  |
 //! | `endpoint.rs`     | addresses of clients and listeners, as the log shows them |
 //! | `line_limiter.rs` | how many log lines about one client are written           |
 //! | `log.rs`          | the log                                                   |
 
+mod disk;
 mod distribution;
 mod endpoint;
 mod line_limiter;
@@ -19,6 +21,7 @@ mod own_families;
 mod process;
 mod requests;
 
+pub(crate) use disk::{DiskCondition, DiskStatistics};
 pub use endpoint::Endpoint;
 pub(crate) use line_limiter::LineLimiter;
 pub(crate) use requests::{Handler, Method};
@@ -57,6 +60,19 @@ pub(crate) const OWN_FAMILIES: &[(&str, MetricType)] = &[
     ("pushgateway_http_requests_total", MetricType::Counter),
     ("pushgateway_log_lines_dropped_total", MetricType::Counter),
     ("pushgateway_panics_total", MetricType::Counter),
+    (
+        "pushgateway_persistence_commit_seconds_total",
+        MetricType::Counter,
+    ),
+    ("pushgateway_persistence_commits_total", MetricType::Counter),
+    (
+        "pushgateway_persistence_failures_total",
+        MetricType::Counter,
+    ),
+    ("pushgateway_persistence_healthy", MetricType::Gauge),
+    ("pushgateway_persistence_lag_seconds", MetricType::Gauge),
+    ("pushgateway_persistence_restored_groups", MetricType::Gauge),
+    ("pushgateway_persistence_rows_total", MetricType::Counter),
     ("pushgateway_pushes_refused_total", MetricType::Counter),
     ("pushgateway_series", MetricType::Gauge),
 ];
@@ -72,8 +88,12 @@ pub(crate) enum EarlyRefusal {
     Incomplete,
     /// The body does not parse.
     Malformed,
+    /// The state cannot be written to disk, and pushes wait for that.
+    NotOnDisk,
     /// Too many large pushes wait to be parsed.
     QueueFull,
+    /// The groups are being read from disk.
+    Restoring,
     /// The push is over a limit.
     TooLarge,
 }
@@ -86,7 +106,9 @@ impl EarlyRefusal {
             Self::GroupingKey => "grouping_key",
             Self::Incomplete => "incomplete",
             Self::Malformed => "malformed",
+            Self::NotOnDisk => "not_on_disk",
             Self::QueueFull => "queue_full",
+            Self::Restoring => "restoring",
             Self::TooLarge => "too_large",
         }
     }
@@ -94,7 +116,7 @@ impl EarlyRefusal {
 
 /// All values of the label `reason` of `pushgateway_pushes_refused_total`: the store's
 /// ([`crate::store::Refusal::REASONS`]) and those of [`EarlyRefusal`].
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 14] = [
     "duplicate_label",
     "duplicate_series",
     "encoding",
@@ -103,7 +125,9 @@ const REASONS: [&str; 12] = [
     "incomplete",
     "malformed",
     "name",
+    "not_on_disk",
     "queue_full",
+    "restoring",
     "timestamps",
     "too_large",
     "type",
@@ -114,6 +138,8 @@ const REASONS: [&str; 12] = [
 pub(crate) struct Telemetry {
     /// HTTP requests other than scrapes.
     pub requests: requests::Requests,
+    /// What the disk writer counts, if there is one.
+    pub disk: DiskStatistics,
     process: process::Process,
     refused: [Statistic; REASONS.len()],
     n_panics: Statistic,
@@ -156,8 +182,13 @@ impl Telemetry {
     }
 
     /// The gateway's own families at `now_ms` of a monotonic clock, with those that describe
-    /// `exposition`.
-    pub fn families(&self, exposition: &Exposition, now_ms: u64) -> Families {
+    /// `exposition`, and those about the disk if the state is kept there.
+    pub fn families(
+        &self,
+        exposition: &Exposition,
+        disk: Option<DiskCondition>,
+        now_ms: u64,
+    ) -> Families {
         let mut own = OwnFamiliesBuilder::new();
         self.process.write(&mut own, now_ms);
         own.counter(
@@ -200,6 +231,9 @@ impl Telemetry {
             "Requests and connections that a bug of the gateway has ended.",
         );
         own.value(&[], self.n_panics.get() as f64);
+        if let Some(condition) = disk {
+            self.disk.write(condition, &mut own);
+        }
         own.counter(
             "pushgateway_pushes_refused_total",
             "Pushes that were refused, by reason.",
@@ -243,13 +277,17 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed() {
-        use EarlyRefusal::{Encoding, GroupingKey, Incomplete, Malformed, QueueFull, TooLarge};
+        use EarlyRefusal::{
+            Encoding, GroupingKey, Incomplete, Malformed, NotOnDisk, QueueFull, Restoring, TooLarge,
+        };
         let early = [
             Encoding,
             GroupingKey,
             Incomplete,
             Malformed,
+            NotOnDisk,
             QueueFull,
+            Restoring,
             TooLarge,
         ]
         .map(EarlyRefusal::reason);
@@ -265,11 +303,15 @@ mod tests {
     #[test]
     fn own_families_are_the_listed_ones_and_valid() {
         let telemetry = Telemetry::new();
+        let disk = DiskCondition {
+            is_healthy: true,
+            lag: Duration::ZERO,
+        };
         telemetry.requests.count(Handler::Push, Method::Put, 200);
         telemetry
             .requests
             .count_push(Method::Put, 100, Duration::from_millis(1), 1);
-        let families = telemetry.families(&Exposition::default(), 1);
+        let families = telemetry.families(&Exposition::default(), Some(disk), 1);
         let found: Vec<(&str, MetricType)> = families
             .skeleton
             .families()

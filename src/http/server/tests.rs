@@ -47,6 +47,8 @@ impl TestServer {
             },
             shapes_per_job_max: 10,
             exposition_bytes_max: 1 << 20,
+            disk: None,
+            import_reader: |_| Err("nothing is imported".to_owned()),
             release_memory: || (),
             request_release: || (),
         })
