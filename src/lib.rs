@@ -2,18 +2,20 @@
 //!
 //! Modules in reading order; `tests/tidy.rs` lists which of them each one may use:
 //!
-//! | module       | what it does                                                               |
-//! |--------------|----------------------------------------------------------------------------|
-//! | `sync`       | primitives of the protocols between threads, and stand-ins for loom        |
-//! | `model`      | values: names, label sets, grouping keys, metric families                  |
-//! | `exposition` | from bytes to families and back: the text format, delimited protobuf       |
-//! | `store`      | from pushes to groups: admission, slots, snapshots                         |
-//! | `scrape`     | from the groups to one exposition: rounds, pages, gzip                     |
-//! | `telemetry`  | the gateway's own metric families, and its log                             |
-//! | `gateway`    | from the content of a request to an outcome, without HTTP                  |
-//! | `ui`         | the status page                                                            |
-//! | `http`       | what a client sees: paths, headers, bodies, status codes                   |
-//! | `cli`        | the command line                                                           |
+//! | module        | what it does                                                              |
+//! |---------------|---------------------------------------------------------------------------|
+//! | `sync`        | primitives of the protocols between threads, and stand-ins for loom       |
+//! | `model`       | values: names, label sets, grouping keys, metric families                 |
+//! | `exposition`  | from bytes to families and back: the text format, delimited protobuf      |
+//! | `store`       | from pushes to groups: admission, slots, snapshots                        |
+//! | `scrape`      | from the groups to one exposition: rounds, pages, gzip                    |
+//! | `telemetry`   | the gateway's own metric families, and its log                            |
+//! | `gateway`     | from the content of a request to an outcome, without HTTP                 |
+//! | `persistence` | the state on disk, and the file of the reference                          |
+//! | `transfer`    | groups from gateway to gateway, for the commands `import` and `export`    |
+//! | `ui`          | the status page                                                           |
+//! | `http`        | what a client sees: paths, headers, bodies, status codes                  |
+//! | `cli`         | the command line                                                          |
 //!
 //! What always holds:
 //!
@@ -34,8 +36,10 @@ pub mod exposition;
 pub mod gateway;
 pub mod http;
 pub mod model;
+pub mod persistence;
 pub mod scrape;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod transfer;
 mod ui;

@@ -1,0 +1,257 @@
+//! Tests of the state file.
+
+use super::*;
+use std::borrow::Cow;
+
+/// A directory that is removed at the end of a test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let name = format!("pushgateway-database-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("state.db")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn put(id: i64, value: &[u8]) -> Change<'_> {
+    Change::Put {
+        id,
+        key: Cow::Owned(format!("key {id}")),
+        value: Cow::Borrowed(value),
+    }
+}
+
+/// Ids and values.
+type Rows = Vec<(i64, Vec<u8>)>;
+
+/// Opens a file and returns it with its rows.
+fn open(path: &Path) -> Result<(Database, Rows), OpenError> {
+    let mut rows = Vec::new();
+    let database = Database::open(path, |row| {
+        assert_eq!(row.key, format!("key {}", row.id));
+        rows.push((row.id, row.value.to_vec()));
+        Ok(())
+    })?;
+    Ok((database, rows))
+}
+
+fn rows(path: &Path) -> Rows {
+    open(path).unwrap().1
+}
+
+#[test]
+fn what_was_written_is_there_after_closing_and_after_dying() {
+    let directory = Directory::new("written");
+    let path = directory.file();
+    for closes in [true, false] {
+        let (mut database, _) = open(&path).unwrap();
+        database
+            .write([put(1, b"a"), put(2, b"b"), put(3, b"c")])
+            .unwrap();
+        let name = Change::SetNamedValue {
+            name: Cow::Borrowed("n"),
+            value: Cow::Borrowed(b"v"),
+        };
+        database
+            .write([put(2, b"bb"), Change::Delete { id: 3 }, name])
+            .unwrap();
+        if closes {
+            database.close().unwrap();
+        } else {
+            // As a process does that is killed: the descriptors are closed, and nothing else.
+            std::mem::forget(database);
+            let copy = directory.0.join("copy.db");
+            for suffix in ["", "-wal"] {
+                let with = |path: &Path| {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(suffix);
+                    PathBuf::from(name)
+                };
+                std::fs::copy(with(&path), with(&copy)).unwrap();
+            }
+            let (database, found) = open(&copy).unwrap();
+            assert_eq!(found, [(1, b"a".to_vec()), (2, b"bb".to_vec())]);
+            assert_eq!(database.named_value("n").unwrap().unwrap(), b"v");
+            return;
+        }
+        let (database, found) = open(&path).unwrap();
+        assert_eq!(found, [(1, b"a".to_vec()), (2, b"bb".to_vec())]);
+        assert_eq!(database.named_value("n").unwrap().unwrap(), b"v");
+        assert_eq!(database.named_value("other").unwrap(), None);
+    }
+}
+
+#[test]
+fn one_at_a_time_has_the_file() {
+    let directory = Directory::new("once");
+    let path = directory.file();
+    let (database, _) = open(&path).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
+    drop(database);
+    assert!(open(&path).is_ok());
+}
+
+#[test]
+fn a_damaged_file_is_refused_or_read_correctly_and_stays_as_it_is() {
+    let directory = Directory::new("damaged");
+    let path = directory.file();
+    let expected: Rows = (0..40).map(|id| (id, vec![id as u8; 300])).collect();
+    let (mut database, _) = open(&path).unwrap();
+    database
+        .write(expected.iter().map(|(id, value)| put(*id, value)))
+        .unwrap();
+    database.close().unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let mut n_refused = 0;
+    let mut check = |damaged: &[u8], what: &str| {
+        let _ = std::fs::remove_file(path.with_extension("db-wal"));
+        std::fs::write(&path, damaged).unwrap();
+        match open(&path) {
+            Ok((_, found)) => assert_eq!(found, expected, "{what}"),
+            Err(error) => {
+                n_refused += 1;
+                assert!(error.to_string().contains("state.db"), "{what}: {error}");
+                let after = std::fs::read(&path).unwrap();
+                let first_change = after.iter().zip(damaged).position(|(a, b)| a != b);
+                assert_eq!(
+                    (after.len(), first_change),
+                    (damaged.len(), None),
+                    "{what}: {error}"
+                );
+            }
+        }
+    };
+    for n in (0..good.len()).step_by(97) {
+        let mut damaged = good.clone();
+        damaged[n] ^= 1 << (n % 8);
+        check(&damaged, &format!("bit {} of byte {n}", n % 8));
+    }
+    for n in (0..good.len()).step_by(509) {
+        check(&good[..n], &format!("the first {n} bytes"));
+    }
+    check(b"push_time_seconds 1\n", "another file");
+    assert!(n_refused > 50, "{n_refused}");
+}
+
+#[test]
+fn files_of_newer_versions_and_other_programs_are_refused() {
+    let directory = Directory::new("newer");
+    let path = directory.file();
+    drop(open(&path).unwrap());
+    let set = |pragma: &str, value: u32| {
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, pragma, value).unwrap();
+    };
+    set("user_version", 2);
+    assert!(matches!(
+        open(&path),
+        Err(OpenError::NewerVersion { found: 2, .. })
+    ));
+    set("user_version", 1);
+    set("application_id", 5);
+    assert!(matches!(
+        open(&path),
+        Err(OpenError::OtherProgram {
+            application_id: 5,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let directory = Directory::new("missing");
+    let error = open(&directory.0.join("no/state.db")).unwrap_err();
+    assert!(
+        matches!(error, OpenError::DirectoryMissing { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_log_without_its_database_is_refused() {
+    let directory = Directory::new("log");
+    let path = directory.file();
+    std::fs::write(path.with_extension("db-wal"), b"x").unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(
+        matches!(error, OpenError::LogWithoutDatabase { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_replaced_file_has_the_new_rows_only() {
+    let directory = Directory::new("replaced");
+    let path = directory.file();
+    let (mut database, _) = open(&path).unwrap();
+    database.write([put(1, b"old"), put(2, b"old")]).unwrap();
+    drop(database);
+    let row = Row {
+        id: 7,
+        key: "key 7".to_owned(),
+        value: b"new".to_vec(),
+    };
+    let mut database = Database::replace_all(&path, [row]).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
+    database.write([put(8, b"newer")]).unwrap();
+    drop(database);
+    assert_eq!(rows(&path), [(7, b"new".to_vec()), (8, b"newer".to_vec())]);
+}
+
+#[test]
+fn an_interrupted_replacement_is_finished_or_forgotten() {
+    let directory = Directory::new("interrupted");
+    let path = directory.file();
+    let (mut database, _) = open(&path).unwrap();
+    database.write([put(1, b"old")]).unwrap();
+    database.close().unwrap();
+    let other = directory.0.join("other.db");
+    let (mut database, _) = open(&other).unwrap();
+    database.write([put(2, b"new")]).unwrap();
+    database.close().unwrap();
+    std::fs::copy(&other, path.with_extension("db.partial")).unwrap();
+    assert_eq!(rows(&path), [(1, b"old".to_vec())]);
+    assert!(!path.with_extension("db.partial").exists());
+    std::fs::copy(&other, path.with_extension("db.new")).unwrap();
+    assert_eq!(rows(&path), [(2, b"new".to_vec())]);
+}
+
+#[test]
+fn the_file_is_for_its_owner_only_and_shrinks() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = Directory::new("shrinks");
+    let path = directory.file();
+    let (mut database, _) = open(&path).unwrap();
+    let value = vec![7; 1000];
+    database.write((0..5000).map(|id| put(id, &value))).unwrap();
+    for suffix in ["db", "db-wal"] {
+        let mode = std::fs::metadata(path.with_extension(suffix))
+            .unwrap()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{suffix}");
+    }
+    database
+        .write((0..5000).map(|id| Change::Delete { id }))
+        .unwrap();
+    for _ in 0..20 {
+        database.write([put(1, b"x")]).unwrap();
+    }
+    database.close().unwrap();
+    let size = std::fs::metadata(&path).unwrap().size();
+    assert!(size < 2_000_000, "{size} bytes for one row");
+    assert_eq!(rows(&path), [(1, b"x".to_vec())]);
+}
