@@ -1,15 +1,21 @@
 //! The process: from the command line to a gateway that serves HTTP, and to an exit status.
 
 use clap::Parser;
-use pushgateway::cli::{self, Flags};
+use pushgateway::cli::{
+    self, Command, DurabilityFlag, ExportArguments, Flags, FromArguments, ImportArguments,
+    ImportFlag,
+};
 use pushgateway::exposition::ParseLimits;
-use pushgateway::gateway::{BodyLimits, Gateway, GatewayOptions, IngestOptions};
+use pushgateway::gateway::{BodyLimits, Durability, Gateway, GatewayOptions, IngestOptions};
 use pushgateway::http::{HttpOptions, Listeners, Routes, Server};
 use pushgateway::model::NameScheme;
+use pushgateway::persistence::{self, ImportChoice, Persistence, PersistenceOptions, StartError};
 use pushgateway::telemetry::log;
+use pushgateway::transfer::{self, Address, Source, Target};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -61,15 +67,15 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return fail(&format!("cannot read the file of arguments: {error}")),
     };
+    if let Some(command) = Command::parse(&arguments) {
+        return match command {
+            Ok(command) => run_command(&command),
+            Err(error) => end_early(&error),
+        };
+    }
     let flags = match Flags::try_parse_from(arguments) {
         Ok(flags) => flags,
-        // Mistakes are reported as the reference reports them.
-        Err(error) if error.use_stderr() => return fail(&cli::error_line(&error)),
-        // Help, which goes to standard output.
-        Err(requested) => {
-            let _ = requested.print();
-            return ExitCode::SUCCESS;
-        }
+        Err(error) => return end_early(&error),
     };
     if let Some(text) = flags.requested_text() {
         let written = io::stdout().write_all(&text);
@@ -89,6 +95,101 @@ fn main() -> ExitCode {
     status
 }
 
+/// Reports a mistake as the reference does, or prints help.
+fn end_early(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        return fail(&cli::error_line(error));
+    }
+    let _ = error.print();
+    ExitCode::SUCCESS
+}
+
+/// Copies groups.
+fn run_command(command: &Command) -> ExitCode {
+    let copied = match command {
+        Command::Import(arguments) => import(arguments),
+        Command::Export(arguments) => export(arguments),
+    };
+    match copied {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("pushgateway: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn import(arguments: &ImportArguments) -> Result<String, String> {
+    let from = &arguments.from;
+    let source = match (running_source(from)?, &arguments.from_file) {
+        (Some(source), _) => source,
+        (None, Some(path)) => Source::ReferenceFile(path.clone()),
+        (None, None) => unreachable!("one of the flags is required"),
+    };
+    let target = match (&arguments.to_url, &arguments.persistence_file) {
+        (Some(url), _) => Target::Running(address(
+            "to-url",
+            url,
+            &arguments.to_headers,
+            from.ca_file.as_deref(),
+        )?),
+        (None, Some(file)) => Target::State(file.clone()),
+        (None, None) => unreachable!("one of the flags is required"),
+    };
+    transfer::copy(&source, &target)
+}
+
+fn export(arguments: &ExportArguments) -> Result<String, String> {
+    let source = match (
+        running_source(&arguments.from)?,
+        &arguments.persistence_file,
+    ) {
+        (Some(source), _) => source,
+        (None, Some(file)) => Source::State(file.clone()),
+        (None, None) => unreachable!("one of the flags is required"),
+    };
+    let target = Target::ReferenceFile {
+        path: arguments.output.clone(),
+        may_replace: arguments.force,
+    };
+    transfer::copy(&source, &target)
+}
+
+fn running_source(from: &FromArguments) -> Result<Option<Source>, String> {
+    let Some(url) = &from.from_url else {
+        return Ok(None);
+    };
+    let path = from.from_telemetry_path.trim_matches('/');
+    Ok(Some(Source::Running {
+        address: address("from-url", url, &from.from_headers, from.ca_file.as_deref())?,
+        telemetry_path: format!("/{path}"),
+    }))
+}
+
+fn address(
+    flag: &str,
+    url: &str,
+    headers: &[String],
+    ca_file: Option<&Path>,
+) -> Result<Address, String> {
+    // Without the URL in the text: it may have a password.
+    let mut address: Address = url.parse().map_err(|error| format!("--{flag}: {error}"))?;
+    for header in headers {
+        address = address.with_header(header)?;
+    }
+    if let Some(path) = ca_file {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let pem = std::fs::read(path).map_err(|error| failed(&error))?;
+        address = address
+            .with_authorities(&pem)
+            .map_err(|error| failed(&error))?;
+    }
+    Ok(address)
+}
+
 /// Reports a mistake on the command line.
 fn fail(message: &str) -> ExitCode {
     eprintln!("pushgateway: error: {message}, try --help");
@@ -106,12 +207,6 @@ fn run(flags: &Flags, from_systemd: Option<io::Result<Listeners>>) -> Result<(),
         )
         .into());
     }
-    if !flags.persistence_file.is_empty() {
-        tracing::warn!(
-            file = flags.persistence_file,
-            "groups are kept in memory only: --persistence.file is not supported yet"
-        );
-    }
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -125,17 +220,57 @@ fn run(flags: &Flags, from_systemd: Option<io::Result<Listeners>>) -> Result<(),
     };
     let listeners = from_systemd.unwrap_or_else(|| Listeners::bind(&flags.listen_addresses))?;
     let gateway = Gateway::start(gateway_options(flags))?;
-    let served = serve(http_options, listeners, signals, &gateway);
+    let mut persistence = match persistence_options(flags) {
+        Some(options) => {
+            let persistence = Persistence::start(Arc::clone(&gateway), options)?;
+            persistence.wait_until_restored(RESTORE_GRACE);
+            Some(persistence)
+        }
+        None => None,
+    };
+    let served = serve(http_options, listeners, signals, &gateway, &mut persistence);
     let end = runtime.block_on(served)?;
     runtime.shutdown_timeout(TASKS_END_TIMEOUT);
-    // From here on no request is answered. State that is kept on disk is committed here once there
-    // is such state, also after a second signal.
+    // From here on no request is answered: what was pushed goes to disk, also after a second signal.
+    if let Some(persistence) = persistence {
+        persistence.finish()?;
+    }
     match end {
         End::Drained => tracing::info!("ended"),
         End::SecondSignal => return Err("ended at once, as a second signal requested".into()),
+        End::NotRestored(error) => return Err(error.into()),
     }
     Ok(())
 }
+
+/// Where the state is kept; `None` for in memory only.
+fn persistence_options(flags: &Flags) -> Option<PersistenceOptions> {
+    /// The writer is not busy all the time, however short the interval is.
+    const INTERVAL_MIN: Duration = Duration::from_millis(10);
+    let interval_ns = u64::try_from(flags.persistence_interval.nanoseconds).unwrap_or(0);
+    (!flags.persistence_file.is_empty()).then(|| PersistenceOptions {
+        file: flags.persistence_file.clone().into(),
+        interval: Duration::from_nanos(interval_ns).max(INTERVAL_MIN),
+        import: match flags.persistence_import {
+            ImportFlag::Auto => ImportChoice::Auto,
+            ImportFlag::File => ImportChoice::File,
+            ImportFlag::Never => ImportChoice::Never,
+        },
+        is_push_durable: flags.persistence_durability == DurabilityFlag::Push,
+    })
+}
+
+/// When pushes are answered; `None` if the state is kept in memory only.
+fn disk_durability(flags: &Flags) -> Option<Durability> {
+    (!flags.persistence_file.is_empty()).then_some(match flags.persistence_durability {
+        DurabilityFlag::Interval => Durability::Interval,
+        DurabilityFlag::Push => Durability::Push,
+    })
+}
+
+/// For so long connections wait to be accepted while the state is restored. Later they are accepted, and
+/// pushes and scrapes are answered 503.
+const RESTORE_GRACE: Duration = Duration::from_millis(500);
 
 /// How long tasks may take to come to their next await once the server has ended.
 const TASKS_END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -146,6 +281,8 @@ enum End {
     Drained,
     /// A second signal has ended the wait for that.
     SecondSignal,
+    /// The state on disk cannot be restored.
+    NotRestored(StartError),
 }
 
 async fn serve(
@@ -153,6 +290,7 @@ async fn serve(
     listeners: Listeners,
     signals: Signals,
     gateway: &Arc<Gateway>,
+    persistence: &mut Option<Persistence>,
 ) -> io::Result<End> {
     let addresses = listeners.addresses();
     let server = Server::new(Arc::clone(gateway), http_options, listeners)?;
@@ -165,7 +303,16 @@ async fn serve(
     Ok(tokio::select! {
         () = server.run() => End::Drained,
         () = end.end_on_second(gateway) => End::SecondSignal,
+        error = not_restored(persistence) => End::NotRestored(error),
     })
+}
+
+/// Completes with the reason if the state on disk cannot be restored.
+async fn not_restored(persistence: &mut Option<Persistence>) -> StartError {
+    match persistence {
+        Some(persistence) => persistence.failure().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The signals that the process handles.
@@ -177,6 +324,9 @@ struct Signals {
 impl Signals {
     /// Has the process handle its signals. They are kept from here on until they are received.
     fn register() -> io::Result<Self> {
+        // Sent when a file reaches the limit of its size. Once it is handled, the write fails instead, which
+        // is as good as a full disk. The handler stays when this is dropped.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self {
             end: EndSignals {
                 terminate: signal(SignalKind::terminate())?,
@@ -296,6 +446,8 @@ fn gateway_options(flags: &Flags) -> GatewayOptions {
         },
         shapes_per_job_max: flags.shapes_per_job_max,
         exposition_bytes_max: flags.exposition_bytes_max.bytes,
+        disk: disk_durability(flags),
+        import_reader: persistence::read_import,
         release_memory,
         request_release,
     }

@@ -3,20 +3,42 @@
 //!
 //! The comments on the fields of [`Flags`] are the texts of `--help`. `duration.rs` reads and
 //! writes durations as Go does, `size.rs` reads and writes sizes. `requested_text.rs` has what is
-//! printed instead of serving, such as the version.
+//! printed instead of serving, such as the version. `commands.rs` has the commands beside serving.
 
+mod commands;
 mod duration;
 mod requested_text;
 mod size;
 
+pub use commands::{Command, ExportArguments, FromArguments, ImportArguments};
 pub use duration::GoDuration;
 pub use size::Size;
 
 use crate::telemetry::log::{LogFormat, LogLevel, is_escaped};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use duration::parse_duration;
 use size::size_up_to;
 use std::str::FromStr;
+
+/// When a push is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityFlag {
+    /// When it is in effect.
+    Interval,
+    /// When it is on disk.
+    Push,
+}
+
+/// What to do about the reference's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFlag {
+    /// Import it if nothing was imported so far; refuse to start if it has changed since.
+    Auto,
+    /// Import it again if it has changed since.
+    File,
+    /// Ignore it.
+    Never,
+}
 
 /// Accepts pushes of metrics from batch jobs and shows them to Prometheus.
 ///
@@ -33,6 +55,7 @@ use std::str::FromStr;
     name = "pushgateway",
     version,
     disable_version_flag = true,
+    after_help = "Commands, each with its own --help:\n  pushgateway import    copies groups into a gateway\n  pushgateway export    copies groups into a file that the reference loads",
     max_term_width = 100
 )]
 pub struct Flags {
@@ -113,7 +136,8 @@ pub struct Flags {
     #[arg(long = "no-web.enable-lifecycle", hide = true)]
     no_enable_lifecycle: bool,
 
-    /// Allow deleting all groups with PUT of /api/v1/admin/wipe.
+    /// Allow deleting all groups with PUT of /api/v1/admin/wipe, and importing groups with POST of
+    /// /api/v1/admin/import.
     #[arg(
         long = "web.enable-admin-api",
         overrides_with = "no_enable_admin_api",
@@ -124,8 +148,8 @@ pub struct Flags {
     #[arg(long = "no-web.enable-admin-api", hide = true)]
     no_enable_admin_api: bool,
 
-    /// File to keep groups in. Not supported yet: groups are kept in memory only, and a warning
-    /// says so.
+    /// File of the reference whose groups are imported at the first start; the state is kept in FILE.db.
+    /// FILE itself is never written. Without this flag the groups are kept in memory only.
     #[arg(
         long = "persistence.file",
         value_name = "FILE",
@@ -135,9 +159,30 @@ pub struct Flags {
     )]
     pub persistence_file: String,
 
-    /// How often the file is written, at least: a duration such as 90s or 5m.
-    #[arg(long = "persistence.interval", value_name = "DURATION", default_value = "5m", value_parser = parse_duration, help_heading = "State")]
+    /// The longest that an answered push may be in memory only: a duration such as 500ms or 5m. If the
+    /// disk is slower, it takes longer.
+    #[arg(long = "persistence.interval", value_name = "DURATION", default_value = "1s", value_parser = parse_duration, help_heading = "State")]
     pub persistence_interval: GoDuration,
+
+    /// When a push is answered: when it is in effect (it is on disk within the interval), or when it is
+    /// on disk.
+    #[arg(
+        long = "persistence.durability",
+        value_name = "WHEN",
+        default_value = "interval",
+        help_heading = "State"
+    )]
+    pub persistence_durability: DurabilityFlag,
+
+    /// What to do if FILE was written by the reference and is not the one that was imported: refuse to
+    /// start (auto), import it again and keep FILE.db as FILE.db.old (file), or ignore it (never).
+    #[arg(
+        long = "persistence.import",
+        value_name = "CHOICE",
+        default_value = "auto",
+        help_heading = "State"
+    )]
+    pub persistence_import: ImportFlag,
 
     /// Answer every push with 202, also one that contradicts others. It is still not exposed:
     /// scrapes never fail.
@@ -330,6 +375,11 @@ impl Flags {
             ("log.format", lower(&self.log_format)),
             ("log.level", lower(&self.log_level)),
             ("persistence.file", self.persistence_file.clone()),
+            (
+                "persistence.durability",
+                lower(&self.persistence_durability),
+            ),
+            ("persistence.import", lower(&self.persistence_import)),
             (
                 "persistence.interval",
                 self.persistence_interval.to_string(),

@@ -23,7 +23,7 @@ use super::decode::{
     BodyEncoding, BodyFormat, BodyLimits, BodyType, DecodeError, decode, decode_urlencoded_form,
 };
 use super::grouping_labels::GroupingLabels;
-use super::parse_pool::{LARGE_BODY_BYTES, ParsePool};
+use super::parse_pool::{LARGE_BODY_BYTES, ParsePool, ReservedRoom};
 use crate::exposition::{ParseLimits, protobuf, text};
 use crate::model::{Families, GroupingKey, NameScheme};
 use crate::store::{Layout, Outcome, Push, PushMode, Refusal, Store};
@@ -280,6 +280,20 @@ impl Ingester {
             refusal.count(&self.telemetry);
         }
         result
+    }
+
+    /// Runs `job`, which reads a body of `n_bytes`, on a thread for large bodies. Returns the room of
+    /// the body there, which is given back when the caller drops it; `None`, without running `job`,
+    /// if there is no room.
+    pub fn run_for_large_body(
+        &self,
+        n_bytes: usize,
+        job: impl FnOnce() + Send + 'static,
+    ) -> Option<ReservedRoom> {
+        let room = self.parse_pool.reserve(n_bytes)?;
+        self.has_had_large.raise();
+        self.parse_pool.run(n_bytes, job);
+        Some(room)
     }
 
     async fn parse_and_admit(&self, large: LargePush) -> Result<(), PushRefusal> {

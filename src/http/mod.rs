@@ -24,6 +24,7 @@
 //! | `negotiation.rs`                       | formats and encodings, by headers                 |
 //! | `push.rs`, `push_request.rs`           | pushes and deletes; the answers to refused pushes |
 //! | `refusal_log.rs`                       | the log lines of refused pushes                   |
+//! | `import.rs`                            | groups of another gateway                         |
 //! | `scrape.rs`, `api_v1.rs`, `admin.rs`   | the other handlers                                |
 //! | `answer.rs`, `answer_body.rs`, `date.rs` | what is sent back                               |
 //! | `front_end.rs`                         | what all connections share                        |
@@ -43,6 +44,7 @@ mod group_path;
 mod handed_over_stream;
 mod head;
 mod head_check;
+mod import;
 mod listeners;
 mod negotiation;
 mod push;

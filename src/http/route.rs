@@ -15,6 +15,8 @@ pub(super) const QUIT: &str = "GET, OPTIONS, POST, PUT";
 pub(super) const QUIT_BELOW_PREFIX: &str = "OPTIONS, POST, PUT";
 /// The methods of `/api/v1/admin/wipe`.
 pub(super) const PUT: &str = "OPTIONS, PUT";
+/// The methods of `/api/v1/admin/import`.
+const POST: &str = "OPTIONS, POST";
 
 /// Whether a list of methods, as `Allow` has it, holds this one.
 pub(super) fn allows(methods: &str, method: Method) -> bool {
@@ -62,6 +64,8 @@ pub(super) enum ApiRoute {
     },
     /// Deleting all groups.
     Wipe,
+    /// Groups of another gateway.
+    Import,
     /// OPTIONS of any path.
     Options,
 }
@@ -139,6 +143,7 @@ impl ApiRoute {
                 GET,
             ),
             ["admin", "wipe"] if has_admin => (Self::Wipe, PUT),
+            ["admin", "import"] if has_admin => (Self::Import, POST),
             [known @ ("status" | "metrics"), ""] if method == "GET" => {
                 let location = format!("{prefix}/api/v1/{known}");
                 return Err(NoRoute::redirect(true, location.as_bytes(), None));

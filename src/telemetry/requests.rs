@@ -12,6 +12,7 @@ pub(crate) enum Handler {
     ApiStatus,
     Delete,
     Healthy,
+    Import,
     Push,
     Quit,
     Ready,
@@ -20,11 +21,12 @@ pub(crate) enum Handler {
     Wipe,
 }
 
-const HANDLERS: [(Handler, &str); 10] = [
+const HANDLERS: [(Handler, &str); 11] = [
     (Handler::ApiMetrics, "api/v1/metrics"),
     (Handler::ApiStatus, "api/v1/status"),
     (Handler::Delete, "delete"),
     (Handler::Healthy, "healthy"),
+    (Handler::Import, "import"),
     (Handler::Push, "push"),
     (Handler::Quit, "quit"),
     (Handler::Ready, "ready"),

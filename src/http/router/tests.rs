@@ -56,10 +56,15 @@ fn other_paths_and_methods_are_answered_as_by_the_reference() {
     assert_eq!(find("GET", "/"), Ok(Route::Status));
     assert_eq!(find("PUT", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
     assert_eq!(find("GET", "/api/v1/admin/wipe"), Err(NoRoute::NotFound));
+    assert_eq!(find("POST", "/api/v1/admin/import"), Err(NoRoute::NotFound));
     let with_admin = Routes::new("", "/metrics").with_admin();
     assert_eq!(
         with_admin.find("PUT", "/api/v1/admin/wipe", None),
         Ok(Route::Api(ApiRoute::Wipe))
+    );
+    assert_eq!(
+        with_admin.find("POST", "/api/v1/admin/import", None),
+        Ok(Route::Api(ApiRoute::Import))
     );
     assert_eq!(
         with_admin.find("GET", "/api/v1/admin/wipe", None),
