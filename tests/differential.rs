@@ -12,58 +12,17 @@
 mod common;
 
 use common::outside::{NotRun, run_tests};
+use common::reference::Reference;
 use common::{Client, Gateway, Response, TIMEOUT, gzip, read_response};
 use pushgateway::exposition::{protobuf, text};
 use pushgateway::model::{Escaping, LabelSet, NameScheme};
 use std::fmt::Write as _;
 use std::io::{BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     run_tests![generated_requests_are_answered_as_by_the_reference,]
-}
-
-/// A running reference Pushgateway, which is killed when this value is dropped.
-struct Reference {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Reference {
-    fn start() -> Result<Self, NotRun> {
-        let binary = std::env::var_os("PUSHGATEWAY_REFERENCE").ok_or_else(|| {
-            NotRun::Program(
-                "PUSHGATEWAY_REFERENCE does not name the reference's binary: .ci/peers fetches it"
-                    .to_owned(),
-            )
-        })?;
-        // A port that is free now: the reference cannot report which port it took.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let child = Command::new(binary)
-            .arg(format!("--web.listen-address={address}"))
-            .args(["--persistence.file=", "--web.enable-admin-api"])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the reference starts");
-        let deadline = Instant::now() + TIMEOUT;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "the reference does not listen");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        Ok(Self { child, address })
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A generated request.
@@ -426,7 +385,7 @@ fn exposition(address: SocketAddr) -> Vec<String> {
 }
 
 fn generated_requests_are_answered_as_by_the_reference() -> Result<(), NotRun> {
-    let reference = Reference::start()?;
+    let reference = Reference::start(&["--persistence.file=", "--web.enable-admin-api"])?;
     let gateway = Gateway::with_flags(&["--web.enable-admin-api"]);
     let n_requests: u64 =
         std::env::var("PUSHGATEWAY_DIFFERENTIAL").map_or(600, |n| n.parse().expect("a number"));

@@ -8,8 +8,10 @@
     reason = "each test file compiles its own copy and uses a part of it"
 )]
 
+pub mod groups;
 pub mod outside;
 pub mod prometheus;
+pub mod reference;
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -232,6 +234,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Response {
+        self.try_request(method, path, headers, body)
+            .expect("the gateway answers")
+    }
+
+    /// The same; `None` if the gateway is gone.
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Response> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
@@ -242,11 +256,10 @@ impl Client {
         head += "\r\n";
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
-        self.stream
-            .get_mut()
-            .write_all(&request)
-            .expect("the gateway reads");
-        read_response(&mut self.stream, method == "HEAD").expect("the gateway answers")
+        self.stream.get_mut().write_all(&request).ok()?;
+        // Else the connection may be reset while a response is read.
+        let is_answered = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        is_answered.then(|| read_response(&mut self.stream, method == "HEAD"))?
     }
 }
 
