@@ -127,24 +127,34 @@ struct Scrape {
 #[test]
 fn every_scrape_is_consistent_and_every_refusal_has_a_reason() {
     let gateway = Gateway::start();
+    /// At least this many operations of each client, and at most ten times as many until there are
+    /// [`N_SCRAPES`]: on a busy machine the scraper seldom has its turn.
+    const N_OPERATIONS: usize = 300;
+    const N_SCRAPES: usize = 12;
     let (next_id, is_over) = (AtomicUsize::new(1), AtomicBool::new(false));
+    let n_scrapes = AtomicUsize::new(0);
     let (history, scrapes) = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..N_CLIENTS)
             .map(|seed| {
-                let (gateway, next_id) = (&gateway, &next_id);
+                let (gateway, next_id, n_scrapes) = (&gateway, &next_id, &n_scrapes);
                 scope.spawn(move || {
+                    // Relaxed: only says when the test has seen enough.
+                    let is_enough = || n_scrapes.load(Relaxed) >= N_SCRAPES;
                     let mut random = fastrand::Rng::with_seed(seed as u64);
                     let mut client = Client::new(gateway);
-                    (0..300)
+                    (0..10 * N_OPERATIONS)
+                        .take_while(|n| *n < N_OPERATIONS || !is_enough())
                         .map(|_| operate(&mut client, &mut random, next_id))
                         .collect::<Vec<_>>()
                 })
             })
             .collect();
-        let (gateway, is_over) = (&gateway, &is_over);
+        let (gateway, is_over, n_scrapes) = (&gateway, &is_over, &n_scrapes);
         let scraper = scope.spawn(move || {
             let (mut scrapes, mut client) = (Vec::new(), Client::new(gateway));
             while !is_over.load(Relaxed) {
+                // Relaxed: see above.
+                n_scrapes.fetch_add(1, Relaxed);
                 let began = Instant::now();
                 scrapes.push(Scrape {
                     began,

@@ -1,4 +1,7 @@
 //! A file that the reference has written, files that are damaged, and groups made at random.
+//!
+//! One subject, so one file: most of it are tables of damaged files, each with the place and the words of
+//! its error.
 
 use super::gob_reader::GobReader;
 use super::*;
