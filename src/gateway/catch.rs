@@ -1,5 +1,6 @@
 //! Panics: a bug that ends one request must not end the process or another request.
 
+use crate::telemetry::log;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -30,10 +31,14 @@ pub(crate) async fn catch_in<T>(future: impl Future<Output = T>) -> Result<T, Pa
     .await
 }
 
-/// Runs what the process cannot do without. If it panics, calls `fail`.
-pub(crate) fn run_or_fail(run: impl FnOnce(), fail: impl FnOnce()) {
+/// Runs what the process cannot do without, such as "the assembler". If it panics, ends the process with
+/// status 1.
+pub(crate) fn run_or_exit(name: &str, run: impl FnOnce()) {
     if catch(run).is_err() {
-        fail();
+        tracing::error!("{name} failed; this is a bug");
+        // The log is written by a thread of its own.
+        log::finish();
+        std::process::exit(1);
     }
 }
 
@@ -42,11 +47,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_of_what_the_process_needs_is_acted_on() {
-        let (mut n_runs, mut n_failures) = (0, 0);
-        run_or_fail(|| n_runs += 1, || n_failures += 1);
-        run_or_fail(|| panic!("a panic for a test"), || n_failures += 10);
-        assert_eq!((n_runs, n_failures), (1, 10));
+    fn a_failure_of_what_the_process_needs_ends_it_and_is_logged() {
+        const CHILD: &str = "PUSHGATEWAY_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            log::init(log::LogFormat::Logfmt, log::LogLevel::Info);
+            run_or_exit("the assembler", || {});
+            run_or_exit("the disk writer", || panic!("a panic for a test"));
+        }
+        let name =
+            "gateway::catch::tests::a_failure_of_what_the_process_needs_ends_it_and_is_logged";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(
+            log.contains("the disk writer failed; this is a bug"),
+            "{log}"
+        );
+        assert!(!log.contains("the assembler failed"), "{log}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) use clock::unix_ns;
 use crate::model::{Families, GroupingKey, MetricType};
 use crate::scrape::{Exposition, Format};
 use crate::store::{self, Consumer, Outcome, Store};
-use crate::telemetry::{DiskCondition, OWN_FAMILIES, Telemetry, log};
+use crate::telemetry::{DiskCondition, OWN_FAMILIES, Telemetry};
 use answer_pool::AnswerPool;
 use back_off::BackOff;
 use clock::Clock;
@@ -187,12 +187,8 @@ impl Gateway {
                         },
                     )
                 };
-                catch::run_or_fail(run, || {
-                    // Without the assembler every scrape would wait for ever.
-                    tracing::error!("the assembler failed; this is a bug");
-                    log::finish();
-                    std::process::exit(1);
-                });
+                // Without the assembler every scrape would wait for ever.
+                catch::run_or_exit("the assembler", run);
             })?;
         gateway.driver.bind_thread(assembler.thread().clone());
         Ok(gateway)

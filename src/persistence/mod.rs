@@ -87,14 +87,10 @@ impl Persistence {
             .name("disk-writer".to_owned())
             .spawn(move || {
                 let mut result = Ok(());
-                catch::run_or_fail(
-                    || result = run(&shared, &options, &stop, report, has_restored),
-                    || {
-                        // Without the writer no push would ever reach the disk.
-                        tracing::error!("the disk writer failed; this is a bug");
-                        std::process::exit(1);
-                    },
-                );
+                // Without the writer no push would ever reach the disk.
+                catch::run_or_exit("the disk writer", || {
+                    result = run(&shared, &options, &stop, report, has_restored);
+                });
                 result
             })?;
         if let Some(disk) = &gateway.disk {

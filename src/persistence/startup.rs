@@ -196,10 +196,8 @@ fn choose(
         Ok(())
     })
     .map_err(StartError::Open)?;
-    let note = database
-        .named_value(ImportNote::name())
-        .map_err(StartError::Open)?
-        .and_then(|value| ImportNote::parse(&value));
+    let note = database.named_value(ImportNote::name());
+    let note = note.and_then(ImportNote::parse);
     // An error says that the file could not be tidied up, which the next opening does.
     let _ = database.close();
     match note {

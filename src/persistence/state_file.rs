@@ -109,8 +109,7 @@ impl StateFile {
             return true;
         };
         let note = self.database.named_value(ImportNote::name());
-        let note = note.ok().flatten();
-        let note = note.and_then(|value| ImportNote::parse(&value));
+        let note = note.and_then(ImportNote::parse);
         content.is_empty() || note.is_some_and(|note| note.is_of(&content))
     }
 

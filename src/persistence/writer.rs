@@ -38,8 +38,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Writer {
     gateway: Arc<Gateway>,
     path: PathBuf,
-    /// `None` if the file has to be written anew.
-    database: Option<Database>,
+    database: Database,
     rows: Rows,
     /// What the next batch notes about an import.
     imported: Option<ImportNote>,
@@ -62,7 +61,7 @@ impl Writer {
         Self {
             gateway,
             path,
-            database: Some(database),
+            database,
             rows,
             imported,
             pending: HashMap::default(),
@@ -143,7 +142,7 @@ impl Writer {
             };
             self.pending.insert(slot, (id, snapshot));
         }
-        if !self.pending.is_empty() || self.imported.is_some() || self.database.is_none() {
+        if !self.pending.is_empty() || self.imported.is_some() || self.database.is_in_doubt() {
             self.write_pending()?;
             self.gateway.telemetry.disk.n_commits.add(1);
             self.gateway
@@ -168,9 +167,9 @@ impl Writer {
 
     /// Writes the pending groups. If the file is in doubt, writes all groups to a new file.
     fn write_pending(&mut self) -> Result<(), String> {
-        let Some(database) = &mut self.database else {
+        if self.database.is_in_doubt() {
             return self.write_anew();
-        };
+        }
         let (rows, encoder) = (&self.rows, &mut self.encoder);
         let note = self.imported.as_ref().map(ImportNote::change);
         let changes = self.pending.iter().filter_map(|(slot, (id, group))| {
@@ -188,7 +187,7 @@ impl Writer {
                     .then_some(Change::Delete { id: *id })
             }
         });
-        match database.write(note.into_iter().chain(changes)) {
+        match self.database.write(note.into_iter().chain(changes)) {
             Ok(()) => {
                 self.imported = None;
                 Ok(())
@@ -198,7 +197,6 @@ impl Writer {
             }
             Err(error @ WriteError::Untrusted { .. }) => {
                 tracing::error!(err = %error, "the state file is in doubt and will be written anew");
-                self.database = None;
                 self.write_anew()
             }
         }
@@ -213,10 +211,12 @@ impl Writer {
         let encoder = &mut self.encoder;
         let rows = unchanged
             .chain(changed.filter(|(_, group)| group.is_live()))
-            .map(|(id, group)| row(id, group, encoder));
-        let database =
-            Database::replace_all(&self.path, rows).map_err(|error| error.to_string())?;
-        self.database = Some(database);
+            .map(|(id, group)| row(id, group, encoder).into());
+        let note = self.imported.as_ref().map(ImportNote::change);
+        self.database
+            .replace_all(note.into_iter().chain(rows))
+            .map_err(|error| error.to_string())?;
+        self.imported = None;
         Ok(())
     }
 
@@ -239,11 +239,8 @@ impl Writer {
     }
 
     /// The process ends: nothing is pending.
-    fn close(mut self) -> Result<(), String> {
-        match self.database.take() {
-            Some(database) => database.close().map_err(|error| error.to_string()),
-            None => Ok(()),
-        }
+    fn close(self) -> Result<(), String> {
+        self.database.close().map_err(|error| error.to_string())
     }
 
     fn note_failure(&mut self, disk: &DiskProgress, error: &str) {

@@ -153,7 +153,7 @@ impl Store {
             let attempt = match push.refusal() {
                 None => self.try_push(&slot, &base, push, None),
                 Some(refusal) => {
-                    match self.record_failure(&slot, &base, push, push.received_at()) {
+                    match self.record_failure(&slot, &base, push, push.received_at(), None) {
                         AttemptOutcome::Done | AttemptOutcome::Refused(_) => {
                             AttemptOutcome::Refused(refusal.clone())
                         }
@@ -294,13 +294,15 @@ impl Store {
     }
 
     /// One attempt to record that a push to the group at `base` was refused, at `failed_at` in
-    /// nanoseconds since the epoch. If there is no group one is made that has no families.
+    /// nanoseconds since the epoch. If there is no group one is made that has no families, with the
+    /// times `restored` if it is restored.
     pub(super) fn record_failure(
         &self,
         slot: &Arc<Slot>,
         base: &Loaded<Snapshot>,
         push: &Push,
         failed_at: i64,
+        restored: Option<&GroupTimes>,
     ) -> AttemptOutcome {
         let key = self.shared_key(base, push);
         if base.is_live() {
@@ -323,7 +325,12 @@ impl Store {
                 early_check: None,
             },
             |version, content| {
-                Snapshot::after_failure(base, version, key, Some(content.layout), failed_at)
+                let layout = Some(content.layout);
+                let next = Snapshot::after_failure(base, version, key, layout, failed_at);
+                match restored {
+                    Some(times) => next.with_times(times),
+                    None => next,
+                }
             },
         )
     }

@@ -96,7 +96,8 @@ impl Store {
             // A group that has never had an accepted push has no families: it only exposes when its
             // last push failed.
             let attempt = if group.times.push_time == 0 {
-                self.record_failure(&slot, &base, &group.push, group.times.failure_time)
+                let times = &group.times;
+                self.record_failure(&slot, &base, &group.push, times.failure_time, Some(times))
             } else {
                 self.try_push(&slot, &base, &mut group.push, Some(&group.times))
             };
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(outcome, RestoreOutcome::Restored);
         let group = store.group(&key("a")).unwrap();
         assert!(!group.is_accepted());
-        assert_eq!((group.push_time, group.failure_time), (0, 7));
+        assert_eq!(group.times(), times(0, 7));
     }
 
     #[test]

@@ -258,18 +258,14 @@ impl WriteError {
     /// | result                                   | why                                                   |
     /// |------------------------------------------|-------------------------------------------------------|
     /// | `FULL`, `IOERR_WRITE`                    | the log's frames have no commit record: rolled back   |
-    /// | `NOMEM`, `IOERR_NOMEM`, `BUSY`, `LOCKED` | nothing was written                                   |
+    /// | `BUSY`, `LOCKED`                         | nothing was written                                   |
     /// | `IOERR_FSYNC`, `IOERR_DIR_FSYNC`         | the system may have dropped what it could not write, and a second fsync would not tell |
+    /// | `NOMEM`, `IOERR_NOMEM`                   | a commit may run out of memory after its record is on the disk |
     /// | every other one                          | unknown; memory has the whole state, so writing it anew is safe |
     pub(super) fn from_sqlite(action: &str, error: &rusqlite::Error) -> Self {
         let reason = format!("{action}: {}", describe(error));
         match result_code(error) {
-            Some(
-                ffi::SQLITE_FULL
-                | ffi::SQLITE_IOERR_WRITE
-                | ffi::SQLITE_NOMEM
-                | ffi::SQLITE_IOERR_NOMEM,
-            ) => Self::RolledBack { reason },
+            Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_WRITE) => Self::RolledBack { reason },
             Some(code) if [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED].contains(&(code & 0xff)) => {
                 Self::RolledBack { reason }
             }
@@ -334,5 +330,28 @@ fn describe(error: &rusqlite::Error) -> String {
     match result_code(error) {
         Some(code) => format!("{text} (SQLite result code {code})"),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failure_without_a_commit_record_lets_the_file_be_used_further() {
+        for (code, is_rolled_back) in [
+            (ffi::SQLITE_FULL, true),
+            (ffi::SQLITE_IOERR_WRITE, true),
+            (ffi::SQLITE_BUSY, true),
+            (ffi::SQLITE_IOERR_FSYNC, false),
+            (ffi::SQLITE_IOERR_NOMEM, false),
+            (ffi::SQLITE_NOMEM, false),
+            (ffi::SQLITE_CORRUPT, false),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = WriteError::from_sqlite("committing", &error);
+            let is = matches!(error, WriteError::RolledBack { .. });
+            assert_eq!(is, is_rolled_back, "{error}");
+        }
     }
 }

@@ -31,7 +31,9 @@ pub use row::{Change, Row, RowRef};
 
 use file_set::FileSet;
 use row::{named_value_checksum, row_checksum};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// SQLite's number of this program: "PGW1".
@@ -58,8 +60,10 @@ const TABLES: &str = "
 /// An open state file. No other process can open it meanwhile.
 #[derive(Debug)]
 pub struct Database {
-    connection: Connection,
+    /// `None` if the file is in doubt and has to be replaced.
+    connection: Option<Connection>,
     files: FileSet,
+    named_values: BTreeMap<String, Vec<u8>>,
 }
 
 impl Database {
@@ -105,9 +109,23 @@ impl Database {
         let sqlite =
             |action: &'static str| move |error| OpenError::from_sqlite(path, action, &error);
         let connection = connect(database).map_err(sqlite("opening it"))?;
+        // SQLite has made the log, and ignores later if its name cannot be made to survive a power loss.
+        files
+            .flush_directory()
+            .map_err(io("flushing its directory"))?;
         check_identity(&connection, database)?;
         check_content(&connection, database, each)?;
-        Ok(Self { connection, files })
+        let named_values = read_named_values(&connection, database)?;
+        Ok(Self {
+            connection: Some(connection),
+            files,
+            named_values,
+        })
+    }
+
+    /// Whether nothing can be written until [`replace_all`](Self::replace_all) succeeds.
+    pub fn is_in_doubt(&self) -> bool {
+        self.connection.is_none()
     }
 
     /// Applies all of `changes` in one transaction. What was written is on the disk when this
@@ -121,78 +139,67 @@ impl Database {
         &mut self,
         changes: impl IntoIterator<Item = Change<'a>>,
     ) -> Result<(), WriteError> {
-        let transaction = self
-            .connection
-            .transaction()
-            .map_err(|error| WriteError::from_sqlite("beginning a batch", &error))?;
-        apply(&transaction, changes)?;
-        transaction
-            .commit()
-            .map_err(|error| WriteError::from_sqlite("committing a batch", &error))?;
-        self.give_space_back()
-            .map_err(|error| WriteError::from_sqlite("giving space back", &error))
+        let Some(connection) = &mut self.connection else {
+            return Err(WriteError::Untrusted {
+                reason: "an earlier batch has failed".to_owned(),
+            });
+        };
+        let written = write_batch(connection, &mut self.named_values, changes);
+        if let Err(WriteError::Untrusted { .. }) = written {
+            self.connection = None;
+        }
+        written
     }
 
-    /// Writes a new file with `rows`, which takes the place of the one at `path`. Named values are not
-    /// kept.
+    /// Writes a new file with the named values of this one and with `changes`, which takes the place of
+    /// this one. Other processes are kept away meanwhile.
     ///
     /// # Errors
     ///
-    /// The old file is as before, and may have to be replaced again.
-    pub fn replace_all(
-        path: &Path,
-        rows: impl IntoIterator<Item = Row>,
-    ) -> Result<Self, ReplaceError> {
-        let failed = |reason: String| ReplaceError {
-            path: path.to_owned(),
+    /// Nothing can be written until a later call succeeds. The old file or the new one is in place.
+    pub fn replace_all<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = Change<'a>>,
+    ) -> Result<(), ReplaceError> {
+        self.connection = None;
+        let replaced = self.try_replace_all(changes);
+        let connection = replaced.map_err(|reason| ReplaceError {
+            path: self.files.database().to_owned(),
             reason,
-        };
-        let io = |error: std::io::Error| failed(error.to_string());
-        let files = FileSet::lock(path).map_err(|error| failed(error.to_string()))?;
-        let partial = files.create_partial().map_err(io)?;
-        let written = (|| {
-            let mut connection = connect_new(&partial).map_err(|error| error.to_string())?;
-            let transaction = connection
-                .transaction()
-                .map_err(|error| error.to_string())?;
-            create_tables(&transaction).map_err(|error| error.to_string())?;
-            let changes = rows.into_iter().map(Row::into_change);
-            apply(&transaction, changes).map_err(|error| error.to_string())?;
-            transaction.commit().map_err(|error| error.to_string())?;
-            checkpoint(&connection).map_err(|error| error.to_string())?;
-            connection.close().map_err(|(_, error)| error.to_string())
-        })();
-        written.map_err(failed)?;
-        files.install_partial().map_err(io)?;
-        let connection = connect(files.database()).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { connection, files })
+        })?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn try_replace_all<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = Change<'a>>,
+    ) -> Result<Connection, String> {
+        let io = |error: std::io::Error| error.to_string();
+        let sqlite = |error: rusqlite::Error| error.to_string();
+        let partial = self.files.create_partial().map_err(io)?;
+        let mut connection = connect_new(&partial).map_err(sqlite)?;
+        let transaction = connection.transaction().map_err(sqlite)?;
+        create_tables(&transaction).map_err(sqlite)?;
+        let kept = self.named_values.clone().into_iter();
+        let kept = kept.map(|(name, value)| Change::SetNamedValue {
+            name: name.into(),
+            value: value.into(),
+        });
+        let named_values = apply(&transaction, kept.chain(changes)).map_err(|e| e.to_string())?;
+        transaction.commit().map_err(sqlite)?;
+        close(connection).map_err(sqlite)?;
+        self.files.install_partial().map_err(io)?;
+        self.named_values = named_values;
+        let connection = connect(self.files.database()).map_err(sqlite)?;
+        // As when a file is opened.
+        self.files.flush_directory().map_err(io)?;
+        Ok(connection)
     }
 
     /// A named value, if it was set.
-    ///
-    /// # Errors
-    ///
-    /// The value cannot be read, or is damaged.
-    pub fn named_value(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
-        let path = self.files.database();
-        let found = self
-            .connection
-            .query_row(
-                "SELECT value, crc FROM named_values WHERE name = ?1",
-                [name],
-                |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u32>(1)?)),
-            )
-            .optional()
-            .map_err(|error| OpenError::from_sqlite(path, "reading a named value", &error))?;
-        match found {
-            Some((value, crc)) if crc != named_value_checksum(name, &value) => {
-                Err(OpenError::Damaged {
-                    path: path.to_owned(),
-                    reason: format!("the checksum of the value {name:?} is wrong"),
-                })
-            }
-            found => Ok(found.map(|(value, _)| value)),
-        }
+    pub fn named_value(&self, name: &str) -> Option<&[u8]> {
+        self.named_values.get(name).map(Vec::as_slice)
     }
 
     /// Writes the log back to the file, and closes it.
@@ -201,12 +208,12 @@ impl Database {
     ///
     /// What was written is in the log, and the next [`open`](Self::open) finds it there.
     pub fn close(self) -> Result<(), CloseError> {
-        let failed = |error: &rusqlite::Error| CloseError {
-            path: self.files.database().to_owned(),
-            reason: error.to_string(),
-        };
-        checkpoint(&self.connection).map_err(|error| failed(&error))?;
-        self.connection.close().map_err(|(_, error)| failed(&error))
+        self.connection
+            .map_or(Ok(()), close)
+            .map_err(|error| CloseError {
+                path: self.files.database().to_owned(),
+                reason: error.to_string(),
+            })
     }
 
     /// Renames a closed file, with its log, to `F.old`; returns that path.
@@ -220,21 +227,42 @@ impl Database {
             .move_to_old()
             .map_err(|error| OpenError::from_io(path, "renaming it", &error))
     }
+}
 
-    /// Gives a part of the free pages back to the file system, if there are many.
-    fn give_space_back(&self) -> Result<(), rusqlite::Error> {
-        let n_free: u32 = self
-            .connection
-            .pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        if n_free > FREE_PAGES_PER_STEP {
-            let pragma = format!("PRAGMA incremental_vacuum({FREE_PAGES_PER_STEP})");
-            let mut statement = self.connection.prepare_cached(&pragma)?;
-            // Each row is a page.
-            let mut pages = statement.query([])?;
-            while pages.next()?.is_some() {}
-        }
-        Ok(())
+/// Applies all of `changes`, and notes the named values that they set.
+fn write_batch<'a>(
+    connection: &mut Connection,
+    named_values: &mut BTreeMap<String, Vec<u8>>,
+    changes: impl IntoIterator<Item = Change<'a>>,
+) -> Result<(), WriteError> {
+    let transaction = connection
+        .transaction()
+        .map_err(|error| WriteError::from_sqlite("beginning a batch", &error))?;
+    let set = apply(&transaction, changes)?;
+    transaction
+        .commit()
+        .map_err(|error| WriteError::from_sqlite("committing a batch", &error))?;
+    named_values.extend(set);
+    let given_back = give_space_back(connection)
+        .map_err(|error| WriteError::from_sqlite("giving space back", &error));
+    match given_back {
+        // The batch is on disk. The next one tries this again.
+        Ok(()) | Err(WriteError::RolledBack { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// Gives a part of the free pages back to the file system, if there are many.
+fn give_space_back(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let n_free: u32 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if n_free > FREE_PAGES_PER_STEP {
+        let pragma = format!("PRAGMA incremental_vacuum({FREE_PAGES_PER_STEP})");
+        let mut statement = connection.prepare_cached(&pragma)?;
+        // Each row is a page.
+        let mut pages = statement.query([])?;
+        while pages.next()?.is_some() {}
+    }
+    Ok(())
 }
 
 /// Makes a new file with empty tables. Until it is complete it has another name, so that a crash leaves
@@ -246,8 +274,7 @@ fn create(files: &FileSet) -> std::io::Result<()> {
         let transaction = connection.transaction()?;
         create_tables(&transaction)?;
         transaction.commit()?;
-        checkpoint(&connection)?;
-        connection.close().map_err(|(_, error)| error)
+        close(connection)
     })();
     made.map_err(std::io::Error::other)?;
     files.install_partial()
@@ -263,6 +290,8 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
+    // A connection that is dropped leaves file and log as they are: one of them may be damaged.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Takes the lock, which stays.
     connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
     Ok(connection)
@@ -302,9 +331,11 @@ fn create_tables(transaction: &Transaction<'_>) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(TABLES)
 }
 
-/// Writes all of the log to the database, and empties it.
-fn checkpoint(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Writes all of the log to the database, and removes it.
+fn close(connection: Connection) -> Result<(), rusqlite::Error> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 /// Refuses a file that is no SQLite database, before SQLite writes to it.
@@ -401,11 +432,38 @@ fn check_content(
     Ok(())
 }
 
-/// Makes all changes.
+/// Reads all named values.
+fn read_named_values(
+    connection: &Connection,
+    path: &Path,
+) -> Result<BTreeMap<String, Vec<u8>>, OpenError> {
+    let sqlite = |error| OpenError::from_sqlite(path, "reading its named values", &error);
+    let mut statement = connection
+        .prepare("SELECT name, value, crc FROM named_values")
+        .map_err(sqlite)?;
+    let mut rows = statement.query([]).map_err(sqlite)?;
+    let mut named_values = BTreeMap::new();
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        let name: String = row.get(0).map_err(sqlite)?;
+        let value: Vec<u8> = row.get(1).map_err(sqlite)?;
+        let crc: u32 = row.get(2).map_err(sqlite)?;
+        if crc != named_value_checksum(&name, &value) {
+            return Err(OpenError::Damaged {
+                path: path.to_owned(),
+                reason: format!("the checksum of the value {name:?} is wrong"),
+            });
+        }
+        named_values.insert(name, value);
+    }
+    Ok(named_values)
+}
+
+/// Makes all changes. Returns the named values that they set.
 fn apply<'a>(
     transaction: &Transaction<'_>,
     changes: impl IntoIterator<Item = Change<'a>>,
-) -> Result<(), WriteError> {
+) -> Result<BTreeMap<String, Vec<u8>>, WriteError> {
+    let mut named_values = BTreeMap::new();
     let failed = |error| WriteError::from_sqlite("writing a batch", &error);
     let mut put = transaction
         .prepare_cached(
@@ -445,8 +503,9 @@ fn apply<'a>(
                         (&*name, &*value, crc),
                     )
                     .map_err(failed)?;
+                named_values.insert(name.into_owned(), value.into_owned());
             }
         }
     }
-    Ok(())
+    Ok(named_values)
 }

@@ -13,13 +13,13 @@ pub struct Row {
     pub value: Vec<u8>,
 }
 
-impl Row {
+impl From<Row> for Change<'_> {
     /// The change that writes the row.
-    pub(super) fn into_change(self) -> Change<'static> {
-        Change::Put {
-            id: self.id,
-            key: Cow::Owned(self.key),
-            value: Cow::Owned(self.value),
+    fn from(row: Row) -> Self {
+        Self::Put {
+            id: row.id,
+            key: Cow::Owned(row.key),
+            value: Cow::Owned(row.value),
         }
     }
 }

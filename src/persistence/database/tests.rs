@@ -84,13 +84,13 @@ fn what_was_written_is_there_after_closing_and_after_dying() {
             }
             let (database, found) = open(&copy).unwrap();
             assert_eq!(found, [(1, b"a".to_vec()), (2, b"bb".to_vec())]);
-            assert_eq!(database.named_value("n").unwrap().unwrap(), b"v");
+            assert_eq!(database.named_value("n").unwrap(), b"v");
             return;
         }
         let (database, found) = open(&path).unwrap();
         assert_eq!(found, [(1, b"a".to_vec()), (2, b"bb".to_vec())]);
-        assert_eq!(database.named_value("n").unwrap().unwrap(), b"v");
-        assert_eq!(database.named_value("other").unwrap(), None);
+        assert_eq!(database.named_value("n").unwrap(), b"v");
+        assert_eq!(database.named_value("other"), None);
     }
 }
 
@@ -198,18 +198,32 @@ fn a_replaced_file_has_the_new_rows_only() {
     let directory = Directory::new("replaced");
     let path = directory.file();
     let (mut database, _) = open(&path).unwrap();
-    database.write([put(1, b"old"), put(2, b"old")]).unwrap();
-    drop(database);
-    let row = Row {
-        id: 7,
-        key: "key 7".to_owned(),
-        value: b"new".to_vec(),
+    let named = |name: &'static str, value: &'static [u8]| Change::SetNamedValue {
+        name: name.into(),
+        value: value.into(),
     };
-    let mut database = Database::replace_all(&path, [row]).unwrap();
+    database
+        .write([put(1, b"old"), put(2, b"old"), named("kept", b"k")])
+        .unwrap();
+    database.write([named("set again", b"1")]).unwrap();
+    // As after a failed sync.
+    database.connection = None;
+    assert!(database.is_in_doubt());
+    assert!(matches!(
+        database.write([put(3, b"x")]),
+        Err(WriteError::Untrusted { .. })
+    ));
+    assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
+    database
+        .replace_all([put(7, b"new"), named("set again", b"2")])
+        .unwrap();
     assert!(matches!(open(&path), Err(OpenError::InUse { .. })));
     database.write([put(8, b"newer")]).unwrap();
     drop(database);
-    assert_eq!(rows(&path), [(7, b"new".to_vec()), (8, b"newer".to_vec())]);
+    let (database, rows) = open(&path).unwrap();
+    assert_eq!(rows, [(7, b"new".to_vec()), (8, b"newer".to_vec())]);
+    assert_eq!(database.named_value("kept").unwrap(), b"k");
+    assert_eq!(database.named_value("set again").unwrap(), b"2");
 }
 
 #[test]
@@ -254,4 +268,44 @@ fn the_file_is_for_its_owner_only_and_shrinks() {
     let size = std::fs::metadata(&path).unwrap().size();
     assert!(size < 2_000_000, "{size} bytes for one row");
     assert_eq!(rows(&path), [(1, b"x".to_vec())]);
+}
+
+/// The file and its log, as a process leaves them that is killed: the descriptors are closed, and nothing
+/// else.
+fn killed(database: Database, path: &Path) -> [Vec<u8>; 2] {
+    let files = [path.to_owned(), path.with_extension("db-wal")];
+    let content = files.clone().map(|file| std::fs::read(file).unwrap());
+    drop(database);
+    for (file, content) in files.iter().zip(&content) {
+        std::fs::write(file, content).unwrap();
+    }
+    content
+}
+
+#[test]
+fn the_log_of_a_damaged_file_is_not_written_back_to_it() {
+    let directory = Directory::new("damaged-log");
+    let path = directory.file();
+    let (mut database, _) = open(&path).unwrap();
+    let value = [7; 3000];
+    database.write((0..40).map(|id| put(id, &value))).unwrap();
+    database.close().unwrap();
+    let (mut database, _) = open(&path).unwrap();
+    database.write([put(0, b"later")]).unwrap();
+    let [mut file, log] = killed(database, &path);
+    assert!(!log.is_empty());
+    let place = file
+        .windows(3000)
+        .rposition(|bytes| bytes == value)
+        .unwrap();
+    file[place] = 8;
+    std::fs::write(&path, &file).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(open(&path), Err(OpenError::Damaged { .. })));
+        assert!(
+            std::fs::read(&path).unwrap() == file,
+            "the file has changed"
+        );
+        assert!(std::fs::read(path.with_extension("db-wal")).unwrap() == log);
+    }
 }
