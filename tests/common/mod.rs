@@ -8,6 +8,7 @@
     reason = "each test file compiles its own copy and uses a part of it"
 )]
 
+pub mod faults;
 pub mod groups;
 pub mod outside;
 pub mod prometheus;
@@ -52,10 +53,19 @@ impl Gateway {
 
     fn spawn(flags: &[&str], is_log_read: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushgateway"));
-        command
-            .arg("--web.listen-address=127.0.0.1:0")
-            .args(flags)
-            .stderr(Stdio::piped());
+        command.arg("--web.listen-address=127.0.0.1:0").args(flags);
+        Self::spawn_command(command, is_log_read)
+            .unwrap_or_else(|log| panic!("no address in the log: {log}"))
+    }
+
+    /// Runs a command that becomes a gateway. Returns once the gateway listens; the log if it ends before
+    /// that.
+    pub fn try_with_command(command: Command) -> Result<Self, String> {
+        Self::spawn_command(command, true)
+    }
+
+    fn spawn_command(mut command: Command, is_log_read: bool) -> Result<Self, String> {
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let log = Arc::new(Mutex::new(String::new()));
@@ -81,14 +91,16 @@ impl Gateway {
         } else {
             Some(lines)
         };
-        let address =
-            address.unwrap_or_else(|| panic!("no address in the log: {}", log.lock().unwrap()));
-        Self {
+        let Some(address) = address else {
+            let _ = child.wait();
+            return Err(log.lock().unwrap().clone());
+        };
+        Ok(Self {
             child,
             address,
             log,
             _unread_log: unread_log,
-        }
+        })
     }
 
     /// The process ID.
@@ -217,6 +229,17 @@ impl Client {
         Self {
             address: gateway.address,
             stream: BufReader::new(gateway.connect()),
+        }
+    }
+
+    /// A new connection to the same address.
+    pub fn reconnect(&self) -> Self {
+        let stream = TcpStream::connect(self.address).expect("the gateway accepts");
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            address: self.address,
+            stream: BufReader::new(stream),
         }
     }
 
