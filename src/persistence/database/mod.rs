@@ -15,11 +15,13 @@
 //!
 //! | file       | subject                                                                    |
 //! |------------|----------------------------------------------------------------------------|
-//! | `mod.rs`   | opening, reading, writing                                                  |
+//! | `mod.rs`   | opening, writing, replacing                                                |
+//! | `content`  | reading and checking all that a file has                                   |
 //! | `row`      | rows, named values and their checksums                                     |
 //! | `file_set` | the files of a database; how a new one takes the place of an old one       |
 //! | `error`    | what can go wrong, and what SQLite's result codes mean                     |
 
+mod content;
 mod error;
 mod file_set;
 mod row;
@@ -29,6 +31,9 @@ mod tests;
 pub use error::{CloseError, OpenError, ReplaceError, WriteError};
 pub use row::{Change, Row, RowRef};
 
+use content::{
+    APPLICATION_ID, VERSION, check_content, check_header, check_identity, read_named_values,
+};
 use file_set::FileSet;
 use row::{named_value_checksum, row_checksum};
 use rusqlite::config::DbConfig;
@@ -36,10 +41,6 @@ use rusqlite::{Connection, OpenFlags, Transaction};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// SQLite's number of this program: "PGW1".
-const APPLICATION_ID: u32 = 0x5047_5731;
-/// The version of the tables.
-const VERSION: u32 = 1;
 /// The log is written back to the database when it has this many pages of 4 KiB. The stall that this
 /// makes is rarer with a longer log; the log takes up to 80 MB.
 const LOG_PAGES_MAX: u32 = 20_000;
@@ -336,126 +337,6 @@ fn close(connection: Connection) -> Result<(), rusqlite::Error> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.close().map_err(|(_, error)| error)
-}
-
-/// Refuses a file that is no SQLite database, before SQLite writes to it.
-fn check_header(path: &Path) -> Result<(), OpenError> {
-    use std::io::Read;
-    const MAGIC: &[u8] = b"SQLite format 3\0";
-    let mut header = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut header))
-        .map_err(|error| OpenError::from_io(path, "reading it", &error))?;
-    if header == MAGIC {
-        return Ok(());
-    }
-    Err(OpenError::NotADatabase {
-        path: path.to_owned(),
-        reason: if header.is_empty() {
-            "it is empty".to_owned()
-        } else {
-            "it begins with other bytes".to_owned()
-        },
-    })
-}
-
-fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let number = |name: &str| {
-        connection
-            .pragma_query_value(None, name, |row| row.get::<_, u32>(0))
-            .map_err(|error| OpenError::from_sqlite(path, "reading its header", &error))
-    };
-    let (application_id, version) = (number("application_id")?, number("user_version")?);
-    let path = path.to_owned();
-    if application_id != APPLICATION_ID {
-        return Err(OpenError::OtherProgram {
-            path,
-            application_id,
-        });
-    }
-    if version > VERSION {
-        return Err(OpenError::NewerVersion {
-            path,
-            found: version,
-            supported: VERSION,
-        });
-    }
-    if version < VERSION {
-        return Err(OpenError::Damaged {
-            path,
-            reason: format!("it has version {version}, which never was"),
-        });
-    }
-    Ok(())
-}
-
-/// Checks the structure of the file and every row, and calls `each` with every row.
-fn check_content(
-    connection: &Connection,
-    path: &Path,
-    mut each: impl FnMut(RowRef<'_>) -> Result<(), String>,
-) -> Result<(), OpenError> {
-    let sqlite = |action: &'static str| move |error| OpenError::from_sqlite(path, action, &error);
-    let damaged = |reason: String| OpenError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
-    let verdict: String = connection
-        .pragma_query_value(None, "quick_check", |row| row.get(0))
-        .map_err(sqlite("checking it"))?;
-    if verdict != "ok" {
-        return Err(damaged(verdict.replace('\n', " ")));
-    }
-    let mut statement = connection
-        .prepare("SELECT id, key, value, crc FROM groups ORDER BY id")
-        .map_err(sqlite("reading its rows"))?;
-    let mut rows = statement.query([]).map_err(sqlite("reading its rows"))?;
-    while let Some(row) = rows.next().map_err(sqlite("reading its rows"))? {
-        let id: i64 = row.get(0).map_err(sqlite("reading a row"))?;
-        let unreadable = |_| damaged(format!("row {id} is not what it should be"));
-        let key = row.get_ref(1).map_err(sqlite("reading a row"))?;
-        let key = key.as_str().map_err(unreadable)?;
-        let value = row.get_ref(2).map_err(sqlite("reading a row"))?;
-        let value = value.as_blob().map_err(unreadable)?;
-        let crc: i64 = row.get(3).map_err(sqlite("reading a row"))?;
-        let row = RowRef { id, key, value };
-        if crc != i64::from(row_checksum(row)) {
-            return Err(damaged(format!("the checksum of row {id} is wrong")));
-        }
-        each(row).map_err(|reason| OpenError::UnreadableRow {
-            path: path.to_owned(),
-            id,
-            key: key.to_owned(),
-            reason,
-        })?;
-    }
-    Ok(())
-}
-
-/// Reads all named values.
-fn read_named_values(
-    connection: &Connection,
-    path: &Path,
-) -> Result<BTreeMap<String, Vec<u8>>, OpenError> {
-    let sqlite = |error| OpenError::from_sqlite(path, "reading its named values", &error);
-    let mut statement = connection
-        .prepare("SELECT name, value, crc FROM named_values")
-        .map_err(sqlite)?;
-    let mut rows = statement.query([]).map_err(sqlite)?;
-    let mut named_values = BTreeMap::new();
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        let name: String = row.get(0).map_err(sqlite)?;
-        let value: Vec<u8> = row.get(1).map_err(sqlite)?;
-        let crc: u32 = row.get(2).map_err(sqlite)?;
-        if crc != named_value_checksum(&name, &value) {
-            return Err(OpenError::Damaged {
-                path: path.to_owned(),
-                reason: format!("the checksum of the value {name:?} is wrong"),
-            });
-        }
-        named_values.insert(name, value);
-    }
-    Ok(named_values)
 }
 
 /// Makes all changes. Returns the named values that they set.
