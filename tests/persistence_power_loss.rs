@@ -9,8 +9,8 @@
 mod common;
 
 use common::faults::{
-    ALL_CALLS, History, Place, Unsynced, change, lose_power, numbers_by_job, on_each, record_all,
-    some_of,
+    ALL_CALLS, History, Place, Unsynced, change, has_restored, lose_power, numbers_by_job, on_each,
+    record_all, some_of,
 };
 use rustix::process::Signal;
 use std::path::Path;
@@ -49,8 +49,7 @@ fn run_until_lost(run: &Run, place: &Place, record: &Path, history: &mut History
     let Ok(mut gateway) = place.try_start_with(&variables, &FLAGS) else {
         return false;
     };
-    if !gateway.log().contains("restored") {
-        gateway.wait();
+    if !has_restored(&mut gateway) {
         return false;
     }
     change(&gateway, history);

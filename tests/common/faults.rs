@@ -18,16 +18,19 @@ fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fault_shim.c");
-        let name = format!("fault_shim-{}.so", std::process::id());
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Other test programs may do the same at the same time.
+        let compiled = directory.join(format!("fault_shim-{}.so", std::process::id()));
         let output = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([&library, &source])
+            .args([&compiled, &source])
             .arg("-ldl")
             .output()
             .expect("a C compiler, which the build needs as well");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
+        let library = directory.join("fault_shim.so");
+        fs::rename(compiled, &library).unwrap();
         library
     })
 }
@@ -235,9 +238,8 @@ impl Place {
     /// A process without faults.
     pub fn start(&self) -> Gateway {
         let mut gateway = Gateway::with_flags(&[&self.flag(), "--persistence.durability=push"]);
-        if !gateway.log().contains("restored the groups") {
-            let status = gateway.wait();
-            panic!("the process has ended: {status:?}: {}", gateway.log());
+        if !has_restored(&mut gateway) {
+            panic!("the process has ended: {}", gateway.log());
         }
         wait_until_ready(&gateway);
         gateway
@@ -252,6 +254,23 @@ impl Place {
         let mut command = command_with_faults(&self.directory(), variables);
         command.arg(self.flag()).args(flags);
         Gateway::try_with_command(command)
+    }
+}
+
+/// Waits until the groups are restored, or until the process has ended; then returns false.
+pub fn has_restored(gateway: &mut Gateway) -> bool {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        // First: a process that has ended logs nothing more.
+        let has_ended = gateway.has_ended();
+        if gateway.log().contains("restored the groups") {
+            return true;
+        }
+        if has_ended {
+            return false;
+        }
+        assert!(Instant::now() < deadline, "not ready: {}", gateway.log());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

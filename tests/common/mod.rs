@@ -192,6 +192,12 @@ impl Gateway {
         rustix::process::kill_process(self.pid(), signal).expect("the gateway is running");
     }
 
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait();
+        status.expect("the gateway is our child process").is_some()
+    }
+
     /// Waits for the process to end and returns its exit code; `None` if a signal ended it.
     pub fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + TIMEOUT;
