@@ -121,7 +121,7 @@ fn what_a_client_sends_cannot_disguise_a_line() {
     assert!(!line.contains(['\u{202e}', '\x1b']), "{line}");
 }
 
-/// A pipe takes 64 KiB, then whoever writes to it waits for its reader.
+/// A pipe takes 64 KiB, then a thread that writes to it waits for its reader.
 #[test]
 fn nothing_waits_for_the_reader_of_the_log() {
     let mut gateway = Gateway::with_unread_log(&["--log.level=debug"]);

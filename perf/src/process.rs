@@ -121,7 +121,7 @@ pub fn raise_open_files_for(n_connections: u32) -> Result<(), String> {
     has_room_for(n_connections, getrlimit(Resource::Nofile).current)
 }
 
-/// Checks whether a process with this limit of open files (`None` for no limit) can have so many
+/// Checks whether a process with this limit of open files (`None` for no limit) can have this many
 /// connections.
 fn has_room_for(n_connections: u32, limit: Option<u64>) -> Result<(), String> {
     let needed = u64::from(n_connections) + OTHER_OPEN_FILES;

@@ -8,7 +8,7 @@
 //! As with large pushes, no thread of low priority enters the door of a job. The bodies take their
 //! room in the lanes of large pushes, so that memory is bounded.
 //!
-//! How bodies are read is decided by whoever starts the gateway: [`ImportReader`].
+//! How bodies are read is decided by the code that starts the gateway: [`ImportReader`].
 
 use super::Gateway;
 use super::body_pieces::BodyPieces;

@@ -53,7 +53,7 @@ fn put_in_place(temporary: &Path, path: &Path, may_replace: bool) -> Result<(), 
     if may_replace {
         fs::rename(temporary, path).map_err(failed)?;
     } else {
-        // Unlike renaming, linking fails if somebody has made the file meanwhile.
+        // Unlike renaming, linking fails if another process has made the file meanwhile.
         fs::hard_link(temporary, path).map_err(failed)?;
         fs::remove_file(temporary).map_err(failed)?;
     }

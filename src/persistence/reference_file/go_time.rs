@@ -69,7 +69,7 @@ impl GoTime {
         })
     }
 
-    /// The point in time so many nanoseconds after the Unix epoch; [`ZERO`](Self::ZERO) for 0, which
+    /// The point in time `unix_ns` nanoseconds after the Unix epoch; [`ZERO`](Self::ZERO) for 0, which
     /// stands for "never" in this gateway.
     pub fn from_unix_ns(unix_ns: i64) -> Self {
         if unix_ns == 0 {

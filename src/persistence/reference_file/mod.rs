@@ -19,7 +19,7 @@
 //! slice   = n { element }
 //! ```
 //!
-//! Files are damaged, or written by somebody else: every length is checked against what remains, no
+//! Files are damaged, or written by other programs: every length is checked against what remains, no
 //! memory is reserved because a count says so, and types nest to a fixed depth. The numbers of types and
 //! the order of fields depend on the version of Go, so types are found by what they are, and fields by
 //! their names. Unknown fields are skipped.
