@@ -285,14 +285,15 @@ fn create(files: &FileSet) -> std::io::Result<()> {
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    // Before the first use of the file. A connection that is dropped leaves file and log as they are:
+    // one of them may be damaged, and the first use finds that already.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
     set(&connection, "locking_mode", "EXCLUSIVE", "exclusive")?;
     set(&connection, "journal_mode", "WAL", "wal")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
-    // A connection that is dropped leaves file and log as they are: one of them may be damaged.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Takes the lock, which stays.
     connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
     Ok(connection)

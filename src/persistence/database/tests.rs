@@ -309,3 +309,44 @@ fn the_log_of_a_damaged_file_is_not_written_back_to_it() {
         assert!(std::fs::read(path.with_extension("db-wal")).unwrap() == log);
     }
 }
+
+#[test]
+fn a_file_that_is_refused_before_its_rows_are_read_stays_as_it_is_with_its_log() {
+    let directory = Directory::new("refused-early");
+    let path = directory.file();
+    let value = [7; 3000];
+    let (mut database, _) = open(&path).unwrap();
+    database.write((0..40).map(|id| put(id, &value))).unwrap();
+    database.close().unwrap();
+    let (mut database, _) = open(&path).unwrap();
+    database.write([put(0, b"later")]).unwrap();
+    let [good, log] = killed(database, &path);
+    let log_path = path.with_extension("db-wal");
+    let mut n_refused = 0;
+    let mut check = |damaged: &[u8], what: &str| {
+        std::fs::write(&path, damaged).unwrap();
+        std::fs::write(&log_path, &log).unwrap();
+        match open(&path) {
+            Ok((_, found)) => assert_eq!(found.len(), 40, "{what}"),
+            Err(error) => {
+                n_refused += 1;
+                let file = std::fs::read(&path).unwrap();
+                assert!(file == damaged, "the file has changed: {what}: {error}");
+                let log_now = std::fs::read(&log_path).unwrap();
+                assert!(log_now == log, "the log has changed: {what}: {error}");
+            }
+        }
+    };
+    // The header, the list of tables at the end of the first page, and sizes within that page.
+    for n in (0..120).chain((3700..4096).step_by(5)) {
+        for bit in [0, 4, 7] {
+            let mut damaged = good.clone();
+            damaged[n] ^= 1 << bit;
+            check(&damaged, &format!("bit {bit} of byte {n}"));
+        }
+    }
+    for n in (1..8192).step_by(509) {
+        check(&good[..n], &format!("the first {n} bytes"));
+    }
+    assert!(n_refused > 100, "{n_refused}");
+}
