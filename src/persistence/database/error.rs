@@ -63,6 +63,15 @@ pub enum OpenError {
         /// Where, and how.
         reason: String,
     },
+    /// The file that was to take the place of the database is damaged.
+    DamagedReplacement {
+        /// The database, which is as it was.
+        path: PathBuf,
+        /// The damaged file.
+        replacement: PathBuf,
+        /// Where, and how.
+        reason: String,
+    },
     /// The write-ahead log of a database exists, and the database does not.
     LogWithoutDatabase {
         /// The missing database.
@@ -138,6 +147,16 @@ impl fmt::Display for OpenError {
             Self::Damaged { path, reason } => write!(
                 f,
                 "{} is damaged: {reason}: restore it from a backup, or move it and its -wal file away to start with an empty state",
+                path.display()
+            ),
+            Self::DamagedReplacement {
+                path,
+                replacement,
+                reason,
+            } => write!(
+                f,
+                "{}, which holds the newest state, is damaged: {reason}: restore it from a backup, or move it away to start with the older state in {}",
+                replacement.display(),
                 path.display()
             ),
             Self::LogWithoutDatabase { path, log } => write!(

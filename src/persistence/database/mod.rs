@@ -85,10 +85,7 @@ impl Database {
             let path = files.database().to_owned();
             move |error| OpenError::from_io(&path, action, &error)
         };
-        files.remove_partial().map_err(io("removing F.partial"))?;
-        if files.replacement().exists() {
-            files.install_new().map_err(io("replacing it"))?;
-        }
+        finish_replacement(&files)?;
         let database = files.database();
         let is_new = match std::fs::metadata(database) {
             Ok(_) => false,
@@ -224,10 +221,50 @@ impl Database {
     /// Another process has the file open, or it cannot be renamed.
     pub fn move_to_old(path: &Path) -> Result<PathBuf, OpenError> {
         let files = FileSet::lock(path)?;
+        // Otherwise the next start would take the replacement for the file.
+        finish_replacement(&files)?;
         files
             .move_to_old()
             .map_err(|error| OpenError::from_io(path, "renaming it", &error))
     }
+}
+
+/// Finishes or forgets a replacement that the end of a process has interrupted. The old file is given
+/// up only for a new one that can be read.
+fn finish_replacement(files: &FileSet) -> Result<(), OpenError> {
+    let replacement = files.replacement();
+    let io = |action| {
+        let path = &replacement;
+        move |error| OpenError::from_io(path, action, &error)
+    };
+    files
+        .remove_partial()
+        .map_err(io("removing an unfinished one"))?;
+    if !replacement.try_exists().map_err(io("looking for it"))? {
+        return Ok(());
+    }
+    check_replacement(&replacement).map_err(|error| match error {
+        OpenError::Damaged { path, reason } | OpenError::NotADatabase { path, reason } => {
+            OpenError::DamagedReplacement {
+                path: files.database().to_owned(),
+                replacement: path,
+                reason,
+            }
+        }
+        error => error,
+    })?;
+    files.install_new().map_err(io("renaming it"))
+}
+
+/// Checks all of a replacement, and closes it.
+fn check_replacement(path: &Path) -> Result<(), OpenError> {
+    check_header(path)?;
+    let sqlite = |action: &'static str| move |error| OpenError::from_sqlite(path, action, &error);
+    let connection = connect(path).map_err(sqlite("opening it"))?;
+    check_identity(&connection, path)?;
+    check_content(&connection, path, |_| Ok(()))?;
+    read_named_values(&connection, path)?;
+    close(connection).map_err(sqlite("closing it"))
 }
 
 /// Applies all of `changes`, and notes the named values that they set.

@@ -350,3 +350,45 @@ fn a_file_that_is_refused_before_its_rows_are_read_stays_as_it_is_with_its_log()
     }
     assert!(n_refused > 100, "{n_refused}");
 }
+
+/// A database at `path`, and a replacement of it that has not taken its place yet.
+fn interrupted_replacement(path: &Path) -> PathBuf {
+    let replacement = path.with_extension("db.new");
+    for (file, id) in [(path, 1), (&replacement, 2)] {
+        let (mut database, _) = open(file).unwrap();
+        database.write([put(id, b"value")]).unwrap();
+        database.close().unwrap();
+    }
+    replacement
+}
+
+#[test]
+fn a_file_that_is_set_aside_includes_its_interrupted_replacement() {
+    let directory = Directory::new("aside");
+    let path = directory.file();
+    interrupted_replacement(&path);
+    let old = Database::move_to_old(&path).unwrap();
+    assert_eq!(rows(&path), []);
+    assert_eq!(rows(&old), [(2, b"value".to_vec())]);
+}
+
+#[test]
+fn a_damaged_replacement_does_not_take_the_place_of_the_file() {
+    let directory = Directory::new("damaged-replacement");
+    let path = directory.file();
+    let replacement = interrupted_replacement(&path);
+    let file = std::fs::read(&path).unwrap();
+    let good = std::fs::read(&replacement).unwrap();
+    let mut damaged = good.clone();
+    let place = good.windows(5).rposition(|bytes| bytes == b"value");
+    damaged[place.unwrap()] = b'w';
+    for content in [&damaged, &good[..4096], b""] {
+        std::fs::write(&replacement, content).unwrap();
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains("state.db.new"), "{error}");
+        assert!(std::fs::read(&path).unwrap() == file);
+        assert!(std::fs::read(&replacement).unwrap() == content);
+    }
+    std::fs::remove_file(&replacement).unwrap();
+    assert_eq!(rows(&path), [(1, b"value".to_vec())]);
+}
