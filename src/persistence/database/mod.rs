@@ -200,14 +200,22 @@ impl Database {
         self.named_values.get(name).map(Vec::as_slice)
     }
 
-    /// Writes the log back to the file, and closes it.
+    /// Gives all free pages back to the file system, writes the log back to the file, and closes it.
     ///
     /// # Errors
     ///
     /// What was written is in the log, and the next [`open`](Self::open) finds it there.
     pub fn close(self) -> Result<(), CloseError> {
-        self.connection
-            .map_or(Ok(()), close)
+        let Some(connection) = self.connection else {
+            return Ok(());
+        };
+        free_pages(&connection, u32::MAX)
+            .or_else(|error| match WriteError::from_sqlite("", &error) {
+                // Only the size of the file suffers.
+                WriteError::RolledBack { .. } => Ok(()),
+                _ => Err(error),
+            })
+            .and_then(|()| close(connection))
             .map_err(|error| CloseError {
                 path: self.files.database().to_owned(),
                 reason: error.to_string(),
@@ -294,12 +302,19 @@ fn write_batch<'a>(
 fn give_space_back(connection: &Connection) -> Result<(), rusqlite::Error> {
     let n_free: u32 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     if n_free > FREE_PAGES_PER_STEP {
-        let pragma = format!("PRAGMA incremental_vacuum({FREE_PAGES_PER_STEP})");
-        let mut statement = connection.prepare_cached(&pragma)?;
-        // Each row is a page.
-        let mut pages = statement.query([])?;
-        while pages.next()?.is_some() {}
+        free_pages(connection, FREE_PAGES_PER_STEP)?;
     }
+    Ok(())
+}
+
+/// Gives up to `n_pages_max` free pages back.
+fn free_pages(connection: &Connection, n_pages_max: u32) -> Result<(), rusqlite::Error> {
+    // SQLite takes what is no `i32` for "all".
+    let pragma = format!("PRAGMA incremental_vacuum({n_pages_max})");
+    let mut statement = connection.prepare_cached(&pragma)?;
+    // Each row is a page.
+    let mut pages = statement.query([])?;
+    while pages.next()?.is_some() {}
     Ok(())
 }
 

@@ -351,6 +351,22 @@ fn a_file_that_is_refused_before_its_rows_are_read_stays_as_it_is_with_its_log()
     assert!(n_refused > 100, "{n_refused}");
 }
 
+#[test]
+fn a_clean_close_gives_all_free_space_back() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = Directory::new("close-shrinks");
+    let path = directory.file();
+    let value = vec![7; 1000];
+    let (mut database, _) = open(&path).unwrap();
+    database.write((0..5000).map(|id| put(id, &value))).unwrap();
+    let deletes = (1..5000).map(|id| Change::Delete { id });
+    database.write(deletes).unwrap();
+    database.close().unwrap();
+    let size = std::fs::metadata(&path).unwrap().size();
+    assert!(size < 100_000, "{size} bytes for one row");
+    assert_eq!(rows(&path), [(0, value)]);
+}
+
 /// A database at `path`, and a replacement of it that has not taken its place yet.
 fn interrupted_replacement(path: &Path) -> PathBuf {
     let replacement = path.with_extension("db.new");
